@@ -1,0 +1,60 @@
+"""Inferring preferences from one edit, and merging several into one list: the prompts and their strict, tolerant parse.
+
+CIPHER's two learner calls (arXiv 2404.15269), asked for as plain lines so that small local models can answer.
+"""
+
+import re
+from collections.abc import Sequence
+
+from preference.prompt import Message
+from preference.text import as_data, canonical
+
+MAX_PREFERENCES = 16
+_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
+_TAG = re.compile(r"</?(?:draft|edited)>", re.IGNORECASE)
+
+
+def inference_messages(draft: str, edited: str) -> list[Message]:
+    """The prompt that asks which preferences turn ``draft`` into ``edited``."""
+    return [
+        {
+            "role": "user",
+            "content": (
+                f"<draft>\n{_TAG.sub('', draft)}\n</draft>\n\n<edited>\n{_TAG.sub('', edited)}\n</edited>\n\n"
+                "An assistant wrote the draft; the user edited it. Which general preferences of the user explain the "
+                'changes? Answer with one short instruction per line, each after "- ", or with "none".'
+            ),
+        }
+    ]
+
+
+def merge_messages(preferences: Sequence[str]) -> list[Message]:
+    """The prompt that asks for one consistent list out of ``preferences``, which are ordered oldest first."""
+    lines = "\n".join(f"- {as_data(p)}" for p in preferences)
+    return [
+        {
+            "role": "user",
+            "content": (
+                f"<preferences>\n{lines}\n</preferences>\n\nThese preferences of a user are listed oldest first. Merge "
+                "them into one list: keep each matter once, and where two contradict each other keep the later one. "
+                'Answer with one short instruction per line, each after "- ".'
+            ),
+        }
+    ]
+
+
+def parse_preferences(answer: str, limit: int = 200) -> list[str]:
+    """The preferences in a learner's answer: marked lines, de-duplicated, at most ``MAX_PREFERENCES``.
+
+    Tolerant of a preamble and of ``*`` or ``1.`` marks; strict in that an unmarked line counts only when the
+    whole answer is that one line. ``none``, an empty answer and over-long lines give nothing.
+    """
+    lines = [line for line in answer.splitlines() if line.strip()]
+    marked = [_MARK.sub("", line) for line in lines if _MARK.match(line)]
+    candidates = marked or (lines if len(lines) == 1 else [])
+    found: dict[str, str] = {}
+    for line in candidates:
+        text = as_data(line, limit=limit + 1)
+        if text and len(text) <= limit and canonical(text) not in ("none", "no preference", "nothing", "n/a"):
+            found.setdefault(canonical(text), text)
+    return list(found.values())[:MAX_PREFERENCES]

@@ -1,0 +1,175 @@
+"""Every table. The rows are the truth; indexes, caches and adapter directories are derived or named here.
+
+Each key starts with (tenant_id, user_id), so that no query can be written without its scope.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _owner() -> tuple[Column[str], Column[str]]:
+    return Column("tenant_id", String(64), primary_key=True), Column("user_id", String(256), primary_key=True)
+
+
+def _of_user() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
+    )
+
+
+# Times are Unix seconds as floats in UTC: one meaning on both stores.
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+users = Table(
+    "users",
+    metadata,
+    *_owner(),
+    Column("opaque_id", String(32), nullable=False, unique=True),  # the name adapters carry in the engine
+    Column("standing_values", JSON, nullable=False),  # values, list of Value
+    Column("active_adapter", Integer, nullable=False),  # 0 = none
+    Column("revision", Integer, nullable=False),  # raised by every change that a cache must notice
+    Column("created_at", Float, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    *_owner(),
+    Column("completion_id", String(128), primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("model", String(512), nullable=False),
+    Column("request", JSON, nullable=False),  # messages as the caller sent them
+    Column("prompt", JSON, nullable=False),  # messages as the engine got them
+    Column("prompt_sha256", String(64), nullable=False),
+    Column("answers", JSON, nullable=False),  # one text a choice
+    Column("applied_values", JSON, nullable=False),
+    Column("applied_preferences", JSON, nullable=False),  # [{id, text, score}]
+    Column("adapter_version", Integer, nullable=False),
+    Column("personalized", String(32), nullable=False),  # none | retrieval | adapter | retrieval+adapter
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("partial", Boolean, nullable=False),
+    _of_user(),
+    Index(None, "tenant_id", "user_id", "created_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    *_owner(),
+    Column("id", String(64), primary_key=True),
+    Column("completion_id", String(128), nullable=False),
+    Column("choice", Integer, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("edited_text", Text, nullable=False),
+    Column("cost", Float, nullable=False),  # normalised word edit distance from draft to edited text
+    Column("status", String(32), nullable=False),  # pending | learned | nothing_learned | failed | replaced
+    Column("reason", Text),
+    Column("learned", JSON, nullable=False),  # ids of the preferences learned or confirmed
+    Column("idempotency_key", String(255)),
+    Column("body_sha256", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    _of_user(),
+    UniqueConstraint("tenant_id", "user_id", "idempotency_key"),
+    Index(None, "tenant_id", "user_id", "completion_id"),
+    Index(None, "tenant_id", "user_id", "created_at"),
+)
+
+preferences = Table(
+    "preferences",
+    metadata,
+    *_owner(),
+    Column("id", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("source", String(16), nullable=False),  # learned | stated
+    Column("status", String(16), nullable=False),  # active | superseded
+    Column("superseded_by", String(64)),
+    Column("locked", Boolean, nullable=False),  # learning never changes or supersedes a locked one
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _of_user(),
+)
+
+contexts = Table(
+    "contexts",  # where a preference was seen to hold: its evidence and its keys for recall
+    metadata,
+    *_owner(),
+    Column("preference_id", String(64), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("feedback_id", String(64)),  # None for a stated preference
+    Column("text", Text, nullable=False),
+    Column("embedder", String(200), nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float32, unit length, little endian
+    Column("created_at", Float, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "user_id", "preference_id"],
+        ["preferences.tenant_id", "preferences.user_id", "preferences.id"],
+        ondelete="CASCADE",
+    ),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    *_owner(),
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),  # learn | train
+    Column("subject", String(64), nullable=False),  # feedback id, or adapter version
+    Column("state", String(16), nullable=False),  # queued | running | done | failed
+    Column("run_after", Float, nullable=False),
+    Column("lease_until", Float),
+    Column("fence", BigInteger, nullable=False),  # raised at each lease; a holder of an older one can no longer write
+    Column("attempt", Integer, nullable=False),
+    Column("error", Text),
+    Column("created_at", Float, nullable=False),
+    _of_user(),
+    Index(None, "state", "run_after"),
+    Index(None, "tenant_id", "user_id", "state"),
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    *_owner(),
+    Column("version", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),  # queued | training | ready | refused | failed | deleted
+    Column("mode", String(32), nullable=False),  # how the gate says it is best served: adapter | retrieval+adapter
+    Column("learned_through", Float, nullable=False),  # created_at of the newest edit it learned from
+    Column("report", JSON, nullable=False),  # the gate's figures and verdict, readable
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    _of_user(),
+)
