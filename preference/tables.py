@@ -35,9 +35,7 @@ def _owner() -> tuple[Column[str], Column[str]]:
 
 
 def _of_user() -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(
-        ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
-    )
+    return ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE")
 
 
 # Times are Unix seconds as floats in UTC: one meaning on both stores.
@@ -153,6 +151,7 @@ jobs = Table(
     Column("lease_until", Float),
     Column("fence", BigInteger, nullable=False),  # raised at each lease; a holder of an older one can no longer write
     Column("attempt", Integer, nullable=False),
+    Column("deferrals", Integer, nullable=False),  # times put back because the engine was away; not attempts
     Column("error", Text),
     Column("created_at", Float, nullable=False),
     _of_user(),

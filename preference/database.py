@@ -1,0 +1,179 @@
+"""SQLite or PostgreSQL behind one door: synchronous SQLAlchemy Core, a small thread pool, one transaction a call."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from preference.errors import AttuneError, Conflict, Invalid
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 30  # how long a SQLite writer waits for another process's transaction
+_MIGRATION_LOCK = 0x41747475  # PostgreSQL advisory lock: two servers that start together migrate once
+
+
+class StoreUnavailable(AttuneError):
+    """The database cannot be reached, or stayed locked; the same call may succeed later."""
+
+    code = "store_unavailable"
+
+
+class Database:
+    """The rows' home. Functions on rows take a ``Connection`` first and never commit; this is the boundary.
+
+    ``url`` is ``sqlite:///path/to/file`` or ``postgresql+psycopg://user:password@host/name``. Reads see one
+    snapshot and cannot write; a write is one transaction, committed when the function returns and rolled back
+    when it raises. A cancelled ``await`` does not stop a transaction that has begun: it still ends as a whole.
+    """
+
+    def __init__(self, url: str, threads: int = 4) -> None:
+        self.url = _parse(url)
+        self._sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _sqlite_engine(self.url, threads) if self._sqlite else _postgresql_engine(self.url, threads)
+        snapshot = {} if self._sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self._engine.execution_options(begin="read", **snapshot)
+        self._writer = self._engine.execution_options(begin="write")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        # SQLite has one writer at a time: queueing for it in one thread is fair and leaves the others to the readers.
+        self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="write") if self._sqlite else self._threads
+
+    async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``fn(connection, *args, **kwargs)`` in a thread, in a read-only transaction."""
+        call = partial(self.read_now, fn, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``fn(connection, *args, **kwargs)`` in a thread, in one writing transaction."""
+        call = partial(self.write_now, fn, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
+
+    def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``read``, blocking: for the command line and for threads."""
+        with _domain_errors(), self._reader.begin() as connection:
+            return fn(connection, *args, **kwargs)
+
+    def write_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write``, blocking: for the command line and for threads."""
+        with _domain_errors(), self._writer.begin() as connection:
+            return fn(connection, *args, **kwargs)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone."""
+        if self._sqlite:
+            file = Path(self.url.database or "")
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+        config = migrations()
+        engine = self._engine.execution_options(begin="migrate")
+        with _domain_errors(), engine.connect() as connection:
+            try:
+                with connection.begin():
+                    if not self._sqlite:
+                        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                    if self._sqlite and (broken := connection.execute(text("PRAGMA foreign_key_check")).first()):
+                        raise Conflict(f"the migration would leave rows without their parent: {tuple(broken)}")
+            except CommandError as error:
+                raise Conflict(f"the database cannot be migrated by this version of Attune: {error}") from error
+            finally:
+                connection.invalidate()  # its foreign keys are off
+
+    def pending(self) -> bool:
+        """Whether ``migrate`` has something to do, or the database was made by another version."""
+        if self._sqlite and not Path(self.url.database or "").exists():
+            return True
+        heads = set(ScriptDirectory.from_config(migrations()).get_heads())
+        return self.read_now(lambda c: set(MigrationContext.configure(c).get_current_heads()) != heads)
+
+    def close(self) -> None:
+        """End the threads after the calls that run, then the connections."""
+        self._write_threads.shutdown()
+        self._threads.shutdown()
+        self._engine.dispose()
+
+
+def migrations() -> Config:
+    """Alembic's configuration, found from the installed package: no ``alembic.ini`` is needed."""
+    config = Config()
+    config.set_main_option("script_location", "preference:migrations")
+    return config
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Invalid("the database URL must look like sqlite:///attune.db", param="database_url") from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise Invalid(
+            f"the database must be sqlite:///… or postgresql+psycopg://…, not {parsed.drivername}://…",
+            param="database_url",
+        )
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise Invalid("SQLite needs a file, as in sqlite:///attune.db", param="database_url")
+    return parsed
+
+
+def _sqlite_engine(url: URL, threads: int) -> Engine:
+    connect_args = {"timeout": BUSY_SECONDS}
+    engine = create_engine(url, pool_size=threads + 1, json_serializer=_json, connect_args=connect_args)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin in `begin` below, not when the driver sees fit
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = connection.get_execution_options()["begin"]
+        connection.exec_driver_sql(f"PRAGMA query_only={'ON' if mode == 'read' else 'OFF'}")
+        if mode == "migrate":  # rebuilding a table drops the old one, which would cascade
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.exec_driver_sql("BEGIN" if mode == "read" else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: URL, threads: int) -> Engine:
+    return create_engine(url, pool_size=threads + 1, pool_pre_ping=True, json_serializer=_json)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+@contextmanager
+def _domain_errors() -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise Invalid(f"the database refuses a value: {_first_line(error.orig)}") from error
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"the database is not available: {_first_line(error.orig)}") from error
+    except (PoolTimeout, NoSuchModuleError) as error:
+        raise StoreUnavailable(f"the database is not available: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).splitlines()), "")

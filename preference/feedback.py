@@ -1,0 +1,170 @@
+"""Rows of ``feedback``: what a user really sent instead of a draft, and what was learned from it."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, select, update
+
+from preference import jobs, turns, users
+from preference.distance import normalised_distance
+from preference.errors import Conflict, Invalid, NotFound
+from preference.owner import Owner
+from preference.rows import checked, findable, key, later, scope, storable
+from preference.tables import feedback
+from preference.tables import turns as turns_table
+from preference.turns import Turn
+
+Status = Literal["pending", "learned", "nothing_learned", "failed", "replaced"]
+
+MAX_EDIT = 200_000  # characters; the server's own limit is lower
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One piece of feedback. ``cost`` is the normalised word edit distance from draft to edited text."""
+
+    id: str
+    completion_id: str
+    choice: int
+    type: str
+    edited_text: str
+    cost: float
+    status: str
+    reason: str | None
+    learned: tuple[str, ...]
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edit beside the turn it belongs to: what learning and training read."""
+
+    feedback_id: str
+    turn: Turn
+    draft: str
+    edited_text: str
+    cost: float
+    created_at: float
+
+
+def accept(
+    c: Connection,
+    owner: Owner,
+    *,
+    completion_id: str,
+    edited_text: str,
+    choice: int = 0,
+    idempotency_key: str | None = None,
+    body_sha256: str,
+) -> Feedback:
+    """Store an edit and queue its learning, in the caller's one transaction.
+
+    The same ``idempotency_key`` with the same body gives the first row back. A newer edit of the same completion
+    and choice replaces the earlier one. Raises ``Invalid`` (``edited_text``, ``choice``, ``Idempotency-Key``),
+    ``NotFound`` (``completion_id``), ``Conflict`` (``Idempotency-Key`` used with another body).
+    """
+    checked(edited_text, "edited_text", MAX_EDIT)
+    if not users.lock(c, owner):
+        raise NotFound(f"there is no completion {completion_id!r} of this user", param="completion_id")
+    if idempotency_key is not None:
+        checked(idempotency_key, "Idempotency-Key", 255)
+        query = select(feedback).where(scope(feedback, owner), feedback.c.idempotency_key == idempotency_key)
+        earlier = c.execute(query).mappings().first()
+        if earlier is not None and earlier["body_sha256"] != body_sha256:
+            raise Conflict("this Idempotency-Key was used with another body", param="Idempotency-Key")
+        if earlier is not None:
+            return _feedback(earlier)
+    answers = turns.get(c, owner, completion_id).answers
+    if not 0 <= choice < len(answers):
+        raise Invalid(f"the completion has {len(answers)} choices, counted from 0", param="choice")
+    same_answer = and_(feedback.c.completion_id == completion_id, feedback.c.choice == choice)
+    c.execute(update(feedback).where(scope(feedback, owner), same_answer).values(status="replaced"))
+    values = {
+        "id": f"fb-{uuid.uuid4().hex}",
+        "completion_id": completion_id,
+        "choice": choice,
+        "type": "edit",
+        "edited_text": edited_text,
+        "cost": normalised_distance(answers[choice], edited_text),
+        "status": "pending",
+        "reason": None,
+        "learned": [],
+        "created_at": later(c, owner, feedback.c.created_at),
+    }
+    own = {"idempotency_key": idempotency_key, "body_sha256": body_sha256}
+    c.execute(insert(feedback).values(**key(owner), **values, **own))
+    jobs.enqueue(c, owner, "learn", str(values["id"]))
+    return _feedback(values)
+
+
+def get(c: Connection, owner: Owner, id: str) -> Feedback:
+    """The feedback. Raises ``NotFound`` for an id unknown to this owner."""
+    query = select(feedback).where(scope(feedback, owner), feedback.c.id == id)
+    row = c.execute(query).mappings().first() if findable(id) else None
+    if row is None:
+        raise NotFound(f"there is no feedback {id!r} of this user", param="id")
+    return _feedback(row)
+
+
+def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Feedback]:
+    """The next feedback created after ``after``, oldest first: for the export. No two times of a user are equal."""
+    query = select(feedback).where(scope(feedback, owner), feedback.c.created_at > after)
+    return [_feedback(row) for row in c.execute(query.order_by(feedback.c.created_at).limit(limit)).mappings()]
+
+
+def resolve(
+    c: Connection, owner: Owner, id: str, status: Status, reason: str | None = None, learned: Sequence[str] = ()
+) -> Feedback:
+    """Store what came of it. One that was replaced meanwhile keeps that status. Raises ``NotFound``."""
+    if not users.lock(c, owner):
+        raise NotFound(f"there is no feedback {id!r} of this user", param="id")
+    held = get(c, owner, id)
+    values = {
+        "status": "replaced" if held.status == "replaced" else status,
+        "reason": None if reason is None else storable(reason, "reason"),
+        "learned": list(learned),
+    }
+    c.execute(update(feedback).where(scope(feedback, owner), feedback.c.id == id).values(values))
+    return get(c, owner, id)
+
+
+def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:
+    """The newest ``limit`` edits, oldest first; without the replaced ones and those of answers cut short."""
+    columns = [feedback.c.id, feedback.c.choice, feedback.c.edited_text, feedback.c.cost, feedback.c.created_at]
+    labelled = [column.label(f"feedback_{column.name}") for column in columns]
+    query = _standing(select(turns_table, *labelled), owner).order_by(feedback.c.created_at.desc()).limit(limit)
+    return [_edit(row) for row in reversed(c.execute(query).mappings().all())]
+
+
+def count_since(c: Connection, owner: Owner, created_at: float) -> int:
+    """How many of these edits are newer than ``created_at``."""
+    query = _standing(select(func.count()).select_from(feedback), owner).where(feedback.c.created_at > created_at)
+    return int(c.execute(query).scalar_one())
+
+
+def _standing(query: Select[Any], owner: Owner) -> Select[Any]:
+    of_turn: ColumnElement[bool] = and_(
+        turns_table.c.tenant_id == feedback.c.tenant_id,
+        turns_table.c.user_id == feedback.c.user_id,
+        turns_table.c.completion_id == feedback.c.completion_id,
+    )
+    return query.join(turns_table, of_turn).where(
+        scope(feedback, owner),
+        scope(turns_table, owner),
+        feedback.c.type == "edit",
+        feedback.c.status != "replaced",
+        turns_table.c.partial.is_(False),
+    )
+
+
+def _edit(row: Mapping[Any, Any]) -> Edit:
+    turn = turns.of_row(row)
+    edited_text, cost, created_at = (row[f"feedback_{name}"] for name in ("edited_text", "cost", "created_at"))
+    return Edit(row["feedback_id"], turn, turn.answers[row["feedback_choice"]], edited_text, cost, created_at)
+
+
+def _feedback(row: Mapping[Any, Any]) -> Feedback:
+    values = {name: row[name] for name in Feedback.__dataclass_fields__}
+    return Feedback(**{**values, "learned": tuple(row["learned"])})

@@ -1,0 +1,170 @@
+"""Rows of ``jobs``: leased work, queued in the transaction that needs it, one at a time for each user.
+
+A lease has an end and a fence. Who holds it renews it; when the holder dies, the lease runs out and the next one
+takes over with a higher fence, after which nothing that the old holder writes about the job counts.
+"""
+
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+
+from preference import users
+from preference.errors import AttuneError, NotFound
+from preference.owner import Owner
+from preference.rows import key, later, scope
+from preference.tables import jobs
+from preference.tables import users as users_table
+
+MAX_ERROR = 2000  # characters of an error kept on the row
+
+
+class LostLease(AttuneError):
+    """The lease ran out and somebody else took the job, or the job is gone with its user. Write nothing more."""
+
+    code = "lost_lease"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A leased job. ``attempt`` counts from 1; ``deferrals`` are the times the engine was away, no attempts."""
+
+    owner: Owner
+    id: str
+    kind: str
+    subject: str
+    attempt: int
+    fence: int
+    deferrals: int = 0
+
+
+def enqueue(c: Connection, owner: Owner, kind: str, subject: str, run_after: float | None = None) -> str:
+    """Queue a job, done only if the caller's transaction stands; gives its id. Raises ``NotFound`` without the user."""
+    if not users.lock(c, owner):
+        raise NotFound("there is no such user", param="user")
+    values = {
+        "id": f"job-{uuid.uuid4().hex}",
+        "kind": kind,
+        "subject": subject,
+        "state": "queued",
+        "run_after": time.time() if run_after is None else run_after,
+        "lease_until": None,
+        "fence": 0,
+        "attempt": 0,
+        "deferrals": 0,
+        "error": None,
+        "created_at": later(c, owner, jobs.c.created_at),
+    }
+    c.execute(insert(jobs).values(**key(owner), **values))
+    return str(values["id"])
+
+
+def lease(c: Connection, kinds: Collection[str], seconds: float) -> Job | None:
+    """The next job due, or None: queued, or left behind by a holder whose lease ran out.
+
+    A user has one running job at most, and jobs of one kind of a user go in order of creation: the first one,
+    even while it waits for a retry, goes before the others.
+    """
+    now = time.time()
+    due = _due(kinds, now)
+    same_user = and_(users_table.c.tenant_id == jobs.c.tenant_id, users_table.c.user_id == jobs.c.user_id)
+    # Holding the user's row keeps two workers from leasing two jobs of one user (PostgreSQL; SQLite has one writer).
+    # What holds under that lock is asked again by the UPDATE, whose snapshot is newer than the lock.
+    candidates = (
+        select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id)
+        .join(users_table, same_user)
+        .where(due)
+        .order_by(jobs.c.run_after, jobs.c.created_at)
+        .limit(1)
+        .with_for_update(of=users_table, key_share=True, skip_locked=True)
+    )
+    while (candidate := c.execute(candidates).first()) is not None:
+        owner = Owner(candidate.tenant_id, candidate.user_id)
+        taken = (
+            update(jobs)
+            .where(scope(jobs, owner), jobs.c.id == candidate.id, due)
+            .values(state="running", lease_until=now + seconds, fence=jobs.c.fence + 1, attempt=jobs.c.attempt + 1)
+            .returning(jobs.c.kind, jobs.c.subject, jobs.c.attempt, jobs.c.fence, jobs.c.deferrals)
+        )
+        row = c.execute(taken).first()
+        if row is not None:
+            return Job(owner, candidate.id, row.kind, row.subject, row.attempt, row.fence, row.deferrals)
+    return None
+
+
+def hold(c: Connection, job: Job) -> None:
+    """Call first in a transaction that writes a job's results: raises ``LostLease`` unless the lease is still ours."""
+    held = select(jobs.c.id).where(_held(job)).with_for_update()
+    if c.execute(held).first() is None:
+        raise _lost(job)
+
+
+def renew(c: Connection, job: Job, seconds: float) -> None:
+    """Keep the lease for ``seconds`` from now. Raises ``LostLease``."""
+    _write(c, job, lease_until=time.time() + seconds)
+
+
+def finish(c: Connection, job: Job) -> None:
+    """Mark the job done, again and again if need be. Raises ``LostLease``.
+
+    A handler may call it in the transaction of its results, so that both stand or fall together.
+    """
+    _write(c, job, states=("running", "done"), state="done", lease_until=None, error=None)
+
+
+def fail(c: Connection, job: Job, error: str, retry_in: float | None) -> None:
+    """Queue the job again in ``retry_in`` seconds, or end it as failed; the error is kept. Raises ``LostLease``."""
+    if retry_in is None:
+        _write(c, job, state="failed", lease_until=None, error=_kept(error))
+    else:
+        _write(c, job, state="queued", lease_until=None, error=_kept(error), run_after=time.time() + retry_in)
+
+
+def defer(c: Connection, job: Job, error: str, retry_in: float) -> None:
+    """Queue the job again without counting the attempt: the engine was away. Raises ``LostLease``."""
+    uncounted: dict[str, Any] = {"attempt": jobs.c.attempt - 1, "deferrals": jobs.c.deferrals + 1}
+    due = time.time() + retry_in
+    _write(c, job, state="queued", lease_until=None, error=_kept(error), run_after=due, **uncounted)
+
+
+def release(c: Connection, job: Job) -> None:
+    """Give the job back as if it had not been taken: the worker stops. Raises ``LostLease``."""
+    _write(c, job, state="queued", lease_until=None, attempt=jobs.c.attempt - 1)
+
+
+def _due(kinds: Collection[str], now: float) -> ColumnElement[bool]:
+    other = jobs.alias("other")
+    of_same_user = and_(other.c.tenant_id == jobs.c.tenant_id, other.c.user_id == jobs.c.user_id)
+    waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
+    left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
+    running = exists().where(
+        of_same_user, other.c.id != jobs.c.id, other.c.state == "running", other.c.lease_until > now
+    )
+    earlier = exists().where(
+        of_same_user,
+        other.c.kind == jobs.c.kind,
+        other.c.state.in_(("queued", "running")),
+        other.c.created_at < jobs.c.created_at,
+    )
+    return and_(jobs.c.kind.in_(sorted(kinds)), or_(waiting, left_behind), ~running, ~earlier)
+
+
+def _held(job: Job, states: Collection[str] = ("running",)) -> ColumnElement[bool]:
+    mine = and_(scope(jobs, job.owner), jobs.c.id == job.id)
+    return and_(mine, jobs.c.fence == job.fence, jobs.c.state.in_(states))
+
+
+def _write(c: Connection, job: Job, states: Collection[str] = ("running",), **values: Any) -> None:
+    if c.execute(update(jobs).where(_held(job, states)).values(**values)).rowcount == 0:
+        raise _lost(job)
+
+
+def _lost(job: Job) -> LostLease:
+    return LostLease(f"the lease of job {job.id} is lost")
+
+
+def _kept(error: str) -> str:
+    return error.encode(errors="replace").decode().replace("\x00", "\ufffd")[:MAX_ERROR]

@@ -1,0 +1,69 @@
+"""Rows of ``api_keys``: which tenant a bearer key speaks for. Only SHA-256 digests are stored."""
+
+import hashlib
+import hmac
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from preference.errors import NotFound
+from preference.rows import checked, findable
+from preference.tables import api_keys
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key without its secret. ``revoked_at`` is None while it works."""
+
+    id: str
+    tenant: str
+    name: str
+    created_at: float
+    revoked_at: float | None
+
+
+def create(c: Connection, tenant: str, name: str) -> tuple[str, str]:
+    """A new key of ``tenant``: its id, and the plain key, which is shown this once. Raises ``Invalid``."""
+    id, plain = uuid.uuid4().hex, f"att-{secrets.token_urlsafe(32)}"
+    values = {
+        "tenant_id": checked(tenant, "tenant", 64),
+        "id": id,
+        "name": checked(name, "name", 200),
+        "sha256": _digest(plain),
+        "created_at": time.time(),
+    }
+    c.execute(insert(api_keys).values(values))
+    return id, plain
+
+
+def list_all(c: Connection) -> list[Key]:
+    """Every key, revoked ones too, by tenant and age."""
+    rows = c.execute(select(api_keys).order_by(api_keys.c.tenant_id, api_keys.c.created_at))
+    return [Key(row.id, row.tenant_id, row.name, row.created_at, row.revoked_at) for row in rows]
+
+
+def revoke(c: Connection, id: str) -> None:
+    """End a key, for good. Raises ``NotFound`` for an unknown or already revoked one."""
+    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
+    if not findable(id) or c.execute(update(api_keys).where(alive).values(revoked_at=time.time())).rowcount == 0:
+        raise NotFound(f"there is no working key with the id {id!r}", param="id")
+
+
+def tenant_of(c: Connection, plain: str) -> str | None:
+    """The tenant that ``plain`` speaks for, or None."""
+    digest = _digest(plain)
+    alive = (api_keys.c.sha256 == digest) & api_keys.c.revoked_at.is_(None)
+    row = c.execute(select(api_keys.c.tenant_id, api_keys.c.sha256).where(alive)).first()
+    return row.tenant_id if row is not None and hmac.compare_digest(row.sha256, digest) else None
+
+
+def any_active(c: Connection) -> bool:
+    """Whether any key works."""
+    return c.execute(select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)).first() is not None
+
+
+def _digest(plain: str) -> str:
+    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()

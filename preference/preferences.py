@@ -1,0 +1,203 @@
+"""Rows of ``preferences`` and ``contexts``: what the user prefers, and the situations it was seen to hold in.
+
+Every mutation raises the user's revision, because caches and indexes are derived from these rows.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import delete as delete_from
+
+from preference import users
+from preference.errors import Conflict, Invalid, NotFound
+from preference.owner import Owner
+from preference.rows import checked, findable, key, later, scope
+from preference.tables import contexts as contexts_table
+from preference.tables import preferences
+from preference.text import as_data
+
+Source = Literal["learned", "stated"]
+
+MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
+MAX_CONTEXTS = 64  # newest contexts kept of one preference
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A short text learned from feedback or stated by the user. Learning leaves a ``locked`` one alone."""
+
+    id: str
+    text: str
+    source: str
+    status: str
+    superseded_by: str | None
+    locked: bool
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A situation in which a preference was seen to hold. ``vector`` is unit length, float32, [dimension]."""
+
+    preference_id: str
+    id: str
+    feedback_id: str | None
+    text: str
+    embedder: str
+    vector: NDArray[np.float32]
+    created_at: float
+
+
+def active(c: Connection, owner: Owner) -> list[Preference]:
+    """The preferences that hold now, oldest first."""
+    return [preference for preference in all_of(c, owner) if preference.status == "active"]
+
+
+def all_of(c: Connection, owner: Owner) -> list[Preference]:
+    """Every preference, superseded ones too, oldest first."""
+    query = select(preferences).where(scope(preferences, owner)).order_by(preferences.c.created_at)
+    return [_preference(row) for row in c.execute(query).mappings()]
+
+
+def get(c: Connection, owner: Owner, id: str) -> Preference:
+    """The preference. Raises ``NotFound`` for an id unknown to this owner."""
+    query = select(preferences).where(scope(preferences, owner), preferences.c.id == id)
+    row = c.execute(query).mappings().first() if findable(id) else None
+    if row is None:
+        raise NotFound(f"there is no preference {id!r} of this user", param="id")
+    return _preference(row)
+
+
+def contexts(c: Connection, owner: Owner, embedder: str) -> list[Context]:
+    """The contexts of active preferences in the vector space of ``embedder``, oldest first."""
+    of_preference = and_(
+        preferences.c.tenant_id == contexts_table.c.tenant_id,
+        preferences.c.user_id == contexts_table.c.user_id,
+        preferences.c.id == contexts_table.c.preference_id,
+    )
+    query = (
+        select(contexts_table)
+        .join(preferences, of_preference)
+        .where(scope(contexts_table, owner), scope(preferences, owner), preferences.c.status == "active")
+        .where(contexts_table.c.embedder == embedder)
+        .order_by(contexts_table.c.created_at)
+    )
+    return [_context(row) for row in c.execute(query).mappings()]
+
+
+def contexts_of(c: Connection, owner: Owner, preference_id: str) -> list[Context]:
+    """The contexts of one preference, oldest first. Raises ``NotFound`` for an unknown preference."""
+    get(c, owner, preference_id)
+    query = select(contexts_table).where(scope(contexts_table, owner), contexts_table.c.preference_id == preference_id)
+    return [_context(row) for row in c.execute(query.order_by(contexts_table.c.created_at)).mappings()]
+
+
+def create(c: Connection, owner: Owner, text: str, source: Source, *, limit: int = 1000) -> Preference:
+    """A new active preference. Raises ``Invalid`` (``text``), ``Conflict`` at ``limit`` active ones, ``NotFound``."""
+    users.touch(c, owner)
+    held = select(func.count()).select_from(preferences)
+    held = held.where(scope(preferences, owner), preferences.c.status == "active")
+    if c.execute(held).scalar_one() >= limit:
+        raise Conflict(f"this user already has {limit} preferences; delete some first", param="preferences")
+    now = later(c, owner, preferences.c.updated_at)
+    row = Preference(f"pref-{uuid.uuid4().hex}", _line(text), source, "active", None, False, now, now)
+    c.execute(insert(preferences).values(**key(owner), **vars(row)))
+    return row
+
+
+def add_context(
+    c: Connection,
+    owner: Owner,
+    preference_id: str,
+    *,
+    feedback_id: str | None,
+    text: str,
+    embedder: str,
+    vector: NDArray[np.float32],
+) -> Context:
+    """Key a preference by one more situation; beyond ``MAX_CONTEXTS`` the oldest goes. It counts as an update.
+
+    Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
+    """
+    users.touch(c, owner)
+    checked(text, "context", 10_000_000)
+    _update(c, owner, preference_id)
+    now = later(c, owner, contexts_table.c.created_at)
+    context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
+    stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
+    c.execute(insert(contexts_table).values(**key(owner), **stored))
+    mine = and_(scope(contexts_table, owner), contexts_table.c.preference_id == preference_id)
+    times = select(contexts_table.c.created_at).where(mine).order_by(contexts_table.c.created_at.desc())
+    oldest_kept = c.execute(times.offset(MAX_CONTEXTS - 1).limit(1)).scalar()
+    if oldest_kept is not None:
+        c.execute(delete_from(contexts_table).where(mine, contexts_table.c.created_at < oldest_kept))
+    return context
+
+
+def change(c: Connection, owner: Owner, id: str, *, text: str | None = None, locked: bool | None = None) -> Preference:
+    """Correct or (un)lock an active preference. Raises ``NotFound``, ``Invalid`` (``text``), ``Conflict``."""
+    users.touch(c, owner)
+    if get(c, owner, id).status != "active":
+        raise Conflict("a superseded preference cannot be changed", param="id")
+    values: dict[str, Any] = {}
+    if text is not None:
+        values["text"] = _line(text)
+    if locked is not None:
+        values["locked"] = locked
+    return _update(c, owner, id, **values)
+
+
+def supersede(c: Connection, owner: Owner, id: str, by: str | None) -> Preference:
+    """End a preference in favour of ``by``, or of none. Raises ``Conflict`` for a locked one, ``NotFound``."""
+    users.touch(c, owner)
+    if get(c, owner, id).locked:
+        raise Conflict("a locked preference cannot be superseded", param="id")
+    if by is not None:
+        get(c, owner, by)
+    return _update(c, owner, id, status="superseded", superseded_by=by)
+
+
+def delete(c: Connection, owner: Owner, id: str) -> None:
+    """Erase a preference and its contexts; what it superseded stays superseded. Raises ``NotFound``."""
+    users.touch(c, owner)
+    get(c, owner, id)
+    named = and_(scope(preferences, owner), preferences.c.superseded_by == id)
+    c.execute(update(preferences).where(named).values(superseded_by=None))
+    c.execute(delete_from(preferences).where(scope(preferences, owner), preferences.c.id == id))
+
+
+def _update(c: Connection, owner: Owner, id: str, **values: Any) -> Preference:
+    get(c, owner, id)
+    mine = and_(scope(preferences, owner), preferences.c.id == id)
+    c.execute(update(preferences).where(mine).values(updated_at=later(c, owner, preferences.c.updated_at), **values))
+    return get(c, owner, id)
+
+
+def _line(text: str) -> str:
+    checked(text, "text", MAX_TEXT)
+    line = as_data(text, limit=MAX_TEXT)
+    if not line:
+        raise Invalid("text must contain printable characters", param="text")
+    return line
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    row = np.array(vector, dtype=np.float32)
+    if row.ndim != 1 or not abs(float(np.linalg.norm(row)) - 1.0) < 1e-3:
+        raise Invalid("a context's vector must be one row of unit length", param="vector")
+    return row
+
+
+def _preference(row: Mapping[Any, Any]) -> Preference:
+    return Preference(**{name: row[name] for name in Preference.__dataclass_fields__})
+
+
+def _context(row: Mapping[Any, Any]) -> Context:
+    values = {name: row[name] for name in Context.__dataclass_fields__}
+    return Context(**{**values, "vector": np.frombuffer(row["vector"], dtype="<f4").astype(np.float32)})

@@ -1,0 +1,85 @@
+"""Rows of ``turns``: one personalised generation each, with its provenance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from preference import users
+from preference.errors import Conflict, Invalid, NotFound
+from preference.owner import Owner
+from preference.prompt import Message
+from preference.rows import checked, findable, key, scope
+from preference.tables import turns
+from preference.values import Value
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was asked, what the engine was sent, what it answered (one text a choice) and why it answered so."""
+
+    completion_id: str
+    created_at: float
+    model: str
+    request: Sequence[Message]
+    prompt: Sequence[Message]
+    prompt_sha256: str
+    answers: Sequence[str]
+    applied_values: Sequence[Value]
+    applied_preferences: Sequence[Mapping[str, Any]]
+    adapter_version: int
+    personalized: str
+    prompt_tokens: int
+    completion_tokens: int
+    partial: bool
+
+
+def record(c: Connection, owner: Owner, turn: Turn) -> None:
+    """Store a turn. Raises ``NotFound`` when the user was deleted meanwhile, ``Conflict`` for a known id."""
+    checked(turn.completion_id, "completion_id", 128)
+    checked(turn.model, "model", 512)
+    if not users.lock(c, owner):
+        raise NotFound("there is no such user", param="user")
+    values = {
+        **{name: getattr(turn, name) for name in Turn.__dataclass_fields__},
+        "request": list(turn.request),
+        "prompt": list(turn.prompt),
+        "answers": list(turn.answers),
+        "applied_values": [value.model_dump() for value in turn.applied_values],
+        "applied_preferences": [dict(applied) for applied in turn.applied_preferences],
+    }
+    try:
+        c.execute(insert(turns).values(**key(owner), **values))
+    except IntegrityError as error:
+        raise Conflict(f"the completion {turn.completion_id} is already recorded", param="completion_id") from error
+    except StatementError as error:
+        if isinstance(error.orig, ValueError):  # NaN or infinity, which JSON has not
+            raise Invalid("messages must be JSON values", param="messages") from error
+        raise
+
+
+def get(c: Connection, owner: Owner, completion_id: str) -> Turn:
+    """The turn. Raises ``NotFound`` for an id unknown to this owner."""
+    query = select(turns).where(scope(turns, owner), turns.c.completion_id == completion_id)
+    row = c.execute(query).mappings().first() if findable(completion_id) else None
+    if row is None:
+        raise NotFound(f"there is no completion {completion_id!r} of this user", param="completion_id")
+    return of_row(row)
+
+
+def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int = 500) -> list[Turn]:
+    """The next turns after ``after``, oldest first: for the export."""
+    query = select(turns).where(scope(turns, owner)).order_by(turns.c.created_at, turns.c.completion_id).limit(limit)
+    if after is not None:
+        position = tuple_(turns.c.created_at, turns.c.completion_id)
+        query = query.where(position > (after.created_at, after.completion_id))
+    return [of_row(row) for row in c.execute(query).mappings()]
+
+
+def of_row(row: Mapping[Any, Any]) -> Turn:
+    """The turn in a row that has the columns of ``turns``."""
+    values = {name: row[name] for name in Turn.__dataclass_fields__}
+    values["applied_values"] = [Value.model_validate(value) for value in row["applied_values"]]
+    return Turn(**values)

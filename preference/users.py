@@ -1,0 +1,106 @@
+"""Rows of ``users``: the standing values, the active adapter and the revision that caches are keyed by."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy.exc import IntegrityError
+
+from preference.errors import Invalid, NotFound
+from preference.owner import Owner
+from preference.rows import key, scope, storable
+from preference.tables import users
+from preference.values import Value
+
+MAX_STANDING_VALUES = 64
+
+
+@dataclass(frozen=True)
+class User:
+    """An end user. ``opaque_id`` names the user's adapters in the engine; ``active_adapter`` 0 is none.
+
+    Caches are keyed by (``opaque_id``, ``revision``): a user deleted and made anew gets another of both.
+    """
+
+    owner: Owner
+    opaque_id: str
+    standing_values: tuple[Value, ...]
+    active_adapter: int
+    revision: int
+
+
+def get(c: Connection, owner: Owner) -> User | None:
+    """The user, or None."""
+    row = c.execute(select(users).where(scope(users, owner))).mappings().first()
+    return None if row is None else _user(owner, row)
+
+
+def ensure(c: Connection, owner: Owner) -> User:
+    """The user, made if missing. Raises ``Invalid`` naming ``user`` for an identifier that cannot be stored."""
+    found = get(c, owner)
+    if found is not None:
+        return found
+    values = {
+        **key(owner),
+        "opaque_id": secrets.token_hex(16),
+        "standing_values": [],
+        "active_adapter": 0,
+        "revision": secrets.randbelow(2**30),  # never that of a deleted namesake
+        "created_at": time.time(),
+    }
+    try:
+        with c.begin_nested():
+            c.execute(insert(users).values(values))
+    except IntegrityError:  # another request made it first
+        pass
+    made = get(c, owner)
+    if made is None:
+        raise RuntimeError("the user was deleted while it was made")
+    return made
+
+
+def lock(c: Connection, owner: Owner) -> bool:
+    """Hold back other writers of this owner until the transaction ends. Whether the user exists."""
+    query = select(users.c.user_id).where(scope(users, owner)).with_for_update(key_share=True)
+    return c.execute(query).first() is not None
+
+
+def touch(c: Connection, owner: Owner) -> None:
+    """Raise the revision, so that caches notice a change. Raises ``NotFound`` for an unknown user."""
+    _change(c, owner)
+
+
+def set_standing_values(c: Connection, owner: Owner, values: Sequence[Value]) -> None:
+    """Replace the standing values. Raises ``Invalid`` naming the field, ``NotFound`` for an unknown user."""
+    if len(values) > MAX_STANDING_VALUES:
+        raise Invalid(f"at most {MAX_STANDING_VALUES} standing values are allowed", param="values")
+    dumped = [value.model_dump() for value in values]
+    for index, fields in enumerate(dumped):
+        for name, field in fields.items():
+            storable(field, f"values[{index}].{name}")
+    _change(c, owner, standing_values=dumped)
+
+
+def set_active_adapter(c: Connection, owner: Owner, version: int) -> None:
+    """Point the user at an adapter version; 0 is none. Raises ``NotFound`` for an unknown user."""
+    _change(c, owner, active_adapter=version)
+
+
+def delete(c: Connection, owner: Owner) -> bool:
+    """Erase the user and, by cascade, every row about it. Whether there was one."""
+    return c.execute(delete_from(users).where(scope(users, owner))).rowcount > 0
+
+
+def _change(c: Connection, owner: Owner, **values: Any) -> None:
+    changed = c.execute(update(users).where(scope(users, owner)).values(revision=users.c.revision + 1, **values))
+    if changed.rowcount == 0:
+        raise NotFound("there is no such user", param="user")
+
+
+def _user(owner: Owner, row: Any) -> User:
+    values = tuple(Value.model_validate(value) for value in row["standing_values"])
+    return User(owner, row["opaque_id"], values, row["active_adapter"], row["revision"])

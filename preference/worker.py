@@ -1,0 +1,168 @@
+"""The worker: takes leased jobs and runs their handlers, a few at a time, until it is cancelled."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from preference import jobs
+from preference.database import Database
+from preference.errors import EngineUnavailable
+from preference.jobs import Job, LostLease
+
+Handler = Callable[[Job], Awaitable[None]]
+OnFailed = Callable[[Job, str], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+
+async def _nothing(job: Job, error: str) -> None:
+    """The default of ``on_failed``."""
+
+
+class Worker:
+    """Runs jobs of the kinds in ``handlers``. A job may run more than once: a handler must bear that.
+
+    An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``;
+    ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the defaults almost two hours).
+    A job that ends as failed is told to ``on_failed(job, error)`` before its row says so, at least once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        *,
+        concurrency: int = 2,
+        lease_seconds: float = 60,
+        max_attempts: int = 5,
+        poll_seconds: float = 0.5,
+        on_failed: OnFailed = _nothing,
+        backoff_seconds: float = 1.0,
+        max_backoff_seconds: float = 30.0,
+        max_deferrals: int = 240,
+    ) -> None:
+        self._database = database
+        self._handlers = dict(handlers)
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+        self._poll_seconds = poll_seconds
+        self._on_failed = on_failed
+        self._backoff_seconds = backoff_seconds
+        self._max_backoff_seconds = max_backoff_seconds
+        self._max_deferrals = max_deferrals
+        self._work = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that work came in, so that nobody waits for the next poll. Call it in the worker's event loop."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; then the handlers are cancelled and their jobs given back."""
+        slots = asyncio.Semaphore(self._concurrency)
+
+        def free(_: asyncio.Task[None]) -> None:
+            slots.release()
+            self.wake()  # the user's next job may go
+
+        async with asyncio.TaskGroup() as running:
+            while True:
+                await slots.acquire()
+                self._work.clear()
+                job = await self._next()
+                if job is None:
+                    slots.release()
+                    await self._idle()
+                else:
+                    running.create_task(self._serve(job), name=job.id).add_done_callback(free)
+
+    async def _next(self) -> Job | None:
+        try:
+            return await self._database.write(jobs.lease, self._handlers, self._lease_seconds)
+        except Exception:
+            log.exception("no job could be leased")
+            return None
+
+    async def _idle(self) -> None:
+        try:
+            async with asyncio.timeout(self._poll_seconds):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+
+    async def _serve(self, job: Job) -> None:
+        try:
+            if job.attempt > self._max_attempts:
+                await self._give_up(job, f"the worker stopped {self._max_attempts} times while the job ran")
+                return
+            error = await self._handle(job)
+            if error is None:
+                await self._database.write(jobs.finish, job)
+            else:
+                await self._failed(job, error)
+        except asyncio.CancelledError:
+            await self._give_back(job)
+            raise
+        except LostLease:
+            log.warning("job %s (%s) was taken over or deleted while it ran", job.id, job.kind)
+        except Exception:  # the job's lease runs out and it is tried again
+            log.exception("what came of job %s (%s) could not be stored", job.id, job.kind)
+
+    async def _handle(self, job: Job) -> BaseException | None:
+        """Run the handler while its lease is renewed: its error, or None. Raises ``LostLease``."""
+        handling = asyncio.ensure_future(self._handlers[job.kind](job))
+        renewing = asyncio.ensure_future(self._renew(job))
+        try:
+            await asyncio.wait((handling, renewing), return_when=asyncio.FIRST_COMPLETED)
+            if handling.done():
+                return handling.exception() if not handling.cancelled() else asyncio.CancelledError("cancelled")
+            raise LostLease(f"the lease of job {job.id} is lost")
+        finally:
+            for task in (handling, renewing):
+                task.cancel()
+            await asyncio.gather(handling, renewing, return_exceptions=True)
+
+    async def _renew(self, job: Job) -> None:
+        """Renew the lease until it is lost."""
+        until = time.monotonic() + self._lease_seconds
+        while time.monotonic() < until:
+            await asyncio.sleep(self._lease_seconds / 4)
+            asked = time.monotonic()
+            try:
+                await self._database.write(jobs.renew, job, self._lease_seconds)
+                until = asked + self._lease_seconds
+            except LostLease:
+                return
+            except Exception:
+                log.exception("the lease of job %s could not be renewed", job.id)
+
+    async def _failed(self, job: Job, error: BaseException) -> None:
+        if isinstance(error, LostLease):
+            raise error
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, EngineUnavailable) and job.deferrals < self._max_deferrals:
+            log.info("job %s (%s) waits for the engine: %s", job.id, job.kind, told)
+            await self._database.write(jobs.defer, job, told, self._backoff(job.deferrals))
+        elif isinstance(error, EngineUnavailable) or job.attempt >= self._max_attempts:
+            log.error("job %s (%s) failed for good", job.id, job.kind, exc_info=error)
+            await self._give_up(job, told)
+        else:
+            log.warning("job %s (%s) failed, attempt %d", job.id, job.kind, job.attempt, exc_info=error)
+            await self._database.write(jobs.fail, job, told, self._backoff(job.attempt - 1))
+
+    async def _give_up(self, job: Job, error: str) -> None:
+        await self._database.write(jobs.renew, job, self._lease_seconds)  # still ours to judge?
+        await self._on_failed(job, error)
+        await self._database.write(jobs.fail, job, error, None)
+
+    async def _give_back(self, job: Job) -> None:
+        try:
+            await self._database.write(jobs.release, job)
+        except Exception:
+            log.info("job %s (%s) could not be given back; its lease runs out", job.id, job.kind, exc_info=True)
+
+    def _backoff(self, earlier: int) -> float:
+        delay = min(self._backoff_seconds * 2.0 ** min(earlier, 30), self._max_backoff_seconds)
+        return delay * random.uniform(0.8, 1.0)  # noqa: S311 those who failed together do not come back together
