@@ -1,0 +1,96 @@
+# Every command runs in .venv, which the first one builds from the pinned requirements and later ones leave alone.
+# VARIANT=cpu or gpu picks the engine; without it, what .venv was built for, else gpu where nvidia-smi finds one.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BUILT_FOR := $(patsubst .venv/.setup-%,%,$(wildcard .venv/.setup-?pu))
+VARIANT ?= $(or $(firstword $(BUILT_FOR)),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu))
+STAMP := .venv/.setup-$(VARIANT)
+STAMP_DEV := .venv/.setup-dev-$(VARIANT)
+FORMATTED := server preference adapters lab bench tests
+
+ifeq ($(filter $(VARIANT),cpu gpu),)
+$(error VARIANT must be cpu or gpu, not "$(VARIANT)")
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench lock clean
+
+help: ## Show this help
+	@echo "Usage: make TARGET [ARGS=\"...\"]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with everything the server needs
+
+setup-dev: $(STAMP_DEV) ## The same, with the test tools
+
+run: $(STAMP) ## Serve the assistant (ARGS="--port 8080")
+	$(BIN)/attune serve $(ARGS)
+
+demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json
+	$(BIN)/attune demo $(ARGS)
+
+test: lint ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP_DEV) ## The checks that run nothing: ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP_DEV) ## Format the code and sort its imports
+	$(BIN)/ruff check --fix-only --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+lab-train: $(STAMP) ## Train the bundled model from its recipe
+	$(BIN)/attune lab train $(ARGS)
+
+lab-eval: $(STAMP) ## Measure the bundled model and write its report
+	$(BIN)/attune lab eval $(ARGS)
+
+bench: $(STAMP) ## Measure load and latency over HTTP
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(STAMP_DEV) ## Pin requirements/*.in again (ARGS="--upgrade" for newer versions)
+	$(call compile,cpu,attune.in vllm.in,--unsafe-package=torch --unsafe-package=triton)
+	$(call compile,gpu,gpu.in,)
+	$(call compile,dev,dev.in,--constraint=lock-cpu.txt)
+
+clean: ## Remove caches and build outputs, not .venv or data
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find $(wildcard $(FORMATTED)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Triton's only use is on a GPU; without one vLLM switches it off, so the CPU lock leaves out its gigabyte.
+compile = cd requirements && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras \
+	--no-emit-options --annotation-style=line --unsafe-package=pip $3 $(ARGS) --output-file=lock-$1.txt $2
+
+# Locks are complete, so nothing is resolved (--no-deps). Only torch is: its CUDA build needs libraries that its CPU build does not.
+.venv/.setup-cpu: pyproject.toml requirements/lock-cpu.txt requirements/engine-cpu.txt
+	$(call venv)
+	$(PIP) install --no-deps -r requirements/lock-cpu.txt -r requirements/engine-cpu.txt
+	$(PIP) install -c requirements/lock-cpu.txt -c requirements/engine-cpu.txt torch
+	$(call project)
+
+.venv/.setup-gpu: pyproject.toml requirements/lock-gpu.txt
+	$(call venv)
+	$(PIP) install --no-deps -r requirements/lock-gpu.txt
+	$(call project)
+
+$(STAMP_DEV): $(STAMP) requirements/lock-dev.txt
+	$(PIP) install --no-deps -r requirements/lock-dev.txt
+	@touch $@
+
+define venv
+@echo "Setting up .venv for the $(VARIANT) engine; the first time this takes a few minutes."
+@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Attune needs Python 3.11 or newer: make setup PYTHON=python3.11")'
+$(PYTHON) -m venv $(if $(filter-out $(VARIANT),$(BUILT_FOR)),--clear) .venv
+endef
+
+define project
+$(PIP) install --no-deps --no-build-isolation -e .
+@touch $@
+endef
