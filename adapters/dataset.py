@@ -1,0 +1,107 @@
+"""From a user's edits to training rows and held-out rows, split by time. Pure."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from preference.errors import Invalid
+from preference.feedback import Edit
+from preference.prompt import Message, compose
+from preference.values import Value
+
+MIN_EDITS = 8
+"""Fewer edits than this cannot both teach and test."""
+MAX_EDITS = 400
+"""Only so many of the newest edits are used: tastes change and training time is bounded."""
+MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 48, 0.2
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One edit that training never sees: what was asked, what applied to it, and what the user made of the answer."""
+
+    feedback_id: str
+    request: tuple[Message, ...]
+    values: tuple[Value, ...]
+    preferences: tuple[str, ...]
+    adapter_version: int
+    target: str
+    system_role: bool = True
+
+    def messages(self, with_preferences: bool) -> list[Message]:
+        """The prompt as it is served, with or without the preferences that were applied to the turn."""
+        return compose(self.request, self.values, self.preferences if with_preferences else (), self.system_role)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training rows in TRL's prompt-completion form, held-out edits, and which edits the rows came from."""
+
+    rows: list[dict[str, list[Message]]]
+    held_out: list[HeldOut]
+    learned_from: list[str]
+    learned_through: float
+
+
+def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> Dataset:
+    """Split ``edits`` (oldest first) by time, hold the newest out, and make rows of the rest.
+
+    An edit gives a row with the prompt as the adapter alone is served, and one with the turn's preferences where
+    it had any. Accepted answers (edits of no cost) count too: they say what is right. Raises ``Invalid`` below
+    ``MIN_EDITS`` edits.
+    """
+    usable = [edit for edit in edits if _is_text(edit.turn.request)][-MAX_EDITS:]
+    if len(usable) < MIN_EDITS:
+        raise Invalid(f"{len(usable)} edits are too few to learn from: at least {MIN_EDITS} are needed.")
+    held = min(MAX_HELD_OUT, max(MIN_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(usable))))
+    training, newest = usable[:-held], usable[-held:]
+    rows = [row for edit in training for row in _rows(edit, system_role)]
+    random.Random(seed).shuffle(rows)
+    return Dataset(
+        rows=rows,
+        held_out=[_held_out(edit, system_role) for edit in newest],
+        learned_from=[edit.feedback_id for edit in training],
+        learned_through=training[-1].created_at,
+    )
+
+
+def _rows(edit: Edit, system_role: bool) -> list[dict[str, list[Message]]]:
+    asked = _held_out(edit, system_role)
+    prompts = [asked.messages(with_preferences=False)]
+    if asked.preferences:
+        prompts.append(asked.messages(with_preferences=True))
+    completion = [{"role": "assistant", "content": edit.edited_text}]
+    return [{"prompt": [_plain(m) for m in prompt], "completion": completion} for prompt in prompts]
+
+
+def _held_out(edit: Edit, system_role: bool) -> HeldOut:
+    return HeldOut(
+        feedback_id=edit.feedback_id,
+        request=tuple(edit.turn.request),
+        values=tuple(edit.turn.applied_values),
+        preferences=tuple(str(preference["text"]) for preference in edit.turn.applied_preferences),
+        adapter_version=edit.turn.adapter_version,
+        target=edit.edited_text,
+        system_role=system_role,
+    )
+
+
+def _is_text(messages: Sequence[Message]) -> bool:
+    """Whether every message is plain text: pictures, sound and tool calls cannot be learned from here."""
+    return all(
+        not message.get("tool_calls") and all(part.get("type") == "text" for part in _parts(message.get("content")))
+        for message in messages
+    )
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return content if isinstance(content, list) else []
+
+
+def _plain(message: Message) -> Message:
+    """Role and text alone, parts joined by line breaks as the engine does for templates that take strings."""
+    content = message.get("content")
+    text = "\n".join(part["text"] for part in content) if isinstance(content, list) else content
+    return {"role": message["role"], "content": text or ""}

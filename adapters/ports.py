@@ -1,0 +1,26 @@
+"""The outside world that adapters need: an engine that generates and takes LoRA adapters at run time."""
+
+from pathlib import Path
+from typing import Protocol
+
+from preference.ports import TextGenerator
+
+
+class AdapterHost(TextGenerator, Protocol):
+    """An engine with named LoRA adapters. Every call raises ``EngineUnavailable`` or ``EngineRejected``.
+
+    A name stands for one set of weights at one path for as long as the engine runs: the engine keys its prefix cache
+    by both, so new weights always come under a new path and, once published, a new name.
+    """
+
+    async def load(self, name: str, path: Path) -> None:
+        """Load the adapter in directory ``path``; returns when requests may name it."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Forget the adapter; a name that is not loaded is no error."""
+        ...
+
+    async def loaded(self) -> set[str]:
+        """The names that requests may use now, without the base model's."""
+        ...

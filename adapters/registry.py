@@ -1,0 +1,311 @@
+"""Which adapter answers whom: load → probe → flip → drain → unload, without a dropped request.
+
+Lives in one event loop. ``acquire`` never awaits: look-up and in-flight count are one step, so no adapter is unloaded
+between them. A name is unloaded only when it serves nobody by default and no request holds it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.ports import AdapterHost
+from adapters.versions import Directories, Version, engine_name
+from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
+from preference.owner import Owner
+from preference.users import User
+
+log = logging.getLogger(__name__)
+_PROBE = ({"role": "user", "content": "Hello"},)
+_REMEMBERED = 4096
+"""How many failed activations and erased users are remembered; the oldest are forgotten first."""
+
+
+@dataclass(eq=False)
+class _Adapter:
+    """One adapter in the engine, and how many requests hold it."""
+
+    owner: Owner
+    version: Version
+    name: str
+    in_flight: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """One user's adapters. ``lock`` orders loading and unloading; ``holders`` have it or wait for it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    holders: int = 0
+    loading: bool = False
+    adapters: dict[int, _Adapter] = field(default_factory=dict)
+    current: _Adapter | None = None
+
+    @property
+    def evictable(self) -> bool:
+        """Whether it has adapters that nobody uses, loads or unloads."""
+        return bool(self.adapters) and not self.holders and not any(a.in_flight for a in self.adapters.values())
+
+    def is_idle(self, adapter: _Adapter) -> bool:
+        """Whether an adapter neither serves by default nor answers a request."""
+        return adapter is not self.current and not adapter.in_flight
+
+
+@dataclass(frozen=True, eq=False)
+class Lease:
+    """What answers one request; hand it back with ``release``. Version 0 and name None: the base model, by retrieval."""
+
+    version: int
+    name: str | None
+    mode: str
+    learned_through: float
+    _held: _Adapter | None = field(default=None, repr=False)
+
+
+class Registry:
+    """The adapters in one engine. ``capacity`` bounds the users that have any there; idle ones make room, oldest first.
+
+    The engine needs room for a few more: a user has two for the duration of a swap, a gate loads two. ``version_of``
+    reads from the rows which version should serve a user now; with ``base_sha256``, adapters of another base model
+    are refused.
+    """
+
+    def __init__(
+        self,
+        host: AdapterHost,
+        directory: Path,
+        *,
+        capacity: int,
+        version_of: Callable[[User], Awaitable[Version | None]],
+        base_sha256: str | None = None,
+        drain_seconds: float = 60.0,
+        retry_seconds: float = 3.0,
+    ) -> None:
+        self._host = host
+        self._directories = Directories(directory)
+        self._capacity = capacity
+        self._version_of = version_of
+        self._base_sha256 = base_sha256
+        self._drain_seconds = drain_seconds
+        self._retry_seconds = retry_seconds
+        self._seats: OrderedDict[Owner, _Seat] = OrderedDict()
+        self._leases: set[Lease] = set()
+        self._activating: set[Owner] = set()
+        self._not_before: OrderedDict[Owner, float] = OrderedDict()
+        self._erased: OrderedDict[str, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._epoch = 0
+
+    def acquire(self, user: User) -> Lease:
+        """What serves ``user`` now, counted as in flight until ``release``.
+
+        While another version than ``user.active_adapter`` is loaded, that one serves (the base model, if none is, or
+        if the user wants none), and the right one is activated in the background.
+        """
+        seat = self._seats.get(user.owner)
+        current = seat.current if seat else None
+        if (current.version.version if current else 0) != user.active_adapter:
+            self._activate_later(user)
+        if current is None or not user.active_adapter:
+            return self._lease(None)
+        self._seats.move_to_end(user.owner)
+        return self._lease(current)
+
+    async def acquire_version(self, user: User, version: Version) -> Lease:
+        """A named version for one request, loaded if need be; raises as ``activate``. What serves by default stays."""
+        async with self._hold(user.owner) as seat:
+            return self._lease(await self._ensure(user, seat, version))
+
+    def release(self, lease: Lease) -> None:
+        """The request is over. A second release of one lease does nothing."""
+        if lease not in self._leases:
+            return
+        self._leases.discard(lease)
+        adapter = lease._held
+        if adapter is None:
+            return
+        adapter.in_flight -= 1
+        if adapter.in_flight:
+            return
+        adapter.idle.set()
+        seat = self._seats.get(adapter.owner)
+        if seat is not None and seat.adapters.get(adapter.version.version) is adapter and seat.is_idle(adapter):
+            self._start(self._unload_idle(adapter.owner))
+
+    async def activate(self, user: User, version: Version | None) -> None:
+        """Serve ``user`` with ``version``, None for the base model: load, probe, flip, drain, unload the old one.
+
+        One at a time for each user. Raises ``Conflict`` for a version that is not ready, ``Invalid`` for one of
+        another base model, ``NotFound`` without its directory, ``EngineUnavailable`` or ``EngineRejected`` from
+        the engine; what served before then goes on serving.
+        """
+        async with self._hold(user.owner) as seat:
+            new = None if version is None else await self._ensure(user, seat, version)
+            old, seat.current = seat.current, new
+        self._not_before.pop(user.owner, None)
+        if old is not None and old is not new:
+            await self._drain(old)
+        await self._unload_idle(user.owner)
+
+    async def forget(self, user: User) -> None:
+        """Unload all of a user's adapters, for good: erasure. Requests that hold one finish on it, then it goes too."""
+        _remember(self._erased, user.opaque_id, None)
+        async with self._hold(user.owner) as seat:
+            seat.current = None
+            held = list(seat.adapters.values())
+        await asyncio.gather(*(self._drain(adapter) for adapter in held))
+        await self._unload_idle(user.owner)
+
+    def reset(self) -> None:
+        """The engine restarted: nothing is loaded any more. Leases of before stay valid to release."""
+        self._epoch += 1
+        self._not_before.clear()
+        for owner, seat in list(self._seats.items()):
+            seat.adapters.clear()
+            seat.current = None
+            self._drop_if_empty(owner, seat)
+
+    async def close(self) -> None:
+        """End the background tasks; the engine is left as it is."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _lease(self, adapter: _Adapter | None) -> Lease:
+        if adapter is None:
+            lease = Lease(0, None, "retrieval", 0.0)
+        else:
+            adapter.in_flight += 1
+            adapter.idle.clear()
+            version = adapter.version
+            lease = Lease(version.version, adapter.name, version.mode, version.learned_through, adapter)
+        self._leases.add(lease)
+        return lease
+
+    @asynccontextmanager
+    async def _hold(self, owner: Owner) -> AsyncIterator[_Seat]:
+        """The user's seat, locked; a seat is dropped when it is empty and nobody holds it or waits for it."""
+        seat = self._seats.setdefault(owner, _Seat())
+        seat.holders += 1
+        try:
+            async with seat.lock:
+                yield seat
+        finally:
+            seat.holders -= 1
+            self._drop_if_empty(owner, seat)
+
+    def _drop_if_empty(self, owner: Owner, seat: _Seat) -> None:
+        if not seat.adapters and not seat.holders and self._seats.get(owner) is seat:
+            del self._seats[owner]
+
+    async def _ensure(self, user: User, seat: _Seat, version: Version) -> _Adapter:
+        """The adapter, loaded and probed; the caller holds the seat."""
+        found = seat.adapters.get(version.version)
+        if found is not None:
+            return found
+        if version.state != "ready":
+            raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
+        manifest = await asyncio.to_thread(self._directories.manifest, user.opaque_id, version.version)
+        if self._base_sha256 not in (None, manifest.base_sha256):
+            raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
+        epoch = self._epoch
+        await self._make_room(seat)
+        seat.loading = True
+        adapter = _Adapter(user.owner, version, engine_name(user.opaque_id, version.version))
+        adapter.idle.set()
+        try:
+            # A name stands for the same weights for ever: one that a cancelled load left behind is as good as new.
+            if adapter.name not in await self._host.loaded():
+                await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
+            await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
+            if epoch != self._epoch:
+                raise EngineUnavailable("the engine restarted while an adapter was being loaded")
+            if user.opaque_id in self._erased:
+                raise NotFound("there is no such user", param="user")
+        except BaseException:
+            await self._unload(adapter)
+            raise
+        finally:
+            seat.loading = False
+        seat.adapters[version.version] = adapter
+        self._seats.move_to_end(user.owner)
+        return adapter
+
+    async def _make_room(self, seat: _Seat) -> None:
+        """Evict idle users, least recently used first, until ``seat`` fits in. Raises ``EngineUnavailable``."""
+        while sum(1 for s in self._seats.values() if s is not seat and (s.adapters or s.loading)) >= self._capacity:
+            victim = next((owner for owner, s in self._seats.items() if s is not seat and s.evictable), None)
+            if victim is None:
+                raise EngineUnavailable(f"all {self._capacity} places for adapters are in use")
+            async with self._hold(victim) as evicted:  # free, so this does not wait
+                evicted.current = None
+                await self._unload_from(evicted)
+
+    async def _drain(self, adapter: _Adapter) -> None:
+        """Wait until no request holds an adapter, within bounds; the last release unloads what is late."""
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await adapter.idle.wait()
+        except TimeoutError:
+            log.warning("adapter %s still answers requests after %s s", adapter.name, self._drain_seconds)
+
+    async def _unload_idle(self, owner: Owner) -> None:
+        """Unload the user's adapters that neither serve by default nor answer a request."""
+        async with self._hold(owner) as seat:
+            await self._unload_from(seat)
+
+    async def _unload_from(self, seat: _Seat) -> None:
+        for number, adapter in list(seat.adapters.items()):
+            if seat.is_idle(adapter) and seat.adapters.pop(number, None) is not None:
+                await self._unload(adapter)
+
+    async def _unload(self, adapter: _Adapter) -> None:
+        """Unload; where the engine cannot, it is gone or restarting, and the name with it."""
+        try:
+            await asyncio.shield(self._host.unload(adapter.name))
+        except AttuneError as error:
+            log.warning("adapter %s could not be unloaded: %s", adapter.name, error.message)
+
+    def _activate_later(self, user: User) -> None:
+        if user.owner in self._activating or time.monotonic() < self._not_before.get(user.owner, 0.0):
+            return
+        self._activating.add(user.owner)
+        self._start(self._activate_from_rows(user))
+
+    async def _activate_from_rows(self, user: User) -> None:
+        """Activate what the rows say. Where that fails, or ``user`` was stale, not again for a few seconds."""
+        settled = False
+        try:
+            version = await self._version_of(user)
+            await self.activate(user, version)
+            settled = (version.version if version else 0) == user.active_adapter
+        except AttuneError as error:
+            log.warning("the adapter of %s is not active yet: %s", user.opaque_id, error.message)
+        finally:
+            self._activating.discard(user.owner)
+            if not settled:
+                _remember(self._not_before, user.owner, time.monotonic() + self._retry_seconds)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work on adapters failed", exc_info=error)
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,274 @@
+"""The train job: dataset → trainer → validate → gate → publish → activate. A job that runs again starts anew."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+import adapters
+from adapters import dataset, gate, versions
+from adapters.dataset import Dataset
+from adapters.gate import Arm, Verdict
+from adapters.ports import AdapterHost
+from adapters.train import Recipe, TrainingJob
+from adapters.validation import base_directory, base_sha256, validate
+from adapters.versions import Directories, Manifest, Version, engine_name
+from preference import feedback, jobs, users
+from preference.database import Database
+from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
+from preference.feedback import Edit
+from preference.jobs import Job
+from preference.users import User
+
+log = logging.getLogger(__name__)
+_TAIL_BYTES = 4096
+_GRACE_SECONDS = 5.0
+
+OnPublished = Callable[[User], Awaitable[None]]
+
+
+class TrainingFailed(AttuneError):
+    """The trainer stopped with an error, or took too long; its last lines say why."""
+
+    code = "training_failed"
+
+
+class Training:
+    """Handler of ``train`` jobs, whose subject is a version number.
+
+    ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
+    process of its own and may take ``seconds``. ``on_published`` is told when a version became the active one; pass
+    ``on_failed`` to the worker, so that a version whose job is given up says so.
+    """
+
+    kind = "train"
+
+    def __init__(
+        self,
+        database: Database,
+        host: AdapterHost,
+        directory: Path,
+        *,
+        base_model: str,
+        recipe: Recipe | None = None,
+        seconds: float = 3600.0,
+        system_role: bool = True,
+        on_published: OnPublished | None = None,
+    ) -> None:
+        self._database = database
+        self._host = host
+        self._directories = Directories(directory)
+        self._base_model = base_model
+        self._recipe = recipe or Recipe()
+        self._seconds = seconds
+        self._system_role = system_role
+        self._on_published = on_published
+
+    async def __call__(self, job: Job) -> None:
+        """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
+        number = int(job.subject)
+        begun = await self._database.write(_begin, job, number)
+        if begun is None:
+            return
+        user, serving, edits = begun
+        try:
+            made = dataset.build(edits, seed=self._recipe.seed, system_role=self._system_role)
+        except Invalid as error:
+            await self._refuse(job, number, {"verdict": "refused", "sentence": f"refused: {error.message}"})
+            return
+        stage = await asyncio.to_thread(self._directories.stage, user.opaque_id, number)
+        try:
+            published = await self._make(job, number, user, serving, made, stage)
+        except (EngineUnavailable, jobs.LostLease):
+            raise  # the version stays in training: the job goes on later, here or elsewhere
+        except Exception as error:
+            with suppress(NotFound, jobs.LostLease):
+                await self._database.write(_end, job, number, "failed", _failure(error))
+            raise
+        finally:
+            await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
+        if published is not None and self._on_published is not None:
+            try:
+                await self._on_published(published)
+            except AttuneError as error:
+                log.warning("adapter %s is published, not yet active: %s", number, error.message)
+
+    async def on_failed(self, job: Job, error: str) -> None:
+        """The worker gave the job up: the version has failed."""
+        with suppress(NotFound):
+            await self._database.write(_end, job, int(job.subject), "failed", _failure(error))
+
+    async def _make(
+        self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
+    ) -> User | None:
+        base = await asyncio.to_thread(base_directory, self._base_model)
+        TrainingJob(str(base), self._recipe).write(stage)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
+        await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
+        await run_trainer(stage, self._seconds)
+        adapter = stage / "adapter"
+        await asyncio.to_thread(validate, adapter, base, self._recipe)
+        verdict = await self._gate(user, number, serving, made, adapter)
+        figures = json.loads((stage / "figures.json").read_text())
+        report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from)}}
+        if not verdict.admitted:
+            await self._refuse(job, number, report)
+            return None
+        manifest = Manifest(
+            version=number,
+            learned_from=made.learned_from,
+            base_sha256=await asyncio.to_thread(base_sha256, base),
+            recipe=asdict(self._recipe),
+            figures=figures,
+            report=report,
+            created_at=time.time(),
+        )
+        return await self._database.write(
+            _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
+        )
+
+    async def _gate(self, user: User, number: int, serving: Version | None, made: Dataset, adapter: Path) -> Verdict:
+        """Candidate against what serves now, both under names that no request uses."""
+        candidate = f"{engine_name(user.opaque_id, number)}-candidate"
+        arms = [Arm("serving", None, preferences=True)]
+        loads = {candidate: adapter}
+        if serving is not None:
+            incumbent = f"{engine_name(user.opaque_id, serving.version)}-serving"
+            loads[incumbent] = self._directories.path(user.opaque_id, serving.version)
+            alone = serving.mode == "adapter"
+            arms = [Arm("serving", incumbent, not alone, recorded_by=serving.version if alone else None)]
+        arms.append(Arm("adapter", candidate, preferences=False))
+        if any(asked.preferences for asked in made.held_out):
+            arms.append(Arm("retrieval+adapter", candidate, preferences=True))
+        async with self._loaded(loads):
+            measured = await gate.measure(self._host, made.held_out, arms)
+        return gate.decide(measured[0], measured[1:], seed=self._recipe.seed)
+
+    @asynccontextmanager
+    async def _loaded(self, adapters_by_name: dict[str, Path]) -> AsyncIterator[None]:
+        """Adapters in the engine for the duration; unloaded whatever happens."""
+        try:
+            for name, path in adapters_by_name.items():
+                await self._host.unload(name)  # what a killed worker left there has older weights
+                await self._host.load(name, path)
+            yield
+        finally:
+            for name in adapters_by_name:
+                try:
+                    await asyncio.shield(self._host.unload(name))
+                except AttuneError as error:
+                    log.warning("adapter %s could not be unloaded: %s", name, error.message)
+
+    async def _refuse(self, job: Job, number: int, report: dict[str, Any]) -> None:
+        with suppress(NotFound):
+            await self._database.write(_end, job, number, "refused", report)
+
+
+async def run_trainer(directory: Path, seconds: float) -> None:
+    """Run ``python -m adapters.train`` on a directory in its own process group, which ends with this call.
+
+    Raises ``TrainingFailed`` with the last lines of its stderr, or when it takes longer than ``seconds``.
+    """
+    package = Path(adapters.__file__).parent.parent
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")},
+        "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(directory / "cache"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *_command(directory),
+        cwd=directory,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL if not log.isEnabledFor(logging.DEBUG) else None,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    tail = b""
+    try:
+        async with asyncio.timeout(seconds):
+            assert process.stderr is not None
+            while chunk := await process.stderr.read(_TAIL_BYTES):
+                tail = (tail + chunk)[-_TAIL_BYTES:]
+            code = await process.wait()
+    except TimeoutError as error:
+        raise TrainingFailed(f"the trainer took longer than {seconds:.0f} s") from error
+    finally:
+        await asyncio.shield(_end_group(process))
+    if code:
+        lines = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
+        raise TrainingFailed(f"the trainer ended with code {code}: " + " | ".join(lines[-5:]))
+
+
+def _command(directory: Path) -> Sequence[str]:
+    return (sys.executable, "-m", "adapters.train", str(directory))
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End a process and its children: politely, then not."""
+    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            async with asyncio.timeout(patience):
+                await process.wait()
+        except TimeoutError:
+            continue
+
+
+def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, list[Edit]] | None:
+    """Take the version up: the user, what serves now, and the edits; None when there is nothing left to do."""
+    jobs.hold(c, job)
+    user = users.get(c, job.owner)
+    if user is None or versions.get(c, job.owner, number).state not in ("queued", "training", "failed"):
+        return None
+    versions.set_state(c, job.owner, number, "training")
+    return user, versions.active(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+
+
+def _end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> None:
+    jobs.hold(c, job)
+    versions.set_state(c, job.owner, number, state, report=report)
+
+
+def _publish(
+    c: Connection,
+    job: Job,
+    opaque_id: str,
+    directories: Directories,
+    adapter: Path,
+    manifest: Manifest,
+    mode: str,
+    learned_through: float,
+) -> User:
+    """Directory, row and active version in one transaction, under the user's lock: an erased user gets nothing."""
+    jobs.hold(c, job)
+    user = versions.lock_user(c, job.owner)
+    if user.opaque_id != opaque_id:
+        raise NotFound("there is no such user", param="user")
+    number = manifest.version
+    if versions.get(c, job.owner, number).state != "training":
+        raise Conflict(f"adapter version {number} was changed while it was being made", param="version")
+    versions.set_state(
+        c, job.owner, number, "ready", mode=mode, learned_through=learned_through, report=manifest.report
+    )
+    users.set_active_adapter(c, job.owner, number)
+    directories.publish(adapter, opaque_id, manifest)
+    return versions.lock_user(c, job.owner)
+
+
+def _failure(error: Exception | str) -> dict[str, Any]:
+    said = error.message if isinstance(error, AttuneError) else str(error) or type(error).__name__
+    return {"verdict": "failed", "sentence": f"failed: {said}"}

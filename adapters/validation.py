@@ -1,0 +1,139 @@
+"""What an adapter directory must look like before an engine sees it, and which base model it belongs to."""
+
+import hashlib
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from adapters.train import Recipe
+from preference.errors import Invalid
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MAX_CONFIG_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 1024 * 1024
+_FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
+_DESCRIPTIVE = {"peft_version", "base_model_name_or_path", "inference_mode", "megatron_core", "qalora_group_size"}
+"""Keys that say something about the adapter's origin, or about a feature that another key turns on."""
+
+
+def validate(directory: Path, base: Path, recipe: Recipe) -> None:
+    """Check the adapter in ``directory`` against the base model's directory and the recipe; raises ``Invalid``."""
+    files = {path.name: path for path in directory.iterdir()} if directory.is_dir() else {}
+    if set(files) != {CONFIG, WEIGHTS} or any(path.is_symlink() or not path.is_file() for path in files.values()):
+        raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {sorted(files) or 'nothing'}.")
+    _check_config(files[CONFIG], recipe)
+    _check_weights(files[WEIGHTS], _expected_shapes(base, recipe))
+
+
+def base_directory(model: str) -> Path:
+    """The directory of a model given as a path, or as a hub name that was downloaded before; raises ``Invalid``."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except Exception as error:
+        raise Invalid(
+            f"Adapters cannot be trained for {model}: it is neither a directory nor a downloaded model."
+        ) from error
+
+
+def base_sha256(base: Path) -> str:
+    """SHA-256 over the configuration and weights of a base model; cached until one of the files changes."""
+    files = [base / "config.json", *_weights_of(base)]
+    return _digest(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()))
+
+
+@lru_cache(maxsize=8)
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for name, size, _ in files:
+        with open(name, "rb") as file:
+            total.update(f"{Path(name).name}:{size}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _weights_of(base: Path) -> list[Path]:
+    files = sorted(base.glob("*.safetensors"))
+    if not files:
+        raise Invalid(f"The base model in {base.name} has no safetensors files.")
+    return files
+
+
+def _check_config(path: Path, recipe: Recipe) -> None:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise Invalid(f"{CONFIG} is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"{CONFIG} is not JSON.") from error
+    if not isinstance(config, dict):
+        raise Invalid(f"{CONFIG} is not a JSON object.")
+    modules = config.get("target_modules")
+    if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
+        raise Invalid(f"{CONFIG}: target_modules has to be a list of names.")
+    wanted: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": recipe.rank,
+        "lora_alpha": recipe.alpha,
+        "bias": "none",
+        "init_lora_weights": True,
+        "target_modules": sorted(recipe.target_modules),
+    }
+    given = {**config, "target_modules": sorted(modules)}
+    for key, value in wanted.items():
+        found = given.get(key)
+        if found != value or type(found) is not type(value):
+            raise Invalid(f"{CONFIG}: {key} has to be {value!r}, not {found!r}.")
+    for key, value in config.items():
+        if key in wanted or value in (None, False, 0, "", [], {}):
+            continue
+        if key not in _DESCRIPTIVE or not isinstance(value, str | int | bool):
+            raise Invalid(f"{CONFIG}: {key} has to be unset, not {value!r}.")
+
+
+def _expected_shapes(base: Path, recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """Tensor names and shapes of a LoRA on every targeted linear layer, ``A`` [rank, in] and ``B`` [out, rank]."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, int]] = {}
+    for file in _weights_of(base):
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dict
+                module, _, kind = name.rpartition(".")
+                if kind == "weight" and module.rpartition(".")[2] in recipe.target_modules:
+                    rows, columns = tensors.get_slice(name).get_shape()
+                    shapes[f"base_model.model.{module}.lora_A.weight"] = (recipe.rank, columns)
+                    shapes[f"base_model.model.{module}.lora_B.weight"] = (rows, recipe.rank)
+    if not shapes:
+        raise Invalid(f"The base model has none of the layers {', '.join(recipe.target_modules)}.")
+    return shapes
+
+
+def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    limit = MAX_HEADER_BYTES + max(_FLOATS.values()) * sum(math.prod(shape) for shape in expected.values())
+    if path.stat().st_size > limit:
+        raise Invalid(f"{WEIGHTS} has {path.stat().st_size} bytes, more than the {limit} that this base model allows.")
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            names = set(tensors.keys())
+            if names != set(expected):
+                strange = sorted(names.symmetric_difference(expected))
+                raise Invalid(f"{WEIGHTS} has missing or unknown tensors: {', '.join(strange[:3])}.")
+            for name in sorted(names):
+                part = tensors.get_slice(name)
+                if tuple(part.get_shape()) != expected[name]:
+                    raise Invalid(f"{WEIGHTS}: {name} has shape {part.get_shape()}, not {list(expected[name])}.")
+                if part.get_dtype() not in _FLOATS:
+                    raise Invalid(f"{WEIGHTS}: {name} holds {part.get_dtype()}, not floating-point numbers.")
+                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
+                    raise Invalid(f"{WEIGHTS}: {name} holds numbers that are not finite.")
+    except SafetensorError as error:
+        raise Invalid(f"{WEIGHTS} is not a safetensors file: {error}.") from error

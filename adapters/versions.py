@@ -1,0 +1,253 @@
+"""Adapter versions: their rows, and their directories, which appear whole or not at all.
+
+A number is never used twice for one user, not even after a deletion: the engine keys its prefix cache by name and path.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+
+from preference import feedback, jobs, users
+from preference.errors import Conflict, NotFound
+from preference.owner import Owner
+from preference.rows import key, later, scope
+from preference.tables import adapters
+from preference.users import User
+
+State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
+UNFINISHED: tuple[State, ...] = ("queued", "training")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One adapter version of one user. ``mode`` is ``adapter`` or ``retrieval+adapter``: how it is best served."""
+
+    version: int
+    state: State
+    mode: str
+    learned_through: float
+    report: dict[str, Any]
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Where an adapter comes from; the last file written, so that a directory with it is complete."""
+
+    version: int
+    learned_from: list[str]  # feedback ids
+    base_sha256: str
+    recipe: dict[str, Any]
+    figures: dict[str, Any]
+    report: dict[str, Any]
+    created_at: float
+
+
+def engine_name(opaque_id: str, version: int) -> str:
+    """The name an adapter version carries in the engine."""
+    return f"{opaque_id}.v{version}"
+
+
+def get(c: Connection, owner: Owner, version: int) -> Version:
+    """One version; raises ``NotFound``."""
+    row = c.execute(select(adapters).where(_is(owner, version))).one_or_none()
+    if row is None:
+        raise NotFound(f"Adapter version {version} does not exist.", param="version")
+    return _version(row)
+
+
+def all_of(c: Connection, owner: Owner) -> list[Version]:
+    """Every version, oldest first, the deleted ones included."""
+    return [_version(row) for row in c.execute(select(adapters).where(scope(adapters, owner)).order_by(adapters.c.version))]
+
+
+def active(c: Connection, owner: Owner) -> Version | None:
+    """The version that the rows say serves this user now, or None for the base model."""
+    user = users.get(c, owner)
+    if user is None or not user.active_adapter:
+        return None
+    version = get(c, owner, user.active_adapter)
+    return version if version.state == "ready" else None
+
+
+def learned_through(c: Connection, owner: Owner) -> float:
+    """``created_at`` of the newest edit that a ready version learned from; 0.0 without one."""
+    newest = select(func.max(adapters.c.learned_through)).where(scope(adapters, owner), adapters.c.state == "ready")
+    return c.execute(newest).scalar() or 0.0
+
+
+def next_number(c: Connection, owner: Owner) -> int:
+    """The number of the next version; the caller holds the owner's lock."""
+    return (c.execute(select(func.max(adapters.c.version)).where(scope(adapters, owner))).scalar() or 0) + 1
+
+
+def queue(c: Connection, owner: Owner) -> int:
+    """A new version with its train job. Raises ``NotFound`` for an unknown user, ``Conflict`` while one is under way."""
+    lock_user(c, owner)
+    pending = next((v.version for v in all_of(c, owner) if v.state in UNFINISHED), None)
+    if pending is not None:
+        raise Conflict(f"Adapter version {pending} is already being made.", param="version")
+    number, now = next_number(c, owner), later(c, owner, adapters.c.created_at)
+    values = {
+        "version": number,
+        "state": "queued",
+        "mode": "adapter",
+        "learned_through": 0.0,
+        "report": {},
+        "created_at": now,
+        "updated_at": now,
+    }
+    c.execute(insert(adapters).values(**key(owner), **values))
+    jobs.enqueue(c, owner, "train", str(number))
+    return number
+
+
+def queue_if_due(c: Connection, owner: Owner, min_edits: int) -> int | None:
+    """Queue a version when ``min_edits`` edits came since the newest one was queued, whatever became of that one.
+
+    A deleted version counts: the edits it was made from do not bring it back.
+    """
+    versions = all_of(c, owner)
+    if versions and versions[-1].state in UNFINISHED:
+        return None
+    since = versions[-1].created_at if versions else 0.0
+    return queue(c, owner) if feedback.count_since(c, owner, since) >= min_edits else None
+
+
+def set_state(
+    c: Connection,
+    owner: Owner,
+    version: int,
+    state: State,
+    *,
+    mode: str | None = None,
+    learned_through: float | None = None,
+    report: Mapping[str, Any] | None = None,
+) -> None:
+    """Change a version that is not deleted; what is None stays. Raises ``NotFound``, also for a deleted one."""
+    changes: dict[str, Any] = {"state": state, "updated_at": time.time()}
+    changes |= {} if mode is None else {"mode": mode}
+    changes |= {} if learned_through is None else {"learned_through": learned_through}
+    changes |= {} if report is None else {"report": dict(report)}
+    chosen = _is(owner, version) & (adapters.c.state != "deleted")
+    if c.execute(update(adapters).where(chosen).values(**changes)).rowcount == 0:
+        raise NotFound(f"Adapter version {version} does not exist.", param="version")
+
+
+def delete(c: Connection, owner: Owner, version: int) -> User:
+    """Mark a version deleted, and serve the base model if it was active. Remove its directory after the commit."""
+    user = lock_user(c, owner)
+    set_state(c, owner, version, "deleted", report={})
+    if user.active_adapter == version:
+        users.set_active_adapter(c, owner, 0)
+    return user
+
+
+def lock_user(c: Connection, owner: Owner) -> User:
+    """The user, held against deletion and against a second version until commit; raises ``NotFound``."""
+    user = users.get(c, owner) if users.lock(c, owner) else None
+    if user is None:
+        raise NotFound("there is no such user", param="user")
+    return user
+
+
+class Directories:
+    """``root/<opaque id>/v<N>``, and staging directories on the same file system.
+
+    A staging directory holds a user's texts while a version is being made: it is as private as the rows.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._staging = root / ".staging"
+
+    def path(self, opaque_id: str, version: int) -> Path:
+        """Where a published version lies."""
+        return self.root / opaque_id / f"v{version}"
+
+    def stage(self, opaque_id: str, version: int) -> Path:
+        """A new, empty, private directory to make a version in; no two calls give the same path."""
+        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix=f"{engine_name(opaque_id, version)}.", dir=self._staging))
+
+    def publish(self, adapter: Path, opaque_id: str, manifest: Manifest) -> Path:
+        """Make the adapter files durable, write the manifest last, and move all of it into its final place.
+
+        What a crashed publication left at that place is replaced: its row never became ready.
+        """
+        final = self.path(opaque_id, manifest.version)
+        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for file in adapter.iterdir():
+            _sync(file)
+        written = adapter / "manifest.json"
+        written.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
+        _sync(written)
+        _sync(adapter)
+        shutil.rmtree(final, ignore_errors=True)
+        adapter.rename(final)
+        _sync(final.parent)
+        _sync(self.root)
+        return final
+
+    def manifest(self, opaque_id: str, version: int) -> Manifest:
+        """A published version's manifest; raises ``NotFound`` when the directory is missing or incomplete."""
+        try:
+            return Manifest(**json.loads((self.path(opaque_id, version) / "manifest.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise NotFound(f"Adapter version {version} has no complete directory.", param="version") from error
+
+    def remove(self, opaque_id: str, version: int) -> None:
+        """Remove a published version; a missing one is no error."""
+        _remove(self.path(opaque_id, version))
+
+    def remove_all(self, opaque_id: str) -> None:
+        """Remove everything of a user: published versions and what is being made."""
+        _remove(self.root / opaque_id)
+        for staged in self._staging.glob(f"{opaque_id}.v*"):
+            _remove(staged)
+
+    def sweep(self, older_than_seconds: float = 86_400) -> None:
+        """Remove staging directories that a killed process left behind."""
+        for staged in self._staging.glob("*"):
+            if time.time() - staged.stat().st_mtime > older_than_seconds:
+                _remove(staged)
+
+
+def _is(owner: Owner, version: int) -> ColumnElement[bool]:
+    return scope(adapters, owner) & (adapters.c.version == version)
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(
+        version=row.version,
+        state=row.state,
+        mode=row.mode,
+        learned_through=row.learned_through,
+        report=row.report,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _remove(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
