@@ -1,0 +1,1 @@
+"""HTTP, the composition root, and the two paths: answering and taking feedback."""

@@ -1,0 +1,228 @@
+"""The request path: user → adapter → recall → compose → engine → turn."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from adapters import versions
+from adapters.registry import Lease, Registry
+from preference import turns, users
+from preference.database import Database
+from preference.errors import EngineUnavailable, Invalid, NotFound
+from preference.prompt import Message, compose, last_user_text
+from preference.recall import Recall, Recalled
+from preference.turns import Turn
+from preference.users import User
+from preference.values import Value, merge_values
+from server.chat import Attune, ChatRequest
+from server.engine import AdapterGone, Engine
+from server.identity import Caller
+from server.settings import Settings
+from server.stream import Relay, Transcript, with_attune
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request made personal: what the engine gets, why, and for whom the turn is stored (``None``: nobody)."""
+
+    store_for: User | None
+    lease: Lease | None
+    request: list[Message]
+    prompt: list[Message]
+    payload: dict[str, Any]
+    values: list[Value]
+    recalled: list[Recalled]
+    created_at: float
+
+    @property
+    def adapter_version(self) -> int:
+        """The version that answers; 0 is the base model."""
+        return self.lease.version if self.lease else 0
+
+    @property
+    def personalized(self) -> str:
+        """``none``, ``retrieval``, ``adapter`` or ``retrieval+adapter``: what was really applied."""
+        applied = [name for name, used in (("retrieval", self.recalled), ("adapter", self.adapter_version)) if used]
+        return "+".join(applied) or "none"
+
+    @property
+    def attune(self) -> bytes:
+        """The ``attune`` object of the response."""
+        told = {
+            "values": [value.model_dump() for value in self.values],
+            "preferences": self.preferences,
+            "adapter_version": self.adapter_version,
+            "personalized": self.personalized,
+        }
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @property
+    def preferences(self) -> list[dict[str, Any]]:
+        """The recalled preferences, in the order of the prompt."""
+        return [{"id": p.id, "text": p.text, "score": round(p.score, 4)} for p in self.recalled]
+
+
+class Assistant:
+    """Answers chat requests. One for the whole server; holds no state of any request."""
+
+    def __init__(
+        self, settings: Settings, database: Database, engine: Engine, recall: Recall, registry: Registry, secret: bytes
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._engine = engine
+        self._recall = recall
+        self._registry = registry
+        self._secret = secret
+
+    async def answer(self, caller: Caller, body: ChatRequest) -> bytes:
+        """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
+        plan, answered = await self._send(caller, body, self._engine.chat)
+        try:
+            await self._record(plan, Transcript.of_answer(answered), partial=False)
+            return with_attune(answered, plan.attune)
+        finally:
+            self._release(plan)
+
+    async def stream(self, caller: Caller, body: ChatRequest) -> Relay:
+        """A streamed completion under way. The caller must close it."""
+        plan, upstream = await self._send(caller, body, self._engine.stream)
+
+        async def record(transcript: Transcript, partial: bool) -> None:
+            await self._record(plan, transcript, partial=partial)
+
+        return Relay(
+            upstream,
+            attune=plan.attune,
+            choices=body.n or 1,
+            wants_usage=body.wants_usage,
+            record=record if plan.store_for else None,
+            release=lambda: self._release(plan),
+        )
+
+    async def _send(
+        self, caller: Caller, body: ChatRequest, call: Callable[[dict[str, Any]], Awaitable[T]]
+    ) -> tuple[Plan, T]:
+        if not self._engine.base_model:
+            raise EngineUnavailable("The engine has not answered yet; try again shortly.")
+        body.check(self._settings, self._engine.base_model)
+        plan = await self._plan(caller, body)
+        try:
+            return plan, await call(plan.payload)
+        except AdapterGone:
+            self._release(plan)
+            if not plan.adapter_version:
+                raise
+            # A remote engine restarted without telling us: nothing is loaded there any more.
+            self._registry.reset()
+            plan = await self._plan(caller, body)
+            try:
+                return plan, await call(plan.payload)
+            except BaseException:
+                self._release(plan)
+                raise
+        except BaseException:
+            self._release(plan)
+            raise
+
+    async def _plan(self, caller: Caller, body: ChatRequest) -> Plan:
+        wish = body.attune
+        user = await self._user(caller, wish)
+        lease = await self._lease(user, wish)
+        try:
+            request = body.conversation()
+            values = merge_values(list(user.standing_values) if user else [], wish.values)
+            recalled = await self._recalled(user, lease, request, wish)
+            prompt = compose(request, values, [p.text for p in recalled], system_role=self._settings.system_role)
+            model = lease.name if lease and lease.name else self._engine.base_model
+            return Plan(
+                store_for=user if wish.store else None,
+                lease=lease,
+                request=request,
+                prompt=prompt,
+                payload=body.payload(prompt, model=model, cache_salt=self._salt(caller.tenant)),
+                values=values,
+                recalled=recalled,
+                created_at=time.time(),
+            )
+        except BaseException:
+            if lease:
+                self._registry.release(lease)
+            raise
+
+    async def _user(self, caller: Caller, wish: Attune) -> User | None:
+        owner = caller.owner
+        if owner is None or wish.personalize == "off":
+            if wish.adapter_version:
+                raise Invalid("An adapter version needs a user (X-User-Id).", param="attune.adapter_version")
+            return None
+        user = await self._database.read(users.get, owner)
+        # A user is made before the answer, so that one erased during it is not made anew by its turn.
+        return await self._database.write(users.ensure, owner) if user is None and wish.store else user
+
+    async def _lease(self, user: User | None, wish: Attune) -> Lease | None:
+        if wish.adapter_version:
+            version = await self._database.read(versions.get, user.owner, wish.adapter_version) if user else None
+            if user is None or version is None or version.state != "ready":
+                message = f"Adapter version {wish.adapter_version} of this user does not exist or is not ready."
+                raise NotFound(message, param="attune.adapter_version")
+            return await self._registry.acquire_version(user, version)
+        if user is None or wish.adapter_version == 0 or wish.personalize == "retrieval":
+            return None
+        return self._registry.acquire(user)
+
+    async def _recalled(
+        self, user: User | None, lease: Lease | None, request: list[Message], wish: Attune
+    ) -> list[Recalled]:
+        context = last_user_text(request)
+        k = self._settings.recall_k if wish.k is None else wish.k
+        if user is None or wish.personalize == "adapter" or not context or k == 0:
+            return []
+        # The gate found such an adapter best alone: it knows what was learned before it was trained.
+        alone = wish.personalize == "auto" and lease is not None and lease.version and lease.mode == "adapter"
+        since = lease.learned_through if alone and lease else 0.0
+        return await self._recall.recall(user, context, k=k, since=since)
+
+    async def _record(self, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
+        if plan.store_for is None:
+            return
+        turn = Turn(
+            completion_id=transcript.completion_id,
+            created_at=plan.created_at,
+            model=self._engine.base_model,
+            request=plan.request,
+            prompt=plan.prompt,
+            prompt_sha256=hashlib.sha256(json.dumps(plan.prompt, sort_keys=True).encode()).hexdigest(),
+            answers=transcript.answers,
+            applied_values=plan.values,
+            applied_preferences=plan.preferences,
+            adapter_version=plan.adapter_version,
+            personalized=plan.personalized,
+            prompt_tokens=transcript.prompt_tokens,
+            completion_tokens=transcript.completion_tokens,
+            partial=partial,
+        )
+        # A client that leaves now must not cancel a write that still waits for its thread.
+        await asyncio.shield(self._database.write(_record_unless_erased, plan.store_for, turn))
+
+    def _release(self, plan: Plan) -> None:
+        if plan.lease:
+            self._registry.release(plan.lease)
+
+    def _salt(self, tenant: str) -> str:
+        return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()
+
+
+def _record_unless_erased(c: Connection, user: User, turn: Turn) -> None:
+    held = users.get(c, user.owner)
+    if held is not None and held.opaque_id == user.opaque_id:
+        turns.record(c, user.owner, turn)

@@ -1,0 +1,180 @@
+"""Engine: an OpenAI-compatible vLLM server over HTTP, the one seam to generation."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from preference.errors import EngineRejected, EngineUnavailable
+from preference.ports import Generation
+from preference.prompt import Message
+
+_GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, asyncio.TimeoutError)
+_PROBE = aiohttp.ClientTimeout(total=3)
+_LOAD = aiohttp.ClientTimeout(total=120)
+
+
+class AdapterGone(EngineRejected):
+    """The engine no longer has the adapter that was asked for: it restarted."""
+
+    code = "adapter_gone"
+
+
+class EngineStream:
+    """A streamed answer: raw bytes as they come, and ``close``, which aborts generation when it is still under way."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Chunks as the network delivers them. Raises ``EngineUnavailable`` when the engine goes away."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except _GONE as error:
+            raise EngineUnavailable("The engine stopped in the middle of the answer.") from error
+
+    def close(self) -> None:
+        """Drop the connection unless the answer was read to its end; vLLM then aborts the request."""
+        self._response.close()
+
+
+class Engine:
+    """Implements ``AdapterHost``. ``base_model`` is the served name; empty until a remote engine has told it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        socket: Path | None = None,
+        base_model: str | None = None,
+        api_key: str | None = None,
+        read_timeout: float = 300,
+    ) -> None:
+        self.base_model = base_model or ""
+        self._url = url.rstrip("/").removesuffix("/v1")
+        self._socket = socket
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
+        self._open_session: aiohttp.ClientSession | None = None
+
+    async def chat(self, payload: dict[str, Any]) -> bytes:
+        """A whole completion as the engine's own bytes. Cancelling the call aborts the generation."""
+        return await self._call("POST", "/v1/chat/completions", payload)
+
+    async def stream(self, payload: dict[str, Any]) -> EngineStream:
+        """Start a streamed completion. Raises before the first byte when the engine refuses it."""
+        try:
+            response = await self._session.post(f"{self._url}/v1/chat/completions", json=payload)
+        except _GONE as error:
+            raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
+        if response.status != 200:
+            async with response:
+                raise await _refusal(response, payload)
+        return EngineStream(response)
+
+    async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
+        """Answer ``messages`` greedily, outside the request path."""
+        payload = {
+            "model": model or self._known_base(),
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        }
+        answer = json.loads(await self.chat(payload))
+        usage = answer["usage"]
+        text = answer["choices"][0]["message"].get("content") or ""
+        return Generation(text, usage["prompt_tokens"], usage["completion_tokens"])
+
+    async def load(self, name: str, path: Path) -> None:
+        """Load the adapter at ``path`` (a folder the engine can read) under ``name``; a second time does nothing."""
+        try:
+            await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, _LOAD)
+        except EngineRejected:
+            if name not in await self.loaded():
+                raise
+
+    async def unload(self, name: str) -> None:
+        """Make the engine forget ``name``; an unknown name is no error."""
+        try:
+            await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, _LOAD)
+        except EngineRejected:
+            if name in await self.loaded():
+                raise
+
+    async def loaded(self) -> set[str]:
+        """Names of the adapters that the engine would serve now."""
+        return {model["id"] for model in await self._models() if model.get("parent")}
+
+    async def ready(self) -> bool:
+        """True when the engine answers; asks a remote one for its model name the first time."""
+        try:
+            await self._call("GET", "/health", None, _PROBE)
+            if not self.base_model:
+                self.base_model = next((m["id"] for m in await self._models() if not m.get("parent")), "")
+        except (EngineUnavailable, EngineRejected):
+            return False
+        return bool(self.base_model)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._open_session is not None:
+            await self._open_session.close()
+            self._open_session = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open_session is None:
+            # No cap on connections here: the server's in-flight limits are the cap.
+            connector = (
+                aiohttp.UnixConnector(path=str(self._socket), limit=0)
+                if self._socket
+                else aiohttp.TCPConnector(limit=0)
+            )
+            self._open_session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, headers=self._headers, read_bufsize=1 << 20
+            )
+        return self._open_session
+
+    def _known_base(self) -> str:
+        if not self.base_model:
+            raise EngineUnavailable("The engine has not answered yet; try again shortly.")
+        return self.base_model
+
+    async def _models(self) -> list[dict[str, Any]]:
+        models: list[dict[str, Any]] = json.loads(await self._call("GET", "/v1/models", None, _PROBE))["data"]
+        return models
+
+    async def _call(
+        self, method: str, path: str, payload: dict[str, Any] | None, timeout: aiohttp.ClientTimeout | None = None
+    ) -> bytes:
+        try:
+            async with self._session.request(
+                method, self._url + path, json=payload, timeout=timeout or self._timeout
+            ) as response:
+                if response.status != 200:
+                    raise await _refusal(response, payload or {})
+                return await response.read()
+        except _GONE as error:
+            raise EngineUnavailable("The engine is loading, restarting or too slow; try again shortly.") from error
+
+
+async def _refusal(response: aiohttp.ClientResponse, payload: dict[str, Any]) -> EngineUnavailable | EngineRejected:
+    text = await response.text(errors="replace")
+    try:
+        error = json.loads(text)["error"]
+        message, param = str(error["message"]), error.get("param")
+    except (ValueError, KeyError, TypeError):
+        message, param = f"The engine answered with status {response.status}.", None
+    if response.status == 404 and "model" in payload:
+        return AdapterGone(message)
+    if "lora_name" in payload:
+        return EngineRejected(message, param=str(param) if param else None)
+    if response.status in (401, 403):
+        return EngineUnavailable("The engine refuses this server's key: check ATTUNE_ENGINE_API_KEY.")
+    if response.status == 429 or response.status >= 500:
+        return EngineUnavailable("The engine is overloaded or failing; try again shortly.")
+    return EngineRejected(message, param=str(param) if param else None)

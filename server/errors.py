@@ -1,0 +1,154 @@
+"""Domain error → status and OpenAI envelope: one table, and the handlers that use it."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from preference.database import StoreUnavailable
+from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
+
+log = logging.getLogger(__name__)
+
+
+class StartRefused(AttuneError):
+    """The server cannot start as it is set up; the message is one sentence saying what to do."""
+
+    code = "start_refused"
+
+
+class Unauthorized(AttuneError):
+    """No key, an unknown key or a revoked one."""
+
+    code = "invalid_api_key"
+
+
+class ModelNotFound(NotFound):
+    """The request names a model that is not served here."""
+
+    code = "model_not_found"
+
+    def __init__(self, asked: str, served: str) -> None:
+        super().__init__(f"The model {asked!r} does not exist; this server has {served!r}.", param="model")
+
+
+class BodyTooLarge(AttuneError):
+    """The request body is over the limit."""
+
+    code = "body_too_large"
+
+
+class TooManyRequests(AttuneError):
+    """The tenant has too many requests under way."""
+
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(EngineUnavailable):
+    """The server as a whole has too many requests under way."""
+
+    code = "overloaded"
+
+
+# The first entry whose class fits decides; OpenAI's clients choose their exception by the status.
+_TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
+    (Unauthorized, 401, "authentication_error"),
+    (NotFound, 404, "invalid_request_error"),
+    (Conflict, 409, "invalid_request_error"),
+    (BodyTooLarge, 413, "invalid_request_error"),
+    (TooManyRequests, 429, "rate_limit_error"),
+    (EngineUnavailable, 503, "server_error"),
+    (StoreUnavailable, 503, "server_error"),
+    (EngineRejected, 400, "invalid_request_error"),
+    (Invalid, 400, "invalid_request_error"),
+)
+_RETRY_AFTER = {429: "1", 503: "2"}
+
+
+def envelope(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
+    """The OpenAI error body."""
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return json.dumps({"error": error}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def status_of(error: AttuneError) -> tuple[int, str]:
+    """HTTP status and OpenAI error type of a domain error."""
+    for cls, status, kind in _TABLE:
+        if isinstance(error, cls):
+            return status, kind
+    return 400, "invalid_request_error"
+
+
+def body_of(error: AttuneError) -> bytes:
+    """The OpenAI error body of a domain error."""
+    return envelope(error.message, status_of(error)[1], param=error.param, code=error.code)
+
+
+def render(error: AttuneError) -> Response:
+    """A domain error as a response."""
+    status = status_of(error)[0]
+    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _json(status, body_of(error), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of ``app`` the OpenAI envelope."""
+    app.exception_handler(AttuneError)(_domain)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(Exception)(_unexpected)
+
+
+def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+async def _domain(request: Request, error: AttuneError) -> Response:
+    return render(error)
+
+
+async def _validation(request: Request, error: RequestValidationError) -> Response:
+    message, param = describe(error.errors())
+    if param is None and not request.headers.get("content-type", "").startswith("application/json"):
+        message = "Send the body as JSON, with the header Content-Type: application/json."
+    return _json(400, envelope(message, "invalid_request_error", param=param, code="invalid_value"))
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    phrases = {
+        404: (f"No such route: {request.method} {request.url.path}", "not_found"),
+        405: (f"{request.method} is not allowed on {request.url.path}", "method_not_allowed"),
+    }
+    message, code = phrases.get(error.status_code, (str(error.detail), HTTPStatus(error.status_code).name.lower()))
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    return _json(error.status_code, envelope(message, kind, code=code), dict(error.headers or {}))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises the exception again after this response: uvicorn logs it with its trace.
+    body = envelope("Something went wrong here; the log has it under this request id.", "server_error", code="internal")
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    return _json(500, body, {"X-Request-Id": request_id})
+
+
+def describe(errors: Sequence[Any]) -> tuple[str, str | None]:
+    """The first of pydantic's errors as a sentence, and the dotted path of the field it is about."""
+    first = errors[0]
+    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    if first["type"] == "json_invalid":
+        return f"The body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
+    param = ".".join(str(part) for part in place) or None
+    if first["type"] == "extra_forbidden":
+        return f"Unknown or forbidden field: {param}", param
+    if first["type"] == "missing":
+        return (f"Missing field: {param}" if param else "The body is missing."), param
+    message = first["msg"].removeprefix("Value error, ")
+    return (f"{param}: {message}" if param else message), param

@@ -1,0 +1,84 @@
+"""A user's adapter versions: list, train, activate (or roll back), delete."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from sqlalchemy import Connection
+
+from adapters import versions
+from adapters.versions import Version
+from preference import users
+from preference.errors import Conflict
+from preference.owner import Owner
+from preference.users import User
+from server.routes.requests import PathOwner, ServicesOf, known
+
+router = APIRouter(prefix="/users/{user}/adapters", tags=["adapters"])
+
+VersionNumber = Annotated[int, Path(ge=0, lt=2**31, description="A version; 0 is none.")]
+
+
+@router.get("")
+async def list_adapters(services: ServicesOf, owner: PathOwner) -> dict[str, Any]:
+    """The user's versions with their gate report, oldest first."""
+    user = await known(services, owner)
+    held = [v for v in await services.database.read(versions.all_of, owner) if v.state != "deleted"]
+    data = [_rendered(version, user) for version in held]
+    return {"object": "list", "active": user.active_adapter, "data": data}
+
+
+@router.post("", status_code=202)
+async def train_adapter(services: ServicesOf, owner: PathOwner) -> dict[str, Any]:
+    """Queue the training of a new version from the user's edits."""
+    user = await known(services, owner)
+    version = await services.database.write(_queue, owner)
+    services.wake_worker()
+    return _rendered(version, user)
+
+
+@router.post("/{version}/activate")
+async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> dict[str, Any]:
+    """Serve the user with a version, and return once it really serves; 0 goes back to the base model."""
+    before, chosen = await services.database.write(_point_to, owner, version)
+    try:
+        await services.registry.activate(before, chosen)
+    except BaseException:
+        # Rows must not promise what the engine could not load.
+        await asyncio.shield(services.database.write(_point_back, owner, version, before.active_adapter))
+        raise
+    return {"object": "adapter.active", "active": version}
+
+
+@router.delete("/{version}")
+async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> dict[str, Any]:
+    """Delete a version: its weights, and its place in the engine. The base model serves if it was the active one."""
+    user = await services.database.write(versions.delete, owner, version)
+    if user.active_adapter == version:
+        await services.registry.activate(user, None)
+    await asyncio.to_thread(services.directories.remove, user.opaque_id, version)
+    return {"version": version, "object": "adapter.deleted", "deleted": True}
+
+
+def _queue(c: Connection, owner: Owner) -> Version:
+    return versions.get(c, owner, versions.queue(c, owner))
+
+
+def _point_to(c: Connection, owner: Owner, version: int) -> tuple[User, Version | None]:
+    """Point the row first: a request that reads it meanwhile brings the same version in, not the old one back."""
+    user = versions.lock_user(c, owner)
+    chosen = versions.get(c, owner, version) if version else None
+    if chosen is not None and chosen.state != "ready":
+        raise Conflict(f"Adapter version {version} is {chosen.state}, not ready.", param="version")
+    users.set_active_adapter(c, owner, version)
+    return user, chosen
+
+
+def _point_back(c: Connection, owner: Owner, version: int, before: int) -> None:
+    user = users.get(c, owner)
+    if user is not None and user.active_adapter == version:
+        users.set_active_adapter(c, owner, before)
+
+
+def _rendered(version: Version, user: User) -> dict[str, Any]:
+    return {"object": "adapter", "active": version.version == user.active_adapter, **vars(version)}

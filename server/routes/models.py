@@ -1,0 +1,35 @@
+"""GET /v1/models: the base model. Adapters are chosen by the server, never by a client's ``model``."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+
+from preference.errors import EngineUnavailable
+from server.errors import ModelNotFound
+from server.routes.requests import ServicesOf
+from server.services import Services
+
+router = APIRouter(tags=["models"])
+_STARTED = int(time.time())
+
+
+@router.get("/models")
+async def list_models(services: ServicesOf) -> dict[str, Any]:
+    """The one model that requests may name."""
+    return {"object": "list", "data": [_model(services)]}
+
+
+@router.get("/models/{model:path}")
+async def get_model(model: str, services: ServicesOf) -> dict[str, Any]:
+    """The model, if it is the one served here."""
+    served = _model(services)
+    if model != served["id"]:
+        raise ModelNotFound(model, served["id"])
+    return served
+
+
+def _model(services: Services) -> dict[str, Any]:
+    if not services.engine.base_model:
+        raise EngineUnavailable("The engine has not answered yet; try again shortly.")
+    return {"id": services.engine.base_model, "object": "model", "created": _STARTED, "owned_by": "attune"}

@@ -1,0 +1,278 @@
+"""The composition root: the only file that names concrete classes. Everything is made once and closed in order."""
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapters import versions
+from adapters.registry import Registry
+from adapters.train import Recipe
+from adapters.training import Training
+from adapters.validation import base_sha256
+from adapters.versions import Directories, Version
+from preference import feedback
+from preference.database import Database
+from preference.embedder import SentenceEmbedder
+from preference.errors import NotFound
+from preference.jobs import Job
+from preference.learning import Learner
+from preference.ports import Embedder
+from preference.recall import Recall, RecallLimits
+from preference.users import User
+from preference.worker import Worker
+from server.answer import Assistant
+from server.engine import Engine
+from server.engine_process import EngineProcess, command, environment, on_cpu
+from server.errors import StartRefused
+from server.identity import Identity
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_SPARE_PLACES = 4  # a swap and a gate load adapters beside those that serve
+
+
+class CachingEmbedder(Embedder, Protocol):
+    """An embedder that remembers vectors, and can forget them for an erased user."""
+
+    def forget(self) -> None:
+        """Drop every remembered vector."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What routes and commands work with. ``worker`` and ``engine_process`` are ``None`` where others run them."""
+
+    settings: Settings
+    database: Database
+    embedder: CachingEmbedder
+    engine: Engine
+    engine_process: EngineProcess | None
+    recall: Recall
+    registry: Registry
+    directories: Directories
+    identity: Identity
+    assistant: Assistant
+    worker: Worker | None
+    tasks: tuple[asyncio.Task[None], ...]
+
+    def wake_worker(self) -> None:
+        """Say that a job was queued."""
+        if self.worker is not None:
+            self.worker.wake()
+
+    async def remove_files(self, user: User) -> None:
+        """Remove a user's adapters from the disk, and what is being made."""
+        await asyncio.to_thread(self.directories.remove_all, user.opaque_id)
+
+    async def forget(self, user: User) -> None:
+        """After a user's rows are gone: the index, cached vectors, adapters in the engine, late files."""
+        self.recall.forget(user.owner)
+        self.embedder.forget()
+        await self.registry.forget(user)
+        await self.remove_files(user)
+
+
+def _ignore(reason: str) -> None:
+    """The default of ``on_fatal``."""
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    work: bool | None = None,
+    embedder: CachingEmbedder | None = None,
+    on_fatal: Callable[[str], None] = _ignore,
+) -> AsyncIterator[Services]:
+    """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
+
+    ``work`` overrides ``worker_in_process``. ``on_fatal`` is told, once, when the engine cannot start at all.
+    """
+    settings.check()
+    private_directory(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        database = await _database(settings)
+        stack.callback(database.close)
+        registry: Registry | None = None
+
+        def engine_restarted() -> None:
+            if registry is not None:
+                registry.reset()
+
+        engine, process = _engine(settings, engine_restarted)
+        stack.push_async_callback(engine.close)
+        tasks: list[asyncio.Task[None]] = []
+        if process is not None:
+            tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
+        if embedder is None:  # read from disk while the engine starts
+            embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
+        adapters = (settings.data_dir / "adapters").resolve()
+        private_directory(adapters)
+        registry = Registry(
+            engine,
+            adapters,
+            capacity=max(1, settings.max_cpu_loras - _SPARE_PLACES),
+            version_of=lambda user: _active_version(database, user),
+            base_sha256=await asyncio.to_thread(_base_sha256, settings),
+            drain_seconds=settings.engine_read_timeout,
+        )
+        stack.push_async_callback(registry.close)
+        limits = RecallLimits(settings.recall_min_score, settings.recall_margin, settings.preference_token_budget)
+        recall = Recall(database, embedder, limits)
+        training = Training(
+            database,
+            engine,
+            adapters,
+            base_model=settings.training_base,
+            recipe=Recipe(rank=settings.adapter_rank, alpha=2 * settings.adapter_rank),
+            system_role=settings.system_role,
+            on_published=lambda user: _activate(database, registry, user),
+        )
+        learner = Learner(
+            database, engine, embedder, alike=settings.recall_min_score, max_preferences=settings.max_preferences
+        )
+        worker = None
+        if settings.worker_in_process if work is None else work:
+            worker = _worker(database, learner, training)
+            tasks.append(_run(stack, worker.run(), "worker"))
+        secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        yield Services(
+            settings=settings,
+            database=database,
+            embedder=embedder,
+            engine=engine,
+            engine_process=process,
+            recall=recall,
+            registry=registry,
+            directories=Directories(adapters),
+            identity=Identity(database, loopback=settings.loopback),
+            assistant=Assistant(settings, database, engine, recall, registry, secret),
+            worker=worker,
+            tasks=tuple(tasks),
+        )
+
+
+def private_directory(folder: Path) -> None:
+    """Make ``folder`` for this user alone. Raises ``StartRefused`` when it cannot be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"ATTUNE_DATA_DIR={folder} cannot be made: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartRefused(f"ATTUNE_DATA_DIR={folder} is not writable: choose another folder.")
+
+
+def server_secret(data_dir: Path) -> bytes:
+    """The secret that per-tenant cache salts are made with; made at the first start, readable by this user alone."""
+    path = data_dir / "secret"
+    if not path.exists():
+        handle, written = tempfile.mkstemp(dir=data_dir)  # mode 0600
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):  # another process was first: its secret holds
+            os.link(written, path)
+        os.unlink(written)
+    return path.read_bytes()
+
+
+async def _database(settings: Settings) -> Database:
+    database = Database(settings.database)
+    if await asyncio.to_thread(database.pending):
+        if not settings.migrate:
+            database.close()
+            raise StartRefused("The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true.")
+        await asyncio.to_thread(database.migrate)
+    return database
+
+
+def _engine(settings: Settings, on_restart: Callable[[], None]) -> tuple[Engine, EngineProcess | None]:
+    key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
+    if settings.engine_url is not None:
+        remote = Engine(
+            settings.engine_url,
+            base_model=settings.model_name,
+            api_key=key,
+            read_timeout=settings.engine_read_timeout,
+        )
+        return remote, None
+    if settings.bundled:
+        log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
+    if shutil.which("nvidia-smi") and on_cpu():
+        log.warning("there is a GPU here, but vLLM's CPU build is installed")
+    folder = EngineProcess.private_folder()
+    socket = folder / "vllm.sock"
+    engine = Engine(
+        "http://engine", socket=socket, base_model=settings.model_name, read_timeout=settings.engine_read_timeout
+    )
+    process = EngineProcess(
+        command(settings, socket),
+        environment=environment(settings, folder),
+        folder=folder,
+        log_file=settings.data_dir / "logs" / "vllm.log",
+        probe=engine.ready,
+        on_restart=on_restart,
+        start_timeout=settings.engine_start_timeout,
+    )
+    return engine, process
+
+
+async def _supervise(process: EngineProcess, on_fatal: Callable[[str], None]) -> None:
+    await process.supervise()
+    on_fatal(process.reason or "The engine stopped.")
+
+
+def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s stopped", name, exc_info=error)
+
+    task.add_done_callback(ended)
+    stack.push_async_callback(end)
+    return task
+
+
+def _worker(database: Database, learner: Learner, training: Training) -> Worker:
+    async def learn(job: Job) -> None:
+        await learner.learn(job.owner, job.subject)
+
+    async def failed(job: Job, error: str) -> None:
+        if job.kind == training.kind:
+            await training.on_failed(job, error)
+            return
+        with suppress(NotFound):  # erased meanwhile
+            await database.write(feedback.resolve, job.owner, job.subject, "failed", error)
+
+    return Worker(database, {"learn": learn, training.kind: training}, on_failed=failed)
+
+
+async def _active_version(database: Database, user: User) -> Version | None:
+    try:
+        return await database.read(versions.active, user.owner)
+    except NotFound:
+        return None
+
+
+async def _activate(database: Database, registry: Registry, user: User) -> None:
+    await registry.activate(user, await _active_version(database, user))
+
+
+def _base_sha256(settings: Settings) -> str | None:
+    folder = settings.model_folder if settings.engine_url is None or settings.model else None
+    return base_sha256(folder) if folder is not None and folder.is_dir() else None

@@ -1,0 +1,157 @@
+"""Every setting, documented where it is defined. Environment variables carry the prefix ``ATTUNE_``."""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.errors import StartRefused
+
+BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
+BUNDLED_NAME = "attune-tiny"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose; defaults serve the bundled model on this machine alone."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTUNE_", extra="ignore", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Anything but loopback needs an API key.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(default=Path("data"), description="Folder for the database, adapters, secrets and logs.")
+    database_url: str | None = Field(
+        default=None,
+        description="`sqlite:///PATH` or `postgresql+psycopg://...`; by default a SQLite file in the data folder.",
+    )
+    migrate: bool = Field(
+        default=True, description="Apply pending database migrations at start; if false, refuse to start."
+    )
+    worker_in_process: bool = Field(
+        default=True, description="Learn and train in this process; if false run `attune worker`."
+    )
+
+    model: str | None = Field(
+        default=None, description="Folder or hub name that vLLM takes; by default the bundled model."
+    )
+    served_model_name: str | None = Field(
+        default=None, description="Name that clients ask for; by default the folder name."
+    )
+    engine_url: str | None = Field(
+        default=None, description="A vLLM server to use instead of starting one, `http://host:port`."
+    )
+    engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
+    engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
+    engine_start_timeout: float = Field(default=900, gt=0, description="Seconds vLLM may take to become ready.")
+    engine_read_timeout: float = Field(
+        default=300, gt=0, description="Seconds without a byte after which a request fails."
+    )
+    max_model_len: int | None = Field(
+        default=None, gt=0, description="Context length in tokens; by default the model's own."
+    )
+    dtype: str | None = Field(
+        default=None, description="Weights' type; by default `auto`, and `float32` for the bundled model on a CPU."
+    )
+    system_role: bool = Field(default=True, description="False for a chat template without a system role.")
+    gpu_memory_utilization: float | None = Field(
+        default=None, gt=0, le=1, description="Share of the memory vLLM may take; by default vLLM's own, 0.3 on a CPU."
+    )
+    kv_cache_gib: int = Field(default=1, ge=1, description="Memory of the key-value cache in GiB, on a CPU only.")
+
+    embedder: str = Field(
+        default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
+    )
+    recall_k: int = Field(
+        default=5, ge=0, le=50, description="Preferences recalled for a request that asks for no number."
+    )
+    recall_min_score: float = Field(
+        default=0.4, ge=-1, le=1, description="Cosine from which two contexts count as alike."
+    )
+    recall_margin: float = Field(
+        default=0.1, ge=0, le=2, description="How far below the best match a context may score."
+    )
+    preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
+    max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
+
+    adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
+    adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
+    max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
+    max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
+
+    body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
+    messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
+    edit_limit: int = Field(default=100_000, gt=0, description="Longest edited text in characters.")
+    choices_limit: int = Field(default=4, ge=1, description="Largest `n`.")
+    logprobs_limit: int = Field(default=5, ge=0, description="Largest `top_logprobs`.")
+    allow_media: bool = Field(
+        default=False, description="Accept message parts other than text; the engine may fetch their URLs."
+    )
+    in_flight_per_tenant: int = Field(default=64, ge=1, description="Concurrent requests per tenant; more get 429.")
+    in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
+    drain_seconds: float = Field(
+        default=20, ge=0, description="How long a stopping server waits for answers under way."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What the server logs.")
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'attune.db'}"
+
+    @property
+    def bundled(self) -> bool:
+        """True when the engine is ours and serves the bundled model."""
+        return self.model is None and self.engine_url is None
+
+    @property
+    def model_source(self) -> str:
+        """The folder or hub name given to vLLM."""
+        return str(BUNDLED_MODEL) if self.model is None else self.model
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The model's folder when it is a path, else ``None`` (a hub name)."""
+        source = self.model_source
+        path = Path(source).expanduser()
+        looks_like_path = source.startswith(("/", ".", "~")) or path.exists() or source.count("/") > 1
+        return path if looks_like_path else None
+
+    @property
+    def model_name(self) -> str | None:
+        """The name clients ask for; ``None`` when a remote engine is to be asked for its own."""
+        if self.served_model_name or self.engine_url:
+            return self.served_model_name
+        if self.model is None:
+            return BUNDLED_NAME
+        return self.model_folder.resolve().name if self.model_folder else self.model
+
+    @property
+    def training_base(self) -> str:
+        """The base model that adapters are trained on: what the engine serves, as far as we know it."""
+        return self.model_source if self.engine_url is None or self.model else "a remote engine (set ATTUNE_MODEL)"
+
+    @property
+    def loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def check(self) -> None:
+        """Raise ``StartRefused`` in one sentence when these settings cannot work."""
+        if self.max_cpu_loras < self.max_loras:
+            raise StartRefused("ATTUNE_MAX_CPU_LORAS must be at least ATTUNE_MAX_LORAS.")
+        if self.engine_url is not None:
+            if not self.engine_url.startswith(("http://", "https://")):
+                raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {self.engine_url!r}.")
+            return
+        folder = self.model_folder
+        if folder is not None and not (folder / "config.json").is_file():
+            if self.model is None:
+                raise StartRefused(
+                    f"The bundled model is missing from {folder}: set ATTUNE_MODEL to a folder or hub name."
+                )
+            found = "has no config.json" if folder.is_dir() else "does not exist"
+            raise StartRefused(f"ATTUNE_MODEL={self.model} {found}: give a model folder or a hub name.")
