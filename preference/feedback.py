@@ -132,10 +132,15 @@ def resolve(
 
 def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:
     """The newest ``limit`` edits, oldest first; without the replaced ones and those of answers cut short."""
-    columns = [feedback.c.id, feedback.c.choice, feedback.c.edited_text, feedback.c.cost, feedback.c.created_at]
-    labelled = [column.label(f"feedback_{column.name}") for column in columns]
-    query = _standing(select(turns_table, *labelled), owner).order_by(feedback.c.created_at.desc()).limit(limit)
+    query = _standing(_with_turn(), owner).order_by(feedback.c.created_at.desc()).limit(limit)
     return [_edit(row) for row in reversed(c.execute(query).mappings().all())]
+
+
+def pending_edit(c: Connection, owner: Owner, id: str) -> Edit | None:
+    """The edit with its turn while it still waits to be learned from, else None (resolved, replaced, or erased)."""
+    query = _of_turn(_with_turn(), owner).where(feedback.c.id == id, feedback.c.status == "pending")
+    row = c.execute(query).mappings().first()
+    return None if row is None else _edit(row)
 
 
 def count_since(c: Connection, owner: Owner, created_at: float) -> int:
@@ -144,19 +149,24 @@ def count_since(c: Connection, owner: Owner, created_at: float) -> int:
     return int(c.execute(query).scalar_one())
 
 
+def _with_turn() -> Select[Any]:
+    columns = [feedback.c.id, feedback.c.choice, feedback.c.edited_text, feedback.c.cost, feedback.c.created_at]
+    return select(turns_table, *(column.label(f"feedback_{column.name}") for column in columns))
+
+
 def _standing(query: Select[Any], owner: Owner) -> Select[Any]:
+    return _of_turn(query, owner).where(
+        feedback.c.type == "edit", feedback.c.status != "replaced", turns_table.c.partial.is_(False)
+    )
+
+
+def _of_turn(query: Select[Any], owner: Owner) -> Select[Any]:
     of_turn: ColumnElement[bool] = and_(
         turns_table.c.tenant_id == feedback.c.tenant_id,
         turns_table.c.user_id == feedback.c.user_id,
         turns_table.c.completion_id == feedback.c.completion_id,
     )
-    return query.join(turns_table, of_turn).where(
-        scope(feedback, owner),
-        scope(turns_table, owner),
-        feedback.c.type == "edit",
-        feedback.c.status != "replaced",
-        turns_table.c.partial.is_(False),
-    )
+    return query.join(turns_table, of_turn).where(scope(feedback, owner), scope(turns_table, owner))
 
 
 def _edit(row: Mapping[Any, Any]) -> Edit:

@@ -1,0 +1,169 @@
+"""One edit becomes preferences: infer → verify → merge → store. Runs in the worker, never in the request path.
+
+CIPHER (arXiv 2404.15269) infers from draft and edit; as in PROSE, what was inferred is kept only if generating again
+with it comes closer to the user's text. What an edit contradicts is unlearned in contexts like this one, and no other.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sqlalchemy import Connection
+
+from preference import feedback, preferences, users
+from preference.database import Database
+from preference.distance import word_distance, words
+from preference.feedback import Edit
+from preference.inference import inference_messages, merge_messages, parse_preferences
+from preference.owner import Owner
+from preference.ports import Embedder, TextGenerator, Vectors
+from preference.preferences import Preference
+from preference.prompt import compose, last_user_text
+from preference.text import canonical
+from preference.values import Value
+
+CONTEXT_CHARACTERS = 4000
+"""How much of a request is kept as a context; the embedder reads less."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one edit teaches: texts to add, applied preferences it confirms or contradicts, and why nothing else."""
+
+    new: list[str] = field(default_factory=list)
+    confirmed: list[Preference] = field(default_factory=list)
+    contradicted: list[Preference] = field(default_factory=list)
+    reason: str | None = None
+
+
+class Learner:
+    """Turns accepted feedback into stored preferences.
+
+    ``alike`` is the least cosine between contexts at which a contradicted preference is unlearned.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        generator: TextGenerator,
+        embedder: Embedder,
+        *,
+        alike: float,
+        max_preferences: int = 1000,
+    ) -> None:
+        self._database = database
+        self._generator = generator
+        self._embedder = embedder
+        self._alike = alike
+        self._max_preferences = max_preferences
+
+    async def learn(self, owner: Owner, feedback_id: str) -> None:
+        """Learn from one feedback row and resolve it; running it again after a crash changes nothing twice."""
+        edit, active = await self._database.read(_load, owner, feedback_id)
+        if edit is None:
+            return
+        lesson = await self._study(edit, active)
+        context = last_user_text(edit.turn.request)[:CONTEXT_CHARACTERS]
+        vector = (await asyncio.to_thread(self._embedder.embed, [context]))[0]
+        await self._database.write(self._store, owner, edit, lesson, context, vector)
+
+    async def _study(self, edit: Edit, active: list[Preference]) -> Lesson:
+        shown = {applied["id"] for applied in edit.turn.applied_preferences}
+        applied = [p for p in active if p.id in shown]
+        if word_distance(edit.draft, edit.edited_text) == 0:
+            return Lesson(confirmed=applied, reason="the draft was accepted as it was")
+        inferred = await self._infer(edit)
+        known = {canonical(p.text) for p in applied}
+        candidates = [text for text in inferred if canonical(text) not in known]
+        if not candidates:
+            return Lesson(confirmed=applied, reason="the edit shows no general preference")
+        confirmed, contradicted = await self._merge(applied, candidates)
+        verified = await self._verify(edit, [p.text for p in confirmed], candidates)
+        if not verified:
+            texts = "; ".join(candidates)
+            return Lesson(confirmed=applied, reason=f"generating again with it came no closer to the edit: {texts}")
+        return Lesson(new=verified, confirmed=confirmed, contradicted=contradicted)
+
+    async def _infer(self, edit: Edit) -> list[str]:
+        answer = await self._generator.generate(inference_messages(edit.draft, edit.edited_text), max_tokens=400)
+        return parse_preferences(answer.text)
+
+    async def _merge(
+        self, applied: list[Preference], candidates: list[str]
+    ) -> tuple[list[Preference], list[Preference]]:
+        """Which applied preferences still stand beside the new ones. What is locked always stands."""
+        if not applied:
+            return [], []
+        oldest_first = sorted(applied, key=lambda p: p.updated_at)
+        answer = await self._generator.generate(
+            merge_messages([*(p.text for p in oldest_first), *candidates]), max_tokens=600
+        )
+        standing = {canonical(text) for text in parse_preferences(answer.text)}
+        if not standing & {canonical(text) for text in candidates}:
+            return applied, []  # not a merge of what was asked: change nothing that was learned before
+        stands = lambda p: p.locked or canonical(p.text) in standing  # noqa: E731
+        return [p for p in applied if stands(p)], [p for p in applied if not stands(p)]
+
+    async def _verify(self, edit: Edit, standing: Sequence[str], candidates: list[str]) -> list[str]:
+        """The candidates that bring a new generation closer to the user's text than the draft was."""
+        before = word_distance(edit.draft, edit.edited_text)
+        together, *without = await asyncio.gather(
+            self._distance_with(edit, [*standing, *candidates]),
+            *(self._distance_with(edit, [*standing, *_without(candidates, c)]) for c in candidates if len(candidates) > 1),
+        )
+        if together < before:
+            return [c for c, d in zip(candidates, without or [before], strict=True) if d >= together]
+        alone = await asyncio.gather(*(self._distance_with(edit, [*standing, c]) for c in candidates))
+        return [c for c, d in zip(candidates, alone, strict=True) if d < before]
+
+    async def _distance_with(self, edit: Edit, texts: Sequence[str]) -> int:
+        turn = edit.turn
+        prompt = compose(turn.request, [Value.model_validate(v) for v in turn.applied_values], texts)
+        room = 64 + 4 * len(words(edit.edited_text))
+        answer = await self._generator.generate(prompt, max_tokens=min(room, 2048))
+        return word_distance(answer.text, edit.edited_text)
+
+    def _store(
+        self, connection: Connection, owner: Owner, edit: Edit, lesson: Lesson, context: str, vector: Vectors
+    ) -> None:
+        if users.get(connection, owner) is None:
+            return  # erased while we were learning
+        active = preferences.active(connection, owner)
+        by_text = {canonical(p.text): p for p in active}
+        present = {p.id for p in active}
+        held = [p for p in lesson.confirmed if p.id in present]
+        for text in lesson.new:
+            equal = by_text.get(canonical(text))
+            held.append(equal or preferences.create(connection, owner, text, "learned", limit=self._max_preferences))
+        for preference in held if context.strip() else ():
+            preferences.add_context(
+                connection, owner, preference.id, feedback_id=edit.feedback_id, text=context,
+                embedder=self._embedder.name, vector=vector,
+            )  # fmt: skip
+        for preference in lesson.contradicted:
+            if preference.id in present:
+                self._unlearn(connection, owner, preference, held, vector)
+        status = "learned" if lesson.new else "nothing_learned"
+        feedback.resolve(
+            connection, owner, edit.feedback_id, status, lesson.reason, [p.id for p in held if lesson.new]
+        )
+
+    def _unlearn(
+        self, connection: Connection, owner: Owner, preference: Preference, held: list[Preference], vector: Vectors
+    ) -> None:
+        contexts = preferences.contexts_of(connection, owner, preference.id)
+        alike = [
+            c.id for c in contexts if c.embedder == self._embedder.name and float(np.dot(c.vector, vector)) >= self._alike
+        ]
+        preferences.remove_contexts(connection, owner, preference.id, alike)
+        if len(alike) == len(contexts):
+            preferences.supersede(connection, owner, preference.id, held[-1].id if held else None)
+
+
+def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:
+    return feedback.pending_edit(connection, owner, feedback_id), preferences.active(connection, owner)
+
+
+def _without(texts: list[str], dropped: str) -> list[str]:
+    return [text for text in texts if text != dropped]
