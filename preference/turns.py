@@ -54,8 +54,8 @@ def record(c: Connection, owner: Owner, turn: Turn) -> None:
         c.execute(insert(turns).values(**key(owner), **values))
     except IntegrityError as error:
         raise Conflict(f"the completion {turn.completion_id} is already recorded", param="completion_id") from error
-    except StatementError as error:
-        if isinstance(error.orig, ValueError):  # NaN or infinity, which JSON has not
+    except (StatementError, ValueError) as error:  # SQLAlchemy wraps what is raised for SQLite, not for psycopg
+        if isinstance(error, ValueError) or isinstance(error.orig, ValueError):  # NaN or infinity, which JSON has not
             raise Invalid("messages must be JSON values", param="messages") from error
         raise
 

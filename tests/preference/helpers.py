@@ -1,0 +1,39 @@
+"""What the storage tests build on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preference.owner import Owner
+from preference.turns import Turn
+from preference.values import Value
+
+ANN = Owner("acme", "ann")
+BOB = Owner("acme", "bob")
+OTHER_ANN = Owner("globex", "ann")
+NOT_STORABLE = ["a\x00b", "a\ud800b"]
+
+
+def turn(completion_id: str, created_at: float = 1.0, *answers: str, partial: bool = False) -> Turn:
+    """A turn that fills every column."""
+    return Turn(
+        completion_id=completion_id,
+        created_at=created_at,
+        model="bundled",
+        request=[{"role": "user", "content": "Write to Sam: déjà vu 👍"}],
+        prompt=[{"role": "user", "content": [{"type": "text", "text": "Write to Sam"}]}],
+        prompt_sha256="0" * 64,
+        answers=list(answers) or ["Dear Sam, done."],
+        applied_values=[Value(preference="Be brief", description="One sentence.")],
+        applied_preferences=[{"id": "pref-1", "text": "No greeting", "score": 0.5}],
+        adapter_version=3,
+        personalized="retrieval+adapter",
+        prompt_tokens=11,
+        completion_tokens=7,
+        partial=partial,
+    )
+
+
+def unit(*numbers: float) -> NDArray[np.float32]:
+    """A unit vector in the direction of ``numbers``."""
+    vector = np.array(numbers, dtype=np.float32)
+    return vector / np.float32(np.linalg.norm(vector))

@@ -1,0 +1,160 @@
+"""The door to both stores: transactions, migrations, and errors that a caller can act on."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from preference import users
+from preference.database import Database, StoreUnavailable
+from preference.errors import Conflict, Invalid
+from preference.owner import Owner
+from preference.tables import metadata
+
+ANN = Owner("acme", "ann")
+
+
+def schema(c: Connection) -> dict[str, Any]:
+    """Everything the inspector says about each table, in an order of its own."""
+    seen = inspect(c)
+    return {
+        table: {
+            "columns": [(col["name"], str(col["type"]), col["nullable"]) for col in seen.get_columns(table)],
+            "primary key": seen.get_pk_constraint(table),
+            "foreign keys": sorted(map(str, seen.get_foreign_keys(table))),
+            "unique": sorted(map(str, seen.get_unique_constraints(table))),
+            "indexes": sorted(map(str, seen.get_indexes(table))),
+        }
+        for table in sorted(seen.get_table_names())
+        if table != "alembic_version"
+    }
+
+
+def test_the_migrations_make_exactly_the_tables(empty_url: str) -> None:
+    database = Database(empty_url)
+    assert database.pending()
+    database.migrate()
+    assert not database.pending()
+
+    def compare(c: Connection) -> list[Any]:
+        context = MigrationContext.configure(c, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+    assert database.read_now(compare) == []
+    migrated = database.read_now(schema)
+    assert set(migrated) == set(metadata.tables)
+
+    def remake(c: Connection) -> None:
+        metadata.drop_all(c)
+        metadata.create_all(c)
+
+    database.write_now(remake)
+    assert database.read_now(schema) == migrated
+    database.close()
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    database.write_now(users.ensure, ANN)
+    database.migrate()
+    assert database.read_now(users.get, ANN) is not None
+
+
+def test_a_database_of_a_newer_version_is_refused(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate()
+    database.write_now(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    assert database.pending()
+    with pytest.raises(Conflict, match="9999"):
+        database.migrate()
+    database.close()
+
+
+def test_migrations_are_found_from_any_folder(tmp_path: Path) -> None:
+    program = "from preference.database import Database; d = Database('sqlite:///x/attune.db'); d.migrate(); d.close()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, env=environment, check=True)
+    file = tmp_path / "x" / "attune.db"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+    def half(c: Connection) -> None:
+        users.ensure(c, ANN)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        database.write_now(half)
+    assert database.read_now(users.get, ANN) is None
+
+
+def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(Exception, match=r"read-?only"):
+        database.read_now(users.ensure, ANN)
+    database.write_now(users.ensure, ANN)  # the connection serves writers again
+
+
+def test_a_read_sees_one_snapshot(database: Database) -> None:
+    database.write_now(users.ensure, ANN)
+
+    def revisions(c: Connection) -> set[int]:
+        seen = set()
+        for _ in range(3):
+            user = users.get(c, ANN)
+            assert user is not None
+            seen.add(user.revision)
+            thread = threading.Thread(target=database.write_now, args=(users.touch, ANN))
+            thread.start()
+            thread.join()
+        return seen
+
+    assert len(database.read_now(revisions)) == 1
+
+
+async def test_concurrent_writes_all_count(database: Database) -> None:
+    before = await database.write(users.ensure, ANN)
+    await asyncio.gather(*(database.write(users.touch, ANN) for _ in range(40)))
+    after = await database.read(users.get, ANN)
+    assert after is not None
+    assert after.revision == before.revision + 40
+
+
+async def test_two_processes_make_a_user_once(database: Database, database_url: str) -> None:
+    other = Database(database_url)
+    made = await asyncio.gather(*(d.write(users.ensure, ANN) for d in [database, other] * 8))
+    assert len({user.opaque_id for user in made}) == 1
+    other.close()
+
+
+def test_sqlite_is_durable_and_checked(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/attune.db")
+    database.migrate()
+
+    def pragmas(c: Connection) -> list[Any]:
+        return [c.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous", "foreign_keys")]
+
+    assert database.read_now(pragmas) == ["wal", 2, 1]
+    assert database.write_now(pragmas) == ["wal", 2, 1]
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:"])
+def test_an_unusable_url_is_named(url: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        Database(url)
+    assert caught.value.param == "database_url"
+
+
+def test_an_unreachable_database_says_so_without_the_password(tmp_path: Path) -> None:
+    database = Database(f"postgresql+psycopg://me:secret@/name?host={tmp_path}")
+    with pytest.raises(StoreUnavailable) as caught:
+        database.read_now(users.get, ANN)
+    assert "secret" not in caught.value.message
+    database.close()

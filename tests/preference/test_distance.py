@@ -1,0 +1,65 @@
+"""The cost of an edit."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preference.distance import normalised_distance, word_distance, words
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", []),
+        ("Hi Ann, it's done.", ["Hi", "Ann", ",", "it's", "done", "."]),
+        ("- one\r\n- two", ["-", "one", "\n", "-", "two"]),
+        ("a\tb  c", ["a", "b", "c"]),
+        ("👍 ok", ["👍", "ok"]),
+        ("明日、会う", ["明", "日", "、", "会", "う"]),
+        ("cafe\u0301", ["caf\u00e9"]),
+    ],
+)
+def test_words(text: str, tokens: list[str]) -> None:
+    assert words(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "distance", "normalised"),
+    [
+        ("", "", 0, 0.0),
+        ("same words", "same words", 0, 0.0),
+        ("", "three new words", 3, 1.0),
+        ("Dear Ann,\nall is well.", "Hi Ann,\nall is well!", 2, 2 / 8),
+        ("one two", "three four five", 3, 1.0),
+    ],
+)
+def test_distances_by_hand(a: str, b: str, distance: int, normalised: float) -> None:
+    assert word_distance(a, b) == distance
+    assert normalised_distance(a, b) == pytest.approx(normalised)
+
+
+def textbook(a: list[str], b: list[str]) -> int:
+    """Wagner-Fischer."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+texts = st.lists(st.sampled_from(["a", "bb", "c.", "\n", "dd,", "é"]), max_size=12).map(" ".join)
+
+
+@given(texts, texts)
+def test_it_is_the_textbook_distance(a: str, b: str) -> None:
+    assert word_distance(a, b) == word_distance(b, a) == textbook(words(a), words(b))
+    assert 0.0 <= normalised_distance(a, b) <= 1.0
+
+
+def test_long_texts_are_quick() -> None:
+    started = time.monotonic()
+    assert word_distance("a b " * 10_000, "b c " * 10_000) > 0
+    assert time.monotonic() - started < 5

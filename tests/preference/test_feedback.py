@@ -1,0 +1,188 @@
+"""Rows of feedback: durable with its job, idempotent, replaced by newer edits, and read by its owner alone."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from preference import feedback, jobs, turns, users
+from preference.database import Database
+from preference.errors import Conflict, Invalid, NotFound
+from preference.feedback import Feedback
+from preference.owner import Owner
+from preference.rows import scope
+from preference.tables import jobs as jobs_table
+from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
+
+
+def prepare(c: Connection, owner: Owner) -> None:
+    users.ensure(c, owner)
+    turns.record(c, owner, turn("c-1", 1.0, "Dear Sam, done.", "Sam: done"))
+    turns.record(c, owner, turn("c-2", 2.0, "Hello"))
+    turns.record(c, owner, turn("c-cut", 3.0, "Hel", partial=True))
+
+
+@pytest.fixture
+def store(database: Database) -> Database:
+    for owner in (ANN, BOB, OTHER_ANN):
+        database.write_now(prepare, owner)
+    return database
+
+
+def accept(
+    store: Database,
+    completion_id: str = "c-1",
+    edited_text: str = "Hi Sam, done.",
+    *,
+    owner: Owner = ANN,
+    choice: int = 0,
+    idempotency_key: str | None = None,
+    body: str = "body",
+) -> Feedback:
+    return store.write_now(
+        feedback.accept,
+        owner,
+        completion_id=completion_id,
+        edited_text=edited_text,
+        choice=choice,
+        idempotency_key=idempotency_key,
+        body_sha256=body,
+    )
+
+
+def queued(c: Connection, owner: Owner) -> int:
+    return c.execute(select(func.count()).where(scope(jobs_table, owner))).scalar_one()
+
+
+def test_an_edit_is_stored_with_its_cost_and_its_job(store: Database) -> None:
+    accepted = accept(store)
+    assert accepted == store.read_now(feedback.get, ANN, accepted.id)
+    assert (accepted.status, accepted.type, accepted.learned, accepted.reason) == ("pending", "edit", (), None)
+    assert accepted.cost == pytest.approx(1 / 5)
+    job = store.write_now(jobs.lease, ["learn"], 60)
+    assert job is not None
+    assert (job.owner, job.kind, job.subject, job.attempt) == (ANN, "learn", accepted.id, 1)
+
+
+def test_neither_feedback_nor_job_without_the_other(store: Database) -> None:
+    def broken(c: Connection) -> None:
+        feedback.accept(c, ANN, completion_id="c-1", edited_text="x", body_sha256="b")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        store.write_now(broken)
+    assert store.read_now(feedback.page, ANN) == []
+    assert store.read_now(queued, ANN) == 0
+
+
+async def test_the_same_key_is_accepted_once_even_at_once(store: Database) -> None:
+    async def once() -> Feedback:
+        return await store.write(
+            feedback.accept,
+            ANN,
+            completion_id="c-1",
+            edited_text="Done",
+            idempotency_key="k",
+            body_sha256="b",
+        )
+
+    accepted = await asyncio.gather(*(once() for _ in range(12)))
+    assert len(set(accepted)) == 1
+    assert await store.read(queued, ANN) == 1
+
+
+def test_the_same_key_with_another_body_conflicts(store: Database) -> None:
+    first = accept(store, idempotency_key="k")
+    with pytest.raises(Conflict) as caught:
+        accept(store, edited_text="else", idempotency_key="k", body="another")
+    assert caught.value.param == "Idempotency-Key"
+    assert accept(store, owner=OTHER_ANN, idempotency_key="k", body="another").id != first.id
+
+
+def test_a_newer_edit_replaces_the_earlier_one_of_the_same_answer(store: Database) -> None:
+    first, other_choice = accept(store), accept(store, choice=1)
+    other_completion, foreign = accept(store, "c-2"), accept(store, owner=OTHER_ANN)
+    second = accept(store, edited_text="Sam, done.")
+    assert store.read_now(feedback.get, ANN, first.id).status == "replaced"
+    for kept, owner in [(other_choice, ANN), (other_completion, ANN), (second, ANN), (foreign, OTHER_ANN)]:
+        assert store.read_now(feedback.get, owner, kept.id).status == "pending"
+    resolved = store.write_now(feedback.resolve, ANN, first.id, "learned", learned=["pref-1"])
+    assert (resolved.status, resolved.learned) == ("replaced", ("pref-1",))
+
+
+def test_a_result_is_kept(store: Database) -> None:
+    accepted = accept(store)
+    store.write_now(feedback.resolve, ANN, accepted.id, "nothing_learned", "too small")
+    found = store.read_now(feedback.get, ANN, accepted.id)
+    assert (found.status, found.reason, found.learned) == ("nothing_learned", "too small", ())
+
+
+def test_edits_are_those_that_stand(store: Database) -> None:
+    accept(store)
+    accept(store, "c-cut")
+    second, last = accept(store, choice=1), accept(store, "c-2", "Hey")
+    accept(store, owner=BOB)
+    accept(store, owner=OTHER_ANN)
+    newest = accept(store, edited_text="Sam, done.")
+    edits = store.read_now(feedback.edits, ANN)
+    assert [edit.feedback_id for edit in edits] == [second.id, last.id, newest.id]
+    assert [edit.draft for edit in edits] == ["Sam: done", "Hello", "Dear Sam, done."]
+    assert [edit.edited_text for edit in edits] == ["Hi Sam, done.", "Hey", "Sam, done."]
+    assert [edit.created_at for edit in edits] == [second.created_at, last.created_at, newest.created_at]
+    assert edits[1].turn == turn("c-2", 2.0, "Hello")
+    assert [edit.feedback_id for edit in store.read_now(feedback.edits, ANN, limit=2)] == [last.id, newest.id]
+    assert store.read_now(feedback.count_since, ANN, 0.0) == 3
+    assert store.read_now(feedback.count_since, ANN, second.created_at) == 2
+    assert store.read_now(feedback.count_since, ANN, newest.created_at) == 0
+
+
+def test_no_two_edits_are_of_the_same_time(store: Database) -> None:
+    times = [accept(store, edited_text=str(i)).created_at for i in range(50)]
+    assert times == sorted(set(times))
+
+
+def test_pages_hold_all_of_it(store: Database) -> None:
+    accepted = [accept(store, "c-2", str(i)).id for i in range(5)]
+    found: list[Feedback] = []
+    while page := store.read_now(feedback.page, ANN, after=found[-1].created_at if found else 0.0, limit=2):
+        found += page
+    assert [one.id for one in found] == accepted
+
+
+@pytest.mark.parametrize("text", ["", " \n", *NOT_STORABLE, "x" * (feedback.MAX_EDIT + 1)])
+def test_a_text_that_cannot_be_an_edit_is_named(store: Database, text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        accept(store, edited_text=text)
+    assert caught.value.param == "edited_text"
+
+
+@pytest.mark.parametrize("idempotency_key", ["", *NOT_STORABLE, "x" * 256])
+def test_a_key_that_cannot_be_stored_is_named(store: Database, idempotency_key: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        accept(store, idempotency_key=idempotency_key)
+    assert caught.value.param == "Idempotency-Key"
+
+
+@pytest.mark.parametrize("choice", [-1, 2])
+def test_a_choice_that_was_not_given_is_named(store: Database, choice: int) -> None:
+    with pytest.raises(Invalid) as caught:
+        accept(store, choice=choice)
+    assert caught.value.param == "choice"
+
+
+def test_an_edit_of_somebody_elses_completion_is_not_found(store: Database) -> None:
+    store.write_now(turns.record, OTHER_ANN, turn("c-theirs"))
+    for owner, completion_id in [(ANN, "c-theirs"), (Owner("acme", "nobody"), "c-1"), (ANN, "a\x00")]:
+        with pytest.raises(NotFound) as caught:
+            accept(store, completion_id, owner=owner)
+        assert caught.value.param == "completion_id"
+
+
+def test_somebody_elses_feedback_is_not_found(store: Database) -> None:
+    theirs = accept(store, owner=OTHER_ANN)
+    for id in (theirs.id, *NOT_STORABLE):
+        with pytest.raises(NotFound):
+            store.read_now(feedback.get, ANN, id)
+    with pytest.raises(NotFound):
+        store.write_now(feedback.resolve, ANN, theirs.id, "failed")
+    assert store.read_now(feedback.get, OTHER_ANN, theirs.id) == theirs

@@ -1,0 +1,65 @@
+"""Rows of API keys: only digests are stored, and only a working key has a tenant."""
+
+import pytest
+from sqlalchemy import select
+
+from preference import keys
+from preference.database import Database
+from preference.errors import Invalid, NotFound
+from preference.tables import api_keys
+from tests.preference.helpers import NOT_STORABLE
+
+
+def test_a_key_speaks_for_its_tenant_until_revoked(database: Database) -> None:
+    assert not database.read_now(keys.any_active)
+    id, plain = database.write_now(keys.create, "acme", "production")
+    _, other = database.write_now(keys.create, "globex", "production")
+    assert plain.startswith("att-")
+    assert len(plain) == len("att-") + 43  # 256 bits
+    assert database.read_now(keys.tenant_of, plain) == "acme"
+    assert database.read_now(keys.tenant_of, other) == "globex"
+    assert [(k.tenant, k.name, k.revoked_at) for k in database.read_now(keys.list_all)] == [
+        ("acme", "production", None),
+        ("globex", "production", None),
+    ]
+    database.write_now(keys.revoke, id)
+    assert database.read_now(keys.tenant_of, plain) is None
+    assert database.read_now(keys.tenant_of, other) == "globex"
+    assert database.read_now(keys.any_active)
+    assert database.read_now(keys.list_all)[0].revoked_at is not None
+    with pytest.raises(NotFound):
+        database.write_now(keys.revoke, id)
+
+
+def test_the_plain_key_is_nowhere_in_the_rows(database: Database) -> None:
+    _, plain = database.write_now(keys.create, "acme", "production")
+    row = database.read_now(lambda c: c.execute(select(api_keys)).one())
+    assert plain not in str(tuple(row))
+
+
+@pytest.mark.parametrize("plain", ["", "att-", "att-wrong", *NOT_STORABLE])
+def test_a_wrong_key_has_no_tenant(database: Database, plain: str) -> None:
+    database.write_now(keys.create, "acme", "production")
+    assert database.read_now(keys.tenant_of, plain) is None
+
+
+@pytest.mark.parametrize(
+    ("tenant", "name", "param"),
+    [
+        ("", "n", "tenant"),
+        ("a\x00", "n", "tenant"),
+        ("t" * 65, "n", "tenant"),
+        ("t", "", "name"),
+        ("t", "\x00", "name"),
+    ],
+)
+def test_a_bad_name_is_named(database: Database, tenant: str, name: str, param: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        database.write_now(keys.create, tenant, name)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("id", ["nothing", "a\x00"])
+def test_an_unknown_key_is_not_found(database: Database, id: str) -> None:
+    with pytest.raises(NotFound):
+        database.write_now(keys.revoke, id)

@@ -1,0 +1,74 @@
+"""Rows of turns: what was stored comes back, to its owner alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from preference import turns, users
+from preference.database import Database
+from preference.errors import Conflict, Invalid, NotFound
+from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
+
+
+@pytest.fixture
+def store(database: Database) -> Database:
+    for owner in (ANN, BOB, OTHER_ANN):
+        database.write_now(users.ensure, owner)
+    return database
+
+
+def test_a_turn_comes_back_as_it_was(store: Database) -> None:
+    store.write_now(turns.record, ANN, turn("c-1"))
+    assert store.read_now(turns.get, ANN, "c-1") == turn("c-1")
+
+
+def test_an_engine_may_answer_any_character(store: Database) -> None:
+    odd = turn("c-1", 1.0, *NOT_STORABLE)
+    store.write_now(turns.record, ANN, odd)
+    assert store.read_now(turns.get, ANN, "c-1") == odd
+
+
+def test_another_owners_turn_is_not_found(store: Database) -> None:
+    store.write_now(turns.record, ANN, turn("c-1"))
+    for owner, completion_id in [(BOB, "c-1"), (OTHER_ANN, "c-1"), (ANN, "c-2"), *((ANN, t) for t in NOT_STORABLE)]:
+        with pytest.raises(NotFound) as caught:
+            store.read_now(turns.get, owner, completion_id)
+        assert caught.value.param == "completion_id"
+
+
+def test_two_owners_may_have_the_same_completion_id(store: Database) -> None:
+    store.write_now(turns.record, ANN, turn("c-1", 1.0, "for Ann"))
+    store.write_now(turns.record, OTHER_ANN, turn("c-1", 1.0, "for the other"))
+    assert store.read_now(turns.get, ANN, "c-1").answers == ["for Ann"]
+
+
+def test_a_turn_is_recorded_once(store: Database) -> None:
+    store.write_now(turns.record, ANN, turn("c-1"))
+    with pytest.raises(Conflict) as caught:
+        store.write_now(turns.record, ANN, turn("c-1", 2.0))
+    assert caught.value.param == "completion_id"
+
+
+def test_a_user_deleted_meanwhile_gets_no_turn(store: Database) -> None:
+    store.write_now(users.delete, ANN)
+    with pytest.raises(NotFound) as caught:
+        store.write_now(turns.record, ANN, turn("c-1"))
+    assert caught.value.param == "user"
+
+
+def test_what_is_not_json_is_refused(store: Database) -> None:
+    odd = replace(turn("c-1"), request=[{"role": "user", "content": float("nan")}])
+    with pytest.raises(Invalid) as caught:
+        store.write_now(turns.record, ANN, odd)
+    assert caught.value.param == "messages"
+
+
+def test_pages_hold_every_turn_once(store: Database) -> None:
+    recorded = [turn(f"c-{i}", float(i // 2)) for i in range(7)]
+    for one in reversed(recorded):
+        store.write_now(turns.record, ANN, one)
+    store.write_now(turns.record, BOB, turn("c-9"))
+    found: list[turns.Turn] = []
+    while page := store.read_now(turns.page, ANN, after=found[-1] if found else None, limit=3):
+        found += page
+    assert found == recorded
