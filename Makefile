@@ -87,7 +87,7 @@ $(STAMP_DEV): $(STAMP) requirements/lock-dev.txt
 define venv
 @echo "Setting up .venv for the $(VARIANT) engine; the first time this takes a few minutes."
 @$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Attune needs Python 3.11 or newer: make setup PYTHON=python3.11")'
-$(PYTHON) -m venv $(if $(filter-out $(VARIANT),$(BUILT_FOR)),--clear) .venv
+$(PYTHON) -m venv .venv$(if $(filter-out $(VARIANT),$(BUILT_FOR)), --clear)
 endef
 
 define project
