@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, select, update
 
 from preference import users
 from preference.errors import AttuneError, NotFound
@@ -69,30 +69,12 @@ def lease(c: Connection, kinds: Collection[str], seconds: float) -> Job | None:
     even while it waits for a retry, goes before the others.
     """
     now = time.time()
-    due = _due(kinds, now)
-    same_user = and_(users_table.c.tenant_id == jobs.c.tenant_id, users_table.c.user_id == jobs.c.user_id)
-    # Holding the user's row keeps two workers from leasing two jobs of one user (PostgreSQL; SQLite has one writer).
-    # What holds under that lock is asked again by the UPDATE, whose snapshot is newer than the lock.
-    candidates = (
-        select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id)
-        .join(users_table, same_user)
-        .where(due)
-        .order_by(jobs.c.run_after, jobs.c.created_at)
-        .limit(1)
-        .with_for_update(of=users_table, key_share=True, skip_locked=True)
+    left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
+    waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
+    # One after the other, so that each is read along the index (state, run_after) and ends at its first hit.
+    return _take(c, and_(left_behind, _free(kinds, now)), seconds) or _take(
+        c, and_(waiting, _free(kinds, now)), seconds
     )
-    while (candidate := c.execute(candidates).first()) is not None:
-        owner = Owner(candidate.tenant_id, candidate.user_id)
-        taken = (
-            update(jobs)
-            .where(scope(jobs, owner), jobs.c.id == candidate.id, due)
-            .values(state="running", lease_until=now + seconds, fence=jobs.c.fence + 1, attempt=jobs.c.attempt + 1)
-            .returning(jobs.c.kind, jobs.c.subject, jobs.c.attempt, jobs.c.fence, jobs.c.deferrals)
-        )
-        row = c.execute(taken).first()
-        if row is not None:
-            return Job(owner, candidate.id, row.kind, row.subject, row.attempt, row.fence, row.deferrals)
-    return None
 
 
 def hold(c: Connection, job: Job) -> None:
@@ -135,11 +117,40 @@ def release(c: Connection, job: Job) -> None:
     _write(c, job, state="queued", lease_until=None, attempt=jobs.c.attempt - 1)
 
 
-def _due(kinds: Collection[str], now: float) -> ColumnElement[bool]:
+def _take(c: Connection, due: ColumnElement[bool], seconds: float) -> Job | None:
+    same_user = and_(users_table.c.tenant_id == jobs.c.tenant_id, users_table.c.user_id == jobs.c.user_id)
+    # Holding the user's row keeps two workers from leasing two jobs of one user (PostgreSQL; SQLite has one writer).
+    # What holds under that lock is asked again by the UPDATE, whose snapshot is newer than the lock.
+    candidates = (
+        select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id)
+        .join(users_table, same_user)
+        .where(due)
+        .order_by(jobs.c.run_after)
+        .limit(1)
+        .with_for_update(of=users_table, key_share=True, skip_locked=True)
+    )
+    while (candidate := c.execute(candidates).first()) is not None:
+        owner = Owner(candidate.tenant_id, candidate.user_id)
+        taken = (
+            update(jobs)
+            .where(scope(jobs, owner), jobs.c.id == candidate.id, due)
+            .values(
+                state="running",
+                lease_until=time.time() + seconds,
+                fence=jobs.c.fence + 1,
+                attempt=jobs.c.attempt + 1,
+            )
+            .returning(jobs.c.kind, jobs.c.subject, jobs.c.attempt, jobs.c.fence, jobs.c.deferrals)
+        )
+        row = c.execute(taken).first()
+        if row is not None:
+            return Job(owner, candidate.id, row.kind, row.subject, row.attempt, row.fence, row.deferrals)
+    return None
+
+
+def _free(kinds: Collection[str], now: float) -> ColumnElement[bool]:
     other = jobs.alias("other")
     of_same_user = and_(other.c.tenant_id == jobs.c.tenant_id, other.c.user_id == jobs.c.user_id)
-    waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
-    left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
     running = exists().where(
         of_same_user, other.c.id != jobs.c.id, other.c.state == "running", other.c.lease_until > now
     )
@@ -149,7 +160,7 @@ def _due(kinds: Collection[str], now: float) -> ColumnElement[bool]:
         other.c.state.in_(("queued", "running")),
         other.c.created_at < jobs.c.created_at,
     )
-    return and_(jobs.c.kind.in_(sorted(kinds)), or_(waiting, left_behind), ~running, ~earlier)
+    return and_(jobs.c.kind.in_(sorted(kinds)), ~running, ~earlier)
 
 
 def _held(job: Job, states: Collection[str] = ("running",)) -> ColumnElement[bool]:
