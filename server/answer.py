@@ -112,7 +112,7 @@ class Assistant:
     async def _send(
         self, caller: Caller, body: ChatRequest, call: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[Plan, T]:
-        if not self._engine.base_model:
+        if not self._engine.base_model and not await self._engine.ready():
             raise EngineUnavailable("The engine has not answered yet; try again shortly.")
         body.check(self._settings, self._engine.base_model)
         plan = await self._plan(caller, body)
@@ -171,10 +171,16 @@ class Assistant:
 
     async def _lease(self, user: User | None, wish: Attune) -> Lease | None:
         if wish.adapter_version:
-            version = await self._database.read(versions.get, user.owner, wish.adapter_version) if user else None
-            if user is None or version is None or version.state != "ready":
-                message = f"Adapter version {wish.adapter_version} of this user does not exist or is not ready."
-                raise NotFound(message, param="attune.adapter_version")
+            message = f"Adapter version {wish.adapter_version} of this user does not exist or is not ready."
+            missing = NotFound(message, param="attune.adapter_version")
+            if user is None:
+                raise missing
+            try:
+                version = await self._database.read(versions.get, user.owner, wish.adapter_version)
+            except NotFound:
+                raise missing from None
+            if version.state != "ready":
+                raise missing
             return await self._registry.acquire_version(user, version)
         if user is None or wish.adapter_version == 0 or wish.personalize == "retrieval":
             return None

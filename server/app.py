@@ -1,7 +1,8 @@
 """create_app(settings): the routes, their layers, and the lifespan that holds the services."""
 
-import logging
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,26 +12,23 @@ from fastapi.security import HTTPBearer
 
 from server import errors, middleware
 from server.routes import adapters, chat, feedback, health, models, preferences, turns, users
-from server.services import CachingEmbedder, build
+from server.services import CachingEmbedder, Services, build
 from server.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def create_app(
-    settings: Settings, *, embedder: CachingEmbedder | None = None, on_fatal: Callable[[str], None] | None = None
+    settings: Settings, *, services: Services | None = None, embedder: CachingEmbedder | None = None
 ) -> FastAPI:
-    """The server as an ASGI application. Its start raises ``StartRefused`` in one sentence.
-
-    ``on_fatal`` is told when the engine cannot start at all; the app then stays up and /ready says so.
-    """
+    """The server as an ASGI application. Its lifespan builds the services unless they are given."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with build(settings, embedder=embedder, on_fatal=on_fatal or _stay_up) as services:
-            if await services.identity.start():
-                log.warning("No API key exists: anybody on this machine may ask, as tenant 'local'.")
+        if services is not None:
             app.state.services = services
+            yield
+            return
+        async with build(settings, embedder=embedder) as built:
+            app.state.services = built
             yield
 
     app = FastAPI(
@@ -54,30 +52,40 @@ def create_app(
 
 
 def serve(settings: Settings) -> str | None:
-    """Serve until SIGTERM or SIGINT; the reason, in one sentence, when the engine could not start at all."""
+    """Serve until SIGTERM or SIGINT; the reason, in one sentence, when the engine could not start at all.
+
+    Raises ``StartRefused``, or another ``AttuneError``, in one sentence before it listens.
+    """
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> str | None:
     failure: list[str] = []
+    server: uvicorn.Server | None = None
 
     def stop(reason: str) -> None:
         failure.append(reason)
-        server.should_exit = True
+        if server is not None:
+            server.should_exit = True
 
-    config = uvicorn.Config(
-        create_app(settings, on_fatal=stop),
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level,
-        access_log=settings.log_level == "debug",
-        timeout_graceful_shutdown=round(settings.drain_seconds),
-        timeout_keep_alive=75,
-        ws="none",
-    )
-    server = uvicorn.Server(config)
-    server.run()
+    async with build(settings, on_fatal=stop) as services:
+        config = uvicorn.Config(
+            create_app(settings, services=services),
+            host=settings.host,
+            port=settings.port,
+            log_level=settings.log_level,
+            access_log=settings.log_level == "debug",
+            timeout_graceful_shutdown=round(settings.drain_seconds),
+            timeout_keep_alive=75,
+            ws="none",
+        )
+        server = uvicorn.Server(config)
+        # uvicorn raises a signal it was stopped by once more, for handlers of before it: the services are still up.
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, lambda *_: None)
+        if not failure:
+            await server.serve()
     return failure[0] if failure else None
-
-
-def _stay_up(reason: str) -> None:
-    """The default of ``on_fatal``."""
 
 
 def _version() -> str:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _LEASH = Path(__file__).with_name("leash.py")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
 _CAUSE = re.compile(r"\b((?:[A-Za-z_]\w*\.)*[A-Za-z]\w*(?:Error|Exception|Interrupt)): (.+)|error: (.+)$")
-_GENERIC = ("Engine core initialization failed", "EngineCore failed to start", "See root cause above")
+_UNTELLING = (" WARNING ", "Engine core initialization failed", "EngineCore failed to start", "See root cause above")
 
 
 def on_cpu() -> bool:
@@ -90,7 +90,8 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 def likely_cause(lines: Sequence[str]) -> str:
     """The sentence in vLLM's last lines that most likely says why it stopped."""
-    causes = [match for line in lines if (match := _CAUSE.search(line)) and not any(g in line for g in _GENERIC)]
+    told = [line for line in lines if not any(phrase in line for phrase in _UNTELLING)]
+    causes = [match for line in told if (match := _CAUSE.search(line))]
     if not causes:
         return lines[-1].strip()[-300:] if lines else "it printed nothing"
     return str(causes[-1].group(2) or causes[-1].group(3)).strip()[:300]
@@ -167,6 +168,7 @@ class EngineProcess:
         self.process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(_LEASH),
+            str(self._folder),
             *self._command,
             env=self._environment,
             stdin=subprocess.PIPE,
@@ -175,7 +177,7 @@ class EngineProcess:
             start_new_session=True,
             limit=1 << 20,
         )
-        assert process.stdout is not None  # noqa: S101  asked for above; mypy cannot know
+        assert process.stdout is not None
         tasks = [asyncio.create_task(self._keep_log(process.stdout)), asyncio.create_task(self._watch_start(process))]
         try:
             return await process.wait()
@@ -195,6 +197,7 @@ class EngineProcess:
                 return
             await asyncio.sleep(0.2)
         self.state, self.reason, self._was_ready = "ready", None, True
+        self._tail.clear()  # what was said while it started is no reason to stop later
         log.info("vLLM is ready (process %d)", process.pid)
 
     async def _keep_log(self, output: asyncio.StreamReader) -> None:

@@ -90,18 +90,23 @@ async def build(
     settings: Settings,
     *,
     work: bool | None = None,
+    serve: bool = True,
     embedder: CachingEmbedder | None = None,
     on_fatal: Callable[[str], None] = _ignore,
 ) -> AsyncIterator[Services]:
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
-    ``work`` overrides ``worker_in_process``. ``on_fatal`` is told, once, when the engine cannot start at all.
+    ``work`` overrides ``worker_in_process``; with ``serve=False`` nobody will be let in, and no API key is asked
+    for. ``on_fatal`` is told, once, when the engine cannot start at all.
     """
     settings.check()
     private_directory(settings.data_dir)
     async with AsyncExitStack() as stack:
         database = await _database(settings)
         stack.callback(database.close)
+        identity = Identity(database, loopback=settings.loopback)
+        if serve and await identity.start():
+            log.warning("No API key exists: anybody on this machine may ask, as tenant 'local'")
         registry: Registry | None = None
 
         def engine_restarted() -> None:
@@ -154,7 +159,7 @@ async def build(
             recall=recall,
             registry=registry,
             directories=Directories(adapters),
-            identity=Identity(database, loopback=settings.loopback),
+            identity=identity,
             assistant=Assistant(settings, database, engine, recall, registry, secret),
             worker=worker,
             tasks=tuple(tasks),

@@ -1,0 +1,196 @@
+"""A scripted engine: a real HTTP server that speaks vLLM's dialect of the OpenAI API, in a thread of its own."""
+
+import asyncio
+import json
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+MODEL = "fake-model"
+
+
+@dataclass
+class Script:
+    """How to answer one request: after ``die_after`` events the connection is cut, ``hang`` waits after the tokens."""
+
+    tokens: list[str] = field(default_factory=lambda: ["Hello", " wor", "ld", "!"])
+    status: int = 200
+    error: str = ""
+    param: str | None = None
+    delay: float = 0.0
+    die_after: int | None = None
+    hang: bool = False
+    error_event: bool = False
+    split: int | None = None  # send the stream in pieces of this many bytes
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class FakeEngine:
+    """``enqueue`` scripts; without one every request is answered by the default script."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.sent: list[bytes] = []  # each answer's bytes, streamed ones joined
+        self.aborted = threading.Event()
+        self.adapters: dict[str, str] = {}
+        self.url = ""
+        self._scripts: deque[Script] = deque()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+
+    def enqueue(self, *scripts: Script) -> None:
+        self._scripts.extend(scripts)
+
+    def restart(self) -> None:
+        """Forget the adapters, as a restarted engine does."""
+        self.adapters.clear()
+
+    def __enter__(self) -> "FakeEngine":
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        data = [{"id": MODEL, "object": "model", "parent": None}]
+        data += [{"id": name, "object": "model", "parent": MODEL} for name in self.adapters]
+        return web.json_response({"object": "list", "data": data})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["lora_name"] in self.adapters:
+            return _error(400, "already loaded")
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if self.adapters.pop(body["lora_name"], None) is None:
+            return _error(404, "not found")
+        return web.Response(text="Success")
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if body["model"] != MODEL and body["model"] not in self.adapters:
+            return _error(404, f"The model `{body['model']}` does not exist.", "model")
+        if "temperature" in body and body.get("max_tokens") == 1:  # the registry's probe
+            return self._whole(body, Script(tokens=["."]))
+        self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        script = self._scripts.popleft() if self._scripts else Script()
+        try:
+            if script.status != 200:
+                return _error(script.status, script.error, script.param)
+            if not body.get("stream"):
+                await asyncio.sleep(3600 if script.hang else script.delay)
+                if script.die_after is not None and request.transport is not None:
+                    request.transport.abort()
+                return self._whole(body, script)
+            return await self._stream(request, body, script)
+        except (asyncio.CancelledError, ConnectionError):
+            self.aborted.set()
+            raise
+
+    def _whole(self, body: dict[str, Any], script: Script) -> web.Response:
+        n = body.get("n") or 1
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(script.tokens)}
+        if script.tool_calls:
+            message = {"role": "assistant", "content": None, "tool_calls": script.tool_calls}
+        choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(n)]
+        answer = {"id": _id(), "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
+        sent = json.dumps({**answer, "usage": _usage(script, n)}).encode()
+        self.sent.append(sent)
+        return web.Response(body=sent, content_type="application/json")
+
+    async def _stream(self, request: web.Request, body: dict[str, Any], script: Script) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        n, head = body.get("n") or 1, {"id": _id(), "object": "chat.completion.chunk", "created": 1}
+        head["model"] = body["model"]
+        events: list[bytes] = []
+        for i in range(n):
+            events.append(_event({**head, "choices": [_choice(i, {"role": "assistant", "content": ""})]}))
+        for token in script.tokens:
+            events += [_event({**head, "choices": [_choice(i, {"content": token})]}) for i in range(n)]
+        if script.error_event:
+            events.append(_event({"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}))
+        else:
+            events += [_event({**head, "choices": [_choice(i, {"content": ""}, "stop")]}) for i in range(n)]
+            if (body.get("stream_options") or {}).get("include_usage"):
+                events.append(_event({**head, "choices": [], "usage": _usage(script, n)}))
+        events.append(b"data: [DONE]\n\n")
+        sent = b""
+        for number, event in enumerate(events):
+            if script.die_after == number:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            if script.hang and number == n + len(script.tokens):
+                await asyncio.sleep(3600)
+            sent += event
+            if script.split is None:
+                await response.write(event)
+                await asyncio.sleep(script.delay)
+        if script.split is not None:
+            for start in range(0, len(sent), script.split):
+                await response.write(sent[start : start + script.split])
+                await asyncio.sleep(0)
+        self.sent.append(sent)
+        await response.write_eof()
+        return response
+
+
+def _id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"
+
+
+def _choice(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def _usage(script: Script, n: int) -> dict[str, int]:
+    completion = n * len(script.tokens)
+    return {"prompt_tokens": 7, "completion_tokens": completion, "total_tokens": 7 + completion}
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _error(status: int, message: str, param: str | None = None) -> web.Response:
+    error = {"message": message, "type": "BadRequestError", "param": param, "code": status}
+    return web.json_response({"error": error}, status=status)

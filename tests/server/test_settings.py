@@ -1,0 +1,88 @@
+"""Settings refuse what cannot work, each in one sentence; and all of them are described."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.app import create_app
+from server.errors import StartRefused
+from server.services import build, server_secret
+from server.settings import BUNDLED_MODEL, BUNDLED_NAME, Settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"model": "/nowhere/model"}, "ATTUNE_MODEL=/nowhere/model does not exist"),
+        ({"model": "./nowhere"}, "does not exist"),
+        ({"model": "/tmp"}, "has no config.json"),
+        ({"engine_url": "vllm:8000"}, "ATTUNE_ENGINE_URL must start with http"),
+        ({"engine_url": "http://x", "max_loras": 4, "max_cpu_loras": 2}, "ATTUNE_MAX_CPU_LORAS"),
+    ],
+)
+def test_what_cannot_work_is_refused(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(StartRefused, match=told) as raised:
+        Settings(**changed).check()
+    assert "\n" not in raised.value.message
+
+
+async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartRefused, match="ATTUNE_DATA_DIR"):
+        async with build(Settings(engine_url="http://x", data_dir=tmp_path / "file" / "data")):
+            pass
+
+
+async def test_pending_migrations_are_refused_when_told_so(tmp_path: Path) -> None:
+    with pytest.raises(StartRefused, match="ATTUNE_MIGRATE"):
+        async with build(Settings(engine_url="http://x", data_dir=tmp_path, migrate=False)):
+            pass
+
+
+async def test_an_open_address_without_a_key_is_refused(tmp_path: Path) -> None:
+    from tests.server.conftest import WordEmbedder
+
+    app = create_app(Settings(engine_url="http://x", data_dir=tmp_path, host="0.0.0.0"), embedder=WordEmbedder())
+    with pytest.raises(StartRefused, match="No API key exists"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    assert Settings(host=host).loopback is loopback
+
+
+def test_the_model_and_its_name(tmp_path: Path) -> None:
+    assert (Settings().model_source, Settings().model_name) == (str(BUNDLED_MODEL), BUNDLED_NAME)
+    assert Settings(model=str(tmp_path)).model_name == tmp_path.name
+    assert Settings(model="org/name").model_name == "org/name"
+    assert Settings(model="org/name").model_folder is None
+    assert Settings(model="org/name", served_model_name="mine").model_name == "mine"
+    assert Settings(engine_url="http://x", model="org/name").model_name is None
+
+
+def test_every_setting_is_described_and_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+    monkeypatch.setenv("ATTUNE_PORT", "9000")
+    assert Settings().port == 9000
+
+
+def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    secret = server_secret(tmp_path)
+    assert len(secret) == 32
+    assert server_secret(tmp_path) == secret
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
