@@ -100,16 +100,16 @@ def finish(c: Connection, job: Job) -> None:
 def fail(c: Connection, job: Job, error: str, retry_in: float | None) -> None:
     """Queue the job again in ``retry_in`` seconds, or end it as failed; the error is kept. Raises ``LostLease``."""
     if retry_in is None:
-        _write(c, job, state="failed", lease_until=None, error=_kept(error))
+        _write(c, job, state="failed", lease_until=None, error=kept(error))
     else:
-        _write(c, job, state="queued", lease_until=None, error=_kept(error), run_after=time.time() + retry_in)
+        _write(c, job, state="queued", lease_until=None, error=kept(error), run_after=time.time() + retry_in)
 
 
 def defer(c: Connection, job: Job, error: str, retry_in: float) -> None:
     """Queue the job again without counting the attempt: the engine was away. Raises ``LostLease``."""
     uncounted: dict[str, Any] = {"attempt": jobs.c.attempt - 1, "deferrals": jobs.c.deferrals + 1}
     due = time.time() + retry_in
-    _write(c, job, state="queued", lease_until=None, error=_kept(error), run_after=due, **uncounted)
+    _write(c, job, state="queued", lease_until=None, error=kept(error), run_after=due, **uncounted)
 
 
 def release(c: Connection, job: Job) -> None:
@@ -177,5 +177,6 @@ def _lost(job: Job) -> LostLease:
     return LostLease(f"the lease of job {job.id} is lost")
 
 
-def _kept(error: str) -> str:
+def kept(error: str) -> str:
+    """``error`` as the stores can hold it, cut to ``MAX_ERROR`` characters."""
     return error.encode(errors="replace").decode().replace("\x00", "\ufffd")[:MAX_ERROR]

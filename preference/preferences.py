@@ -121,13 +121,13 @@ def add_context(
     embedder: str,
     vector: NDArray[np.float32],
 ) -> Context:
-    """Key a preference by one more situation; beyond ``MAX_CONTEXTS`` the oldest goes. It counts as an update.
+    """Key a preference by one more situation; beyond ``MAX_CONTEXTS`` the oldest goes. Its text stays as old as it is.
 
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
     users.touch(c, owner)
     checked(text, "context", 10_000_000)
-    _update(c, owner, preference_id)
+    get(c, owner, preference_id)
     now = later(c, owner, contexts_table.c.created_at)
     context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}

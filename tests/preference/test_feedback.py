@@ -136,6 +136,19 @@ def test_edits_are_those_that_stand(store: Database) -> None:
     assert store.read_now(feedback.count_since, ANN, newest.created_at) == 0
 
 
+def test_an_edit_is_pending_until_resolved_or_replaced(store: Database) -> None:
+    first = accept(store)
+    pending = store.read_now(feedback.pending_edit, ANN, first.id)
+    assert pending is not None
+    assert (pending.draft, pending.edited_text) == ("Dear Sam, done.", "Hi Sam, done.")
+    for owner in (BOB, OTHER_ANN):
+        assert store.read_now(feedback.pending_edit, owner, first.id) is None
+    second = accept(store)
+    assert store.read_now(feedback.pending_edit, ANN, first.id) is None
+    store.write_now(feedback.resolve, ANN, second.id, "learned")
+    assert store.read_now(feedback.pending_edit, ANN, second.id) is None
+
+
 def test_no_two_edits_are_of_the_same_time(store: Database) -> None:
     times = [accept(store, edited_text=str(i)).created_at for i in range(50)]
     assert times == sorted(set(times))

@@ -207,8 +207,8 @@ class Storage(RuleBasedStateMachine):
 
     @invariant()
     def everybody_has_their_own(self) -> None:
-        for owner in OWNERS:
-            assert self.database.read_now(stored, owner) == self.model.get(owner)
+        found = self.database.read_now(lambda c: {owner: stored(c, owner) for owner in OWNERS})
+        assert found == {owner: self.model.get(owner) for owner in OWNERS}
 
 
 def stored(c: Connection, owner: Owner) -> Expected | None:
@@ -250,7 +250,7 @@ def test_owners_never_see_or_change_each_others_rows(database: Database) -> None
     run_state_machine_as_test(
         OnThisStore,
         settings=settings(
-            max_examples=15,
+            max_examples=10,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

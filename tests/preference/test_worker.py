@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from preference import jobs, users
+from preference import feedback, jobs, turns, users
 from preference.database import Database
 from preference.errors import EngineUnavailable
 from preference.jobs import Job, LostLease
 from preference.tables import jobs as jobs_table
 from preference.worker import Worker
-from tests.preference.helpers import ANN, BOB
+from tests.preference.helpers import ANN, BOB, turn
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -109,7 +109,26 @@ async def test_an_error_is_retried_then_kept_and_told(store: Database) -> None:
         (found,) = await ends(store, id)
     assert attempts == [1, 2, 3]
     assert (found.state, found.error) == ("failed", "ValueError: cannot \ufffd learn")
-    assert failures.told == [("fb-1", "ValueError: cannot \x00 learn")]
+    assert failures.told == [("fb-1", "ValueError: cannot \ufffd learn")]
+
+
+async def test_feedback_that_could_not_be_learned_from_says_so(store: Database) -> None:
+    def edited(c: Connection) -> feedback.Feedback:
+        turns.record(c, ANN, turn("c-1"))
+        return feedback.accept(c, ANN, completion_id="c-1", edited_text="Done", body_sha256="b")
+
+    async def handler(job: Job) -> None:
+        raise ValueError("cannot learn")
+
+    async def on_failed(job: Job, error: str) -> None:
+        await store.write(feedback.resolve, job.owner, job.subject, "failed", error)
+
+    accepted = await store.write(edited)
+    id = await store.read(lambda c: c.execute(select(jobs_table.c.id)).scalar_one())
+    async with running(worker(store, handler, on_failed=on_failed)):
+        await ends(store, id)
+    found = await store.read(feedback.get, ANN, accepted.id)
+    assert (found.status, found.reason) == ("failed", "ValueError: cannot learn")
 
 
 async def test_an_error_that_passes_leaves_the_job_done(store: Database) -> None:
