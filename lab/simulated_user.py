@@ -21,7 +21,7 @@ class SimulatedUser:
     styles: Mapping[str, Style]
 
     @classmethod
-    def random(cls, kinds: Sequence[str], seed: int) -> "SimulatedUser":
+    def invent(cls, kinds: Sequence[str], seed: int) -> "SimulatedUser":
         """A user who cares about every attribute, differently for each kind."""
         rng = random.Random(seed)
         return cls({name: random_style(KIND_BY_NAME[name].task, rng) for name in kinds})

@@ -21,7 +21,6 @@ from preference.ports import Embedder, TextGenerator, Vectors
 from preference.preferences import Preference
 from preference.prompt import compose, last_user_text
 from preference.text import canonical
-from preference.values import Value
 
 CONTEXT_CHARACTERS = 4000
 """How much of a request is kept as a context; the embedder reads less."""
@@ -119,7 +118,7 @@ class Learner:
 
     async def _distance_with(self, edit: Edit, texts: Sequence[str]) -> int:
         turn = edit.turn
-        prompt = compose(turn.request, [Value.model_validate(v) for v in turn.applied_values], texts)
+        prompt = compose(turn.request, turn.applied_values, texts)
         room = 64 + 4 * len(words(edit.edited_text))
         answer = await self._generator.generate(prompt, max_tokens=min(room, 2048))
         return word_distance(answer.text, edit.edited_text)

@@ -1,0 +1,65 @@
+"""`attune lab`: the synthetic world, the bundled model's recipe and its measurement."""
+
+import json
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+MODEL = Path(__file__).resolve().parent / "model"
+
+app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    minutes: Annotated[float, typer.Option(help="How long to train; the learning rate falls over this time.")] = 75,
+    seed: Annotated[int, typer.Option(help="Seed of the data and the initial weights.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("out/model"),
+) -> None:
+    """Train the bundled model from scratch on this machine's CPU."""
+    from lab.train import Recipe
+    from lab.train import train as run
+
+    Console().print(run(Recipe(minutes=minutes, seed=seed), out))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="Model folder.")] = MODEL,
+    examples: Annotated[int, typer.Option(help="Examples per measurement.")] = 400,
+    report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+) -> None:
+    """Measure a model on facts, styles and phrasings that training never saw; exit 1 if it misses a target."""
+    from lab.evaluate import evaluate as run
+    from lab.evaluate import print_report
+
+    figures = run(model, examples)
+    print_report(figures, Console())
+    if report is not None:
+        report.write_text(json.dumps(figures, indent=2) + "\n")
+    if not all(figures["targets_met"].values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    kind: Annotated[str | None, typer.Option(help="A kind of context; any by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is shown.")] = 0,
+) -> None:
+    """Print one request of the world, a hidden style, and the text that satisfies it."""
+    from lab.lexicon import KIND_BY_NAME
+    from lab.render import render
+    from lab.style import canonical_phrase, random_style
+    from lab.world import random_request
+
+    if kind is not None and kind not in KIND_BY_NAME:
+        typer.secho(f"There is no kind {kind!r}: {', '.join(KIND_BY_NAME)}.", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
+    rng = random.Random(seed)
+    request = random_request(rng, KIND_BY_NAME[kind] if kind else None)
+    style = random_style(request.facts.task, rng)
+    wishes = "\n".join(f"- {canonical_phrase(a, v)}" for a, v in style.items())
+    typer.echo(f"{request.text}\n\n{wishes}\n\n{render(request.facts, {})}\n\n{render(request.facts, style)}")

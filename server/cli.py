@@ -1,0 +1,184 @@
+"""The `attune` command: serve, worker, keys, settings, and what other packages add through `attune.commands`."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from preference import keys
+from preference.database import Database
+from preference.errors import AttuneError
+from server.errors import StartRefused
+from server.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Attune: a personalized assistant inference server. Settings are environment variables, see `attune settings`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+keys_app = typer.Typer(
+    help="API keys: each belongs to one tenant. A key is shown once and stored as a hash.", no_args_is_help=True
+)
+app.add_typer(keys_app, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (ATTUNE_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (ATTUNE_PORT).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub name (ATTUNE_MODEL).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for everything stored (ATTUNE_DATA_DIR).")] = None,
+) -> None:
+    """Serve the API, with vLLM as a supervised child unless ATTUNE_ENGINE_URL names one."""
+    from server.app import serve as run
+
+    settings = _settings(host=host, port=port, model=model, data_dir=data_dir)
+    _log(settings)
+    reason = _or_exit(lambda: run(settings))
+    if reason:
+        _exit(reason)
+
+
+@app.command()
+def worker() -> None:
+    """Learn and train apart from the server: set ATTUNE_WORKER_IN_PROCESS=false there, and the same settings here."""
+    from server.services import build
+
+    settings = _settings()
+    if settings.engine_url is None:
+        _exit("A worker of its own needs an engine of its own: set ATTUNE_ENGINE_URL, for the server too.")
+    _log(settings)
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+        async with build(settings, work=True, serve=False):
+            await stop.wait()
+
+    _or_exit(lambda: asyncio.run(until_stopped()))
+
+
+@app.command()
+def settings(as_json: AsJson = False) -> None:
+    """List every setting: its environment variable, its default, what it does."""
+    rows = settings_table()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("variable", "default", "what it does", title="Settings")
+    for row in rows:
+        table.add_row(row["variable"], row["default"], row["description"])
+    Console().print(table)
+
+
+@keys_app.command("create")
+def create_key(
+    tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to; made with its first key.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, once."""
+    key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name))
+    if as_json:
+        typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain}))
+        return
+    typer.echo(f"{plain}\n\nThis is key {key_id} of tenant {tenant!r}. It is not stored and will not be shown again.")
+
+
+@keys_app.command("list")
+def list_keys(as_json: AsJson = False) -> None:
+    """List all keys, revoked ones too."""
+    held = _with_database(lambda database: database.read_now(keys.list_all))
+    if as_json:
+        typer.echo(json.dumps([vars(key) for key in held], indent=2))
+        return
+    table = Table("id", "tenant", "name", "created", "revoked")
+    for key in held:
+        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at))
+    Console().print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `attune keys list` shows.")]) -> None:
+    """Revoke a key; servers notice within seconds."""
+    _with_database(lambda database: database.write_now(keys.revoke, key_id))
+    typer.echo(f"Key {key_id} is revoked.")
+
+
+def settings_table() -> list[dict[str, str]]:
+    """Every setting as variable, default and description, in the order of their definition."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else str(field.default)
+        rows.append({"variable": f"ATTUNE_{name.upper()}", "default": default, "description": field.description or ""})
+    return rows
+
+
+def main() -> None:
+    """The console command."""
+    for point in entry_points(group="attune.commands"):
+        app.add_typer(point.load(), name=point.name)
+    app()
+
+
+def _with_database(use: Callable[[Database], T]) -> T:
+    settings = _settings()
+
+    def run() -> T:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = Database(settings.database)
+        try:
+            database.migrate()
+            return use(database)
+        finally:
+            database.close()
+
+    return _or_exit(run)
+
+
+def _settings(**given: Any) -> Settings:
+    for name, value in given.items():
+        if value is not None:  # the trainer, the engine and any child read the same environment
+            os.environ[f"ATTUNE_{name.upper()}"] = str(value)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        _exit(f"ATTUNE_{str(first['loc'][0]).upper()} is wrong: {first['msg']}. See `attune settings`.")
+
+
+def _or_exit(run: Callable[[], T]) -> T:
+    try:
+        return run()
+    except (AttuneError, StartRefused) as error:
+        _exit(str(error))
+
+
+def _exit(message: str) -> Any:
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _when(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,152 @@
+"""From an accepted edit to stored preferences, with a generator that makes no mistakes of its own."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from lab.lexicon import KIND_BY_NAME
+from lab.render import render
+from lab.style import canonical_phrase
+from lab.world import Request, random_request
+from preference import feedback, preferences, turns, users
+from preference.database import Database
+from preference.feedback import Feedback
+from preference.learning import Learner
+from preference.preferences import Preference
+from preference.recall import Recall, RecallLimits
+from tests.preference.helpers import ANN, BOB, turn
+from tests.preference.oracle import OracleGenerator, WordEmbedder
+
+RNG = random.Random(4)
+CLIENT = random_request(RNG, KIND_BY_NAME["client"])
+CLIENT_AGAIN = Request(CLIENT.facts, CLIENT.text.replace("Notes", "The notes"))
+REVIEW = random_request(RNG, KIND_BY_NAME["review"])
+BULLETS, NUMBERED = canonical_phrase("format", "bullets"), canonical_phrase("format", "numbered")
+FORMAL = canonical_phrase("tone", "formal")
+
+
+class World:
+    """One user's turns and edits over a real database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.generator = OracleGenerator(CLIENT, CLIENT_AGAIN, REVIEW)
+        self.learner = Learner(database, self.generator, WordEmbedder(), alike=0.6)
+        self.recall = Recall(database, WordEmbedder(), RecallLimits(alike=0.6))
+        self._turns = 0
+        database.write_now(users.ensure, ANN)
+
+    async def edit(
+        self, request: Request, before: dict[str, str], after: dict[str, str], shown: list[Preference] | None = None
+    ) -> Feedback:
+        self._turns += 1
+        applied = [{"id": p.id, "text": p.text, "score": 0.9} for p in shown or []]
+        said = replace(
+            turn(f"c{self._turns}", float(self._turns), render(request.facts, before)),
+            request=[{"role": "user", "content": request.text}], applied_preferences=applied, applied_values=[],
+        )  # fmt: skip
+        self.database.write_now(turns.record, ANN, said)
+        accepted = self.database.write_now(
+            feedback.accept, ANN, completion_id=said.completion_id, edited_text=render(request.facts, after), body_sha256="0"
+        )
+        await self.learner.learn(ANN, accepted.id)
+        return self.database.read_now(feedback.get, ANN, accepted.id)
+
+    def active(self) -> list[Preference]:
+        return self.database.read_now(preferences.active, ANN)
+
+    async def recalled(self, request: Request) -> set[str]:
+        user = self.database.read_now(users.get, ANN)
+        assert user is not None
+        return {r.text for r in await self.recall.recall(user, request.text, k=5)}
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    return World(database)
+
+
+async def test_an_edit_teaches_what_it_changed_and_the_next_like_request_recalls_it(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    assert held.status == "learned"
+    assert {p.text for p in world.active()} == {BULLETS, FORMAL}
+    assert set(held.learned) == {p.id for p in world.active()}
+    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, FORMAL}
+    assert await world.recalled(REVIEW) == set()
+
+
+async def test_an_accepted_draft_confirms_what_was_shown(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    shown = world.active()
+    held = await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets"}, shown)
+    assert (held.status, held.reason) == ("nothing_learned", "the draft was accepted as it was")
+    assert len(world.database.read_now(preferences.contexts_of, ANN, shown[0].id)) == 2
+
+
+async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    await world.edit(REVIEW, {}, {"format": "bullets"})
+    assert len(world.active()) == 1, "equal preferences are one, with two contexts"
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, world.active())
+    assert await world.recalled(CLIENT) == {NUMBERED}
+    assert await world.recalled(REVIEW) == {BULLETS}
+
+
+async def test_a_preference_contradicted_everywhere_is_superseded(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    old = world.active()[0]
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
+    now = world.database.read_now(preferences.get, ANN, old.id)
+    assert (now.status, now.superseded_by) == ("superseded", world.active()[0].id)
+
+
+async def test_a_locked_preference_is_never_superseded(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    locked = world.database.write_now(preferences.change, ANN, world.active()[0].id, locked=True)
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [locked])
+    assert BULLETS in await world.recalled(CLIENT)
+
+
+async def test_what_does_not_bring_the_draft_closer_is_dropped_with_the_reason(world: World) -> None:
+    world.generator.said["infer"] = f"- {FORMAL}\n- Write in French."
+    held = await world.edit(CLIENT, {}, {"format": "bullets"})
+    assert held.status == "nothing_learned"
+    assert held.reason is not None and "no closer" in held.reason and "Write in French." in held.reason
+    assert world.active() == []
+
+
+async def test_a_wrong_candidate_among_right_ones_is_dropped(world: World) -> None:
+    world.generator.said["infer"] = f"- {BULLETS}\n- {FORMAL}"
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    assert {p.text for p in world.active()} == {BULLETS}
+
+
+@pytest.mark.parametrize("answer", ["none", "I cannot see any.\nReally not.", "- " + "x" * 500])
+async def test_an_answer_without_preferences_is_a_result(world: World, answer: str) -> None:
+    world.generator.said["infer"] = answer
+    held = await world.edit(CLIENT, {}, {"format": "bullets"})
+    assert (held.status, held.reason) == ("nothing_learned", "the edit shows no general preference")
+
+
+async def test_a_merge_that_makes_no_sense_changes_nothing_learned_before(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    world.generator.said["merge"] = "Sorry?\nI do not understand."
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, world.active())
+    assert await world.recalled(CLIENT) == {BULLETS, FORMAL}
+
+
+async def test_learning_twice_from_one_edit_changes_nothing(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets"})
+    before = world.database.read_now(users.get, ANN)
+    asked = len(world.generator.asked)
+    await world.learner.learn(ANN, held.id)
+    assert world.database.read_now(users.get, ANN) == before
+    assert len(world.generator.asked) == asked
+
+
+async def test_somebody_elses_feedback_teaches_nothing(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets"})
+    world.database.write_now(users.ensure, BOB)
+    await world.learner.learn(BOB, held.id)
+    assert world.database.read_now(preferences.all_of, BOB) == []

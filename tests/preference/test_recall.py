@@ -1,0 +1,108 @@
+"""Recall: nearest contexts of the same user, never anybody else's, never a deleted preference."""
+
+import pytest
+
+from preference import preferences, users
+from preference.database import Database
+from preference.owner import Owner
+from preference.recall import Recall, RecallLimits
+from tests.preference.helpers import ANN, BOB, OTHER_ANN
+from tests.preference.oracle import WordEmbedder
+
+EMBEDDER = WordEmbedder()
+LIMITS = RecallLimits(alike=0.5, margin=0.2, budget=100)
+
+
+@pytest.fixture
+def recall(database: Database) -> Recall:
+    for owner in (ANN, BOB, OTHER_ANN):
+        database.write_now(users.ensure, owner)
+    return Recall(database, EMBEDDER, LIMITS, capacity=2)
+
+
+def learn(database: Database, owner: Owner, text: str, context: str, feedback_id: str = "f") -> str:
+    made = database.write_now(preferences.create, owner, text, "learned")
+    database.write_now(
+        preferences.add_context, owner, made.id, feedback_id=f"{feedback_id}{made.id}", text=context,
+        embedder=EMBEDDER.name, vector=EMBEDDER.embed([context])[0],
+    )  # fmt: skip
+    return made.id
+
+
+async def texts(database: Database, recall: Recall, owner: Owner, context: str, k: int = 5, since: float = 0.0) -> list[str]:
+    user = database.read_now(users.get, owner)
+    assert user is not None
+    return [r.text for r in await recall.recall(user, context, k=k, since=since)]
+
+
+async def test_the_nearest_contexts_come_first_and_unlike_ones_not_at_all(database: Database, recall: Recall) -> None:
+    learn(database, ANN, "near", "a letter about rent and heating")
+    learn(database, ANN, "nearer", "a letter about rent and heating to Sam")
+    learn(database, ANN, "far", "quarterly sales report")
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam") == ["nearer", "near"]
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam", k=1) == ["nearer"]
+    assert await texts(database, recall, ANN, "completely different words") == []
+
+
+async def test_no_user_sees_anothers(database: Database, recall: Recall) -> None:
+    learn(database, ANN, "mine", "a letter about rent")
+    for owner in (BOB, OTHER_ANN):
+        assert await texts(database, recall, owner, "a letter about rent") == []
+
+
+async def test_a_deleted_preference_is_gone_at_once(database: Database, recall: Recall) -> None:
+    made = learn(database, ANN, "mine", "a letter about rent")
+    assert await texts(database, recall, ANN, "a letter about rent") == ["mine"]
+    database.write_now(preferences.delete, ANN, made)
+    assert await texts(database, recall, ANN, "a letter about rent") == []
+
+
+async def test_a_correction_shows_at_once(database: Database, recall: Recall) -> None:
+    made = learn(database, ANN, "mine", "a letter about rent")
+    await texts(database, recall, ANN, "a letter about rent")
+    database.write_now(preferences.change, ANN, made, text="corrected")
+    assert await texts(database, recall, ANN, "a letter about rent") == ["corrected"]
+
+
+async def test_a_stated_preference_without_context_applies_everywhere(database: Database, recall: Recall) -> None:
+    database.write_now(preferences.create, ANN, "always", "stated")
+    assert await texts(database, recall, ANN, "anything") == ["always"]
+    assert await texts(database, recall, BOB, "anything") == []
+
+
+async def test_since_leaves_out_what_was_known_before(database: Database, recall: Recall) -> None:
+    old = learn(database, ANN, "old", "a letter about rent")
+    moment = database.read_now(preferences.get, ANN, old).updated_at
+    learn(database, ANN, "new", "a letter about rent")
+    assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"]
+    database.write_now(
+        preferences.add_context, ANN, old, feedback_id="g", text="a letter", embedder=EMBEDDER.name,
+        vector=EMBEDDER.embed(["a letter"])[0],
+    )  # fmt: skip
+    assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"], "confirmed, not changed"
+    database.write_now(preferences.change, ANN, old, text="old, corrected")
+    assert set(await texts(database, recall, ANN, "a letter about rent", since=moment)) == {"new", "old, corrected"}
+
+
+async def test_the_token_budget_cuts_the_least_alike(database: Database, recall: Recall) -> None:
+    learn(database, ANN, "first " + "x" * 150, "a letter about rent and heating")
+    learn(database, ANN, "second " + "x" * 150, "a letter about rent and more heating")
+    learn(database, ANN, "third " + "x" * 150, "a letter about rent and very much more heating")
+    found = await texts(database, recall, ANN, "a letter about rent and heating")
+    assert [text.split()[0] for text in found] == ["first"]
+
+
+async def test_vectors_of_another_embedder_are_left_out(database: Database, recall: Recall) -> None:
+    made = database.write_now(preferences.create, ANN, "other space", "learned")
+    vector = EMBEDDER.embed(["a letter"])[0]
+    database.write_now(
+        preferences.add_context, ANN, made.id, feedback_id="f", text="a letter", embedder="other", vector=vector
+    )
+    assert await texts(database, recall, ANN, "a letter") == []
+
+
+async def test_memory_is_bounded_by_the_least_recently_used(database: Database, recall: Recall) -> None:
+    for owner in (ANN, BOB, OTHER_ANN):
+        learn(database, owner, f"of {owner.tenant}", "a letter about rent")
+        assert await texts(database, recall, owner, "a letter about rent") == [f"of {owner.tenant}"]
+    assert len(recall._partitions) == 2
