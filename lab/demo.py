@@ -243,12 +243,10 @@ async def _server(min_edits: int, console: Console) -> AsyncIterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="attune-demo-") as folder:
         environment = {
-            **os.environ, "ATTUNE_DATA_DIR": folder, "ATTUNE_ADAPTER_MIN_EDITS": str(min_edits), "ATTUNE_LOG_LEVEL": "warning",
+            **os.environ, "ATTUNE_DATA_DIR": folder, "ATTUNE_ADAPTER_MIN_EDITS": str(min_edits),
         }  # fmt: skip
         log = Path(folder) / "server.log"
-        with log.open("w") as file:
-            command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
-            process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = _start(port, environment, log)
         try:
             base = f"http://127.0.0.1:{port}"
             await _until_ready(base, process, log, console)
@@ -261,6 +259,12 @@ async def _server(min_edits: int, console: Console) -> AsyncIterator[str]:
                 process.kill()
 
 
+def _start(port: int, environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
+    with log.open("w") as file:
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+
+
 async def _until_ready(base: str, process: "subprocess.Popen[bytes]", log: Path, console: Console) -> None:
     with _progress(console) as progress:
         progress.add_task("starting the server and vLLM (about a minute)", total=None)
@@ -270,13 +274,19 @@ async def _until_ready(base: str, process: "subprocess.Popen[bytes]", log: Path,
                     if (await client.get("/ready")).status_code == 200:
                         return
                 await asyncio.sleep(0.5)
-    tail = "\n".join(log.read_text().splitlines()[-5:])
+    tail = "\n".join(_lines(log)[-5:])
     typer.secho(f"The server did not start:\n{tail}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1)
 
 
+def _lines(file: Path) -> list[str]:
+    return file.read_text(errors="replace").splitlines()
+
+
 def _print(figures: Figures, console: Console) -> None:
-    table = Table("stage", "edit cost", "of none", "prompt tokens", title="Mean edit cost on the same held-out requests")
+    table = Table(
+        "stage", "edit cost", "of none", "prompt tokens", title="Mean edit cost on the same held-out requests"
+    )
     none = max(figures.stages["none"], 1e-9)
     for name in STAGES:
         cost = figures.stages[name]
@@ -300,7 +310,7 @@ def _plot(figures: Figures, path: Path) -> None:
     numbers = [r["round"] for r in figures.rounds]
     for kind in KINDS:
         own = [(r["round"], r["cost"]) for r in figures.rounds if r["kind"] == kind]
-        left.plot(*zip(*own, strict=True), "o", label=kind) if own else None
+        left.plot([n for n, _ in own], [c for _, c in own], "o", label=kind)
     costs = [r["cost"] for r in figures.rounds]
     left.plot(numbers, [_mean(costs[max(0, i - 3) : i + 1]) for i in range(len(costs))], color="0.6")
     left.set(xlabel="request", ylabel="edit cost", ylim=(-0.03, 1.03), title="Cost of the user's edit, by request")

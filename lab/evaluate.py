@@ -1,6 +1,6 @@
 """Measures the bundled model on facts, styles and phrasings that training never saw.
 
-    attune lab evaluate --model lab/model --json lab/model/report.json
+attune lab evaluate --model lab/model --json lab/model/report.json
 """
 
 import random
@@ -52,7 +52,11 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
     parts = iter(answers)
     take = lambda group: [next(parts) for _ in group]  # noqa: E731
     writing, phrasing = _writing(seen, take(seen)), _writing(unseen, take(unseen))
-    inference, merging, oov = _lists(inferred, take(inferred)), _lists(merged, take(merged)), _writing(unknown, take(unknown))
+    inference, merging, oov = (
+        _lists(inferred, take(inferred)),
+        _lists(merged, take(merged)),
+        _writing(unknown, take(unknown)),
+    )
     figures: dict[str, Any] = {
         "attributes": writing["attributes"],
         "attributes_held_out_phrasings": phrasing["attributes"],
@@ -71,7 +75,8 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
         "seed": seed,
     }
     figures["targets_met"] = {
-        name: (figures[name] <= bound if name == "distance" else figures[name] >= bound) for name, bound in TARGETS.items()
+        name: (figures[name] <= bound if name == "distance" else figures[name] >= bound)
+        for name, bound in TARGETS.items()
     }
     return figures
 
@@ -82,7 +87,9 @@ def print_report(figures: dict[str, Any], console: Console) -> None:
     for name, value in figures.items():
         if isinstance(value, float):
             met = figures["targets_met"].get(name)
-            table.add_row(name, f"{value:.4f}", str(TARGETS.get(name, "")), "" if met is None else "yes" if met else "NO")
+            table.add_row(
+                name, f"{value:.4f}", str(TARGETS.get(name, "")), "" if met is None else "yes" if met else "NO"
+            )
     console.print(table)
     detail = Table("attribute", "phrasings seen", "phrasings held out")
     for name, value in figures["per_attribute"].items():
@@ -96,14 +103,19 @@ def _generator(path: Path, batch: int = 40) -> Callable[[Sequence[Example]], lis
 
     @torch.inference_mode()
     def generate(examples: Sequence[Example]) -> list[str]:
-        prompts = [tokenizer.apply_chat_template(e.messages, tokenize=False, add_generation_prompt=True) for e in examples]
+        prompts = [
+            tokenizer.apply_chat_template(e.messages, tokenize=False, add_generation_prompt=True) for e in examples
+        ]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
         for start in track(range(0, len(order), batch), description="generating"):
             rows = order[start : start + batch]
             encoded = tokenizer([prompts[i] for i in rows], return_tensors="pt", padding=True, add_special_tokens=False)
             out = model.generate(
-                input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"], do_sample=False, max_new_tokens=200
+                input_ids=encoded["input_ids"],
+                attention_mask=encoded["attention_mask"],
+                do_sample=False,
+                max_new_tokens=200,
             )
             texts = tokenizer.batch_decode(out[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
             for i, text in zip(rows, texts, strict=True):
@@ -144,7 +156,13 @@ def _unknown_words_example(rng: random.Random) -> Example:
     word = lambda: rng.choice(_UNKNOWN_WORDS)  # noqa: E731
     kind = rng.choice(list(KIND_BY_NAME.values()))
     facts = Facts(
-        kind.name, word(), f"the {word()}", f"the {word()} is late", "Monday at 9", f"the {word()}", f"send the {word()}"
+        kind.name,
+        word(),
+        f"the {word()}",
+        f"the {word()} is late",
+        "Monday at 9",
+        f"the {word()}",
+        f"send the {word()}",
     )
     request = Request(facts, request_text(facts, rng))
     messages: list[Message] = [{"role": "user", "content": request.text}]

@@ -1,4 +1,4 @@
-"""Training and test examples for the bundled model, each a prompt in the server's own layout and its one right answer."""
+"""Training and test examples for the bundled model: prompts in the server's own layout, each with its right answer."""
 
 import random
 from collections.abc import Iterator

@@ -194,4 +194,7 @@ def _length(text: str, facts: Facts) -> str:
 
 
 def _match(table: dict[str, str], lines: list[str]) -> str:
-    return next((value for value, text in table.items() if text and lines and lines[0].rstrip(",.!") == text.rstrip(",.!")), "none")
+    return next(
+        (value for value, text in table.items() if text and lines and lines[0].rstrip(",.!") == text.rstrip(",.!")),
+        "none",
+    )

@@ -97,9 +97,13 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, pool: int = 4096
 
 
 def train(recipe: Recipe, out: Path, checkpoint_minutes: float = 10.0) -> dict[str, Any]:
-    """Train for ``recipe.minutes`` and write model, tokenizer and ``recipe.json`` to ``out``; returns what that holds."""
+    """Train for ``recipe.minutes``; write model, tokenizer and ``recipe.json`` to ``out``, and return the latter."""
     torch.manual_seed(recipe.seed)
-    texts = (f"{m['content']}" for e in islice(training_examples(recipe.seed + 1), 20_000) for m in [*e.messages, {"content": e.answer}])
+    texts = (
+        f"{m['content']}"
+        for e in islice(training_examples(recipe.seed + 1), 20_000)
+        for m in [*e.messages, {"content": e.answer}]
+    )
     tokenizer = train_tokenizer(texts)
     model = build_model(recipe, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -138,7 +142,9 @@ def train(recipe: Recipe, out: Path, checkpoint_minutes: float = 10.0) -> dict[s
             smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
             progress.update(bar, completed=elapsed, description=f"step {steps} loss {smooth:.4f}")
             if steps % 100 == 0:
-                progress.console.print(f"{elapsed:6.0f} s  step {steps}  loss {smooth:.4f}  {tokens / elapsed:,.0f} tokens/s")
+                progress.console.print(
+                    f"{elapsed:6.0f} s  step {steps}  loss {smooth:.4f}  {tokens / elapsed:,.0f} tokens/s"
+                )
             if time.monotonic() - saved > checkpoint_minutes * 60:
                 save(model, tokenizer, out)
                 saved = time.monotonic()

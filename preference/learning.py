@@ -109,7 +109,11 @@ class Learner:
         before = word_distance(edit.draft, edit.edited_text)
         together, *without = await asyncio.gather(
             self._distance_with(edit, [*standing, *candidates]),
-            *(self._distance_with(edit, [*standing, *_without(candidates, c)]) for c in candidates if len(candidates) > 1),
+            *(
+                self._distance_with(edit, [*standing, *_without(candidates, c)])
+                for c in candidates
+                if len(candidates) > 1
+            ),
         )
         if together < before:
             return [c for c, d in zip(candidates, without or [before], strict=True) if d >= together]
@@ -144,16 +148,16 @@ class Learner:
             if preference.id in present:
                 self._unlearn(connection, owner, preference, held, vector)
         status = "learned" if lesson.new else "nothing_learned"
-        feedback.resolve(
-            connection, owner, edit.feedback_id, status, lesson.reason, [p.id for p in held if lesson.new]
-        )
+        feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, [p.id for p in held if lesson.new])
 
     def _unlearn(
         self, connection: Connection, owner: Owner, preference: Preference, held: list[Preference], vector: Vectors
     ) -> None:
         contexts = preferences.contexts_of(connection, owner, preference.id)
         alike = [
-            c.id for c in contexts if c.embedder == self._embedder.name and float(np.dot(c.vector, vector)) >= self._alike
+            c.id
+            for c in contexts
+            if c.embedder == self._embedder.name and float(np.dot(c.vector, vector)) >= self._alike
         ]
         preferences.remove_contexts(connection, owner, preference.id, alike)
         if len(alike) == len(contexts):

@@ -25,7 +25,7 @@ from server.settings import Settings
 T = TypeVar("T")
 
 app = typer.Typer(
-    help="Attune: a personalized assistant inference server. Settings are environment variables, see `attune settings`.",
+    help="Attune, a personalized assistant inference server. Settings are environment variables: `attune settings`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,

@@ -55,7 +55,9 @@ class OracleGenerator:
 
     def _write(self, prompt: str) -> str:
         request = next(r for r in self._requests if prompt.startswith(r.text))
-        asked = [_MEANING[canonical(p)] for p in parse_preferences(prompt[len(request.text) :]) if canonical(p) in _MEANING]
+        asked = [
+            _MEANING[canonical(p)] for p in parse_preferences(prompt[len(request.text) :]) if canonical(p) in _MEANING
+        ]
         return render(request.facts, {a: v for a, v in reversed(asked) if a in PHRASINGS})
 
 

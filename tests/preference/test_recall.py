@@ -29,7 +29,9 @@ def learn(database: Database, owner: Owner, text: str, context: str, feedback_id
     return made.id
 
 
-async def texts(database: Database, recall: Recall, owner: Owner, context: str, k: int = 5, since: float = 0.0) -> list[str]:
+async def texts(
+    database: Database, recall: Recall, owner: Owner, context: str, k: int = 5, since: float = 0.0
+) -> list[str]:
     user = database.read_now(users.get, owner)
     assert user is not None
     return [r.text for r in await recall.recall(user, context, k=k, since=since)]
