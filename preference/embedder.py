@@ -73,8 +73,8 @@ def _load(name: str) -> "SentenceTransformer":
         )
     except (OSError, ValueError) as error:
         raise Invalid(
-            f"The embedder {name!r} cannot be loaded: {error}. Set ATTUNE_EMBEDDER to '{BUNDLED}', to a folder, or to a "
-            "name that sentence-transformers can reach.",
+            f"The embedder {name!r} cannot be loaded: {error}. Set ATTUNE_EMBEDDER to '{BUNDLED}', to a folder, or "
+            "to a name that sentence-transformers can reach.",
             param="ATTUNE_EMBEDDER",
         ) from error
 
