@@ -19,7 +19,7 @@ from preference.errors import EngineRejected
 
 RESAMPLES = 2000
 WORSE_BY, WORSE_BY_AT_MOST, TOKEN_SHARE = 0.02, 0.05, 0.9
-"""A cheaper prompt may cost this much more on average, this much at the interval's upper end, at this share of tokens."""
+"""At this share of the prompt tokens an arm may cost this much more on average, and at its interval's upper end."""
 MIN_MEASURED = 4
 CONCURRENCY = 4
 MAX_ANSWER_TOKENS = 2048
@@ -188,6 +188,7 @@ def _admission(report: dict[str, Any], arm: str, serving: str) -> str:
     figures, before = report["arms"][arm], report["arms"][serving]
     low, high = figures["interval"]
     return (
-        f"admitted as {arm}: on {report['edits']} held-out edits it costs {figures['cost']:.3f} where {serving} costs "
-        f"{before['cost']:.3f} (difference [{low:.3f}, {high:.3f}]), at {figures['token_share']:.0%} of its prompt tokens."
+        f"admitted as {arm}: on {report['edits']} held-out edits it costs {figures['cost']:.3f} where {serving} "
+        f"costs {before['cost']:.3f} (difference [{low:.3f}, {high:.3f}]), at {figures['token_share']:.0%} of its "
+        "prompt tokens."
     )

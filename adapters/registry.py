@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters.ports import AdapterHost
 from adapters.versions import Directories, Version, engine_name
@@ -22,6 +22,8 @@ from preference.users import User
 
 log = logging.getLogger(__name__)
 _PROBE = ({"role": "user", "content": "Hello"},)
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _REMEMBERED = 4096
 """How many failed activations and erased users are remembered; the oldest are forgotten first."""
 
@@ -59,7 +61,7 @@ class _Seat:
 
 @dataclass(frozen=True, eq=False)
 class Lease:
-    """What answers one request; hand it back with ``release``. Version 0 and name None: the base model, by retrieval."""
+    """What answers one request; hand it back with ``release``. Version 0, name None: the base model, by retrieval."""
 
     version: int
     name: str | None
@@ -304,7 +306,7 @@ class Registry:
             log.error("background work on adapters failed", exc_info=error)
 
 
-def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+def _remember(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > _REMEMBERED:

@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SMALL_MODEL = 20_000_000
@@ -68,12 +68,15 @@ def steps_for(rows: int, recipe: Recipe) -> int:
 
 
 def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
-    """Train as ``job`` says on DIR/train.jsonl; returns what DIR/figures.json holds. Raises ``ValueError`` without rows."""
+    """Train as ``job`` says on DIR/train.jsonl; returns what DIR/figures.json holds.
+
+    Raises ``ValueError`` when no row fits.
+    """
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     started = time.monotonic()
     import torch
     from datasets import Dataset, disable_progress_bars
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
@@ -126,7 +129,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    trainer.model.save_pretrained(str(directory / "adapter"), safe_serialization=True)
+    cast(PeftModel, trainer.model).save_pretrained(str(directory / "adapter"))
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     figures = {
@@ -147,7 +150,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
 def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m adapters.train", description="Train one user's LoRA adapter.")
-    parser.add_argument("directory", type=Path, help="holds job.json and train.jsonl; receives adapter/ and figures.json")
+    parser.add_argument("directory", type=Path, help="with job.json and train.jsonl; receives adapter/, figures.json")
     directory: Path = parser.parse_args().directory
     job = TrainingJob.read(directory)
     os.nice(job.recipe.niceness)

@@ -36,12 +36,67 @@ _TAIL_BYTES = 4096
 _GRACE_SECONDS = 5.0
 
 OnPublished = Callable[[User], Awaitable[None]]
+RunTrainer = Callable[[Path, float], Awaitable[None]]
 
 
 class TrainingFailed(AttuneError):
     """The trainer stopped with an error, or took too long; its last lines say why."""
 
     code = "training_failed"
+
+
+async def run_trainer(directory: Path, seconds: float) -> None:
+    """Run ``python -m adapters.train`` on a directory; raises as ``run_command``."""
+    await run_command([sys.executable, "-P", "-m", "adapters.train", str(directory)], directory, seconds)
+
+
+async def run_command(command: Sequence[str], directory: Path, seconds: float) -> None:
+    """Run a command in its own process group, which ends with this call, also when it is cancelled.
+
+    Raises ``TrainingFailed`` with the last lines of its stderr, or when it takes longer than ``seconds``.
+    """
+    # The package's own folder first: another package of that name must not be found instead.
+    path = [str(Path(adapters.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")},
+        "PYTHONPATH": os.pathsep.join(path),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(directory / "cache"),
+    }
+    errors = directory / "trainer.log"
+    with errors.open("wb") as log_file:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=directory,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log_file,
+            start_new_session=True,
+        )
+    try:
+        async with asyncio.timeout(seconds):
+            code = await process.wait()
+    except TimeoutError as error:
+        raise TrainingFailed(f"the trainer took longer than {seconds:.0f} s") from error
+    finally:
+        await asyncio.shield(_end_group(process))
+    if code:
+        said = errors.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+        lines = [line for line in said.splitlines() if line.strip()]
+        raise TrainingFailed(f"the trainer ended with code {code}: " + " | ".join(lines[-5:]))
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End a process and its children: politely, then not."""
+    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            async with asyncio.timeout(patience):
+                await process.wait()
+        except TimeoutError:
+            continue
 
 
 class Training:
@@ -65,6 +120,7 @@ class Training:
         seconds: float = 3600.0,
         system_role: bool = True,
         on_published: OnPublished | None = None,
+        run_trainer: RunTrainer = run_trainer,
     ) -> None:
         self._database = database
         self._host = host
@@ -74,6 +130,7 @@ class Training:
         self._seconds = seconds
         self._system_role = system_role
         self._on_published = on_published
+        self._run_trainer = run_trainer
 
     async def __call__(self, job: Job) -> None:
         """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
@@ -116,7 +173,7 @@ class Training:
         TrainingJob(str(base), self._recipe).write(stage)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
         await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
-        await run_trainer(stage, self._seconds)
+        await self._run_trainer(stage, self._seconds)
         adapter = stage / "adapter"
         await asyncio.to_thread(validate, adapter, base, self._recipe)
         verdict = await self._gate(user, number, serving, made, adapter)
@@ -173,59 +230,6 @@ class Training:
     async def _refuse(self, job: Job, number: int, report: dict[str, Any]) -> None:
         with suppress(NotFound):
             await self._database.write(_end, job, number, "refused", report)
-
-
-async def run_trainer(directory: Path, seconds: float) -> None:
-    """Run ``python -m adapters.train`` on a directory in its own process group, which ends with this call.
-
-    Raises ``TrainingFailed`` with the last lines of its stderr, or when it takes longer than ``seconds``.
-    """
-    package = Path(adapters.__file__).parent.parent
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")},
-        "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_CACHE": str(directory / "cache"),
-    }
-    process = await asyncio.create_subprocess_exec(
-        *_command(directory),
-        cwd=directory,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL if not log.isEnabledFor(logging.DEBUG) else None,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    tail = b""
-    try:
-        async with asyncio.timeout(seconds):
-            assert process.stderr is not None
-            while chunk := await process.stderr.read(_TAIL_BYTES):
-                tail = (tail + chunk)[-_TAIL_BYTES:]
-            code = await process.wait()
-    except TimeoutError as error:
-        raise TrainingFailed(f"the trainer took longer than {seconds:.0f} s") from error
-    finally:
-        await asyncio.shield(_end_group(process))
-    if code:
-        lines = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
-        raise TrainingFailed(f"the trainer ended with code {code}: " + " | ".join(lines[-5:]))
-
-
-def _command(directory: Path) -> Sequence[str]:
-    return (sys.executable, "-m", "adapters.train", str(directory))
-
-
-async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """End a process and its children: politely, then not."""
-    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            async with asyncio.timeout(patience):
-                await process.wait()
-        except TimeoutError:
-            continue
 
 
 def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, list[Edit]] | None:

@@ -67,7 +67,8 @@ def get(c: Connection, owner: Owner, version: int) -> Version:
 
 def all_of(c: Connection, owner: Owner) -> list[Version]:
     """Every version, oldest first, the deleted ones included."""
-    return [_version(row) for row in c.execute(select(adapters).where(scope(adapters, owner)).order_by(adapters.c.version))]
+    rows = c.execute(select(adapters).where(scope(adapters, owner)).order_by(adapters.c.version))
+    return [_version(row) for row in rows]
 
 
 def active(c: Connection, owner: Owner) -> Version | None:
@@ -91,7 +92,7 @@ def next_number(c: Connection, owner: Owner) -> int:
 
 
 def queue(c: Connection, owner: Owner) -> int:
-    """A new version with its train job. Raises ``NotFound`` for an unknown user, ``Conflict`` while one is under way."""
+    """A new version with its train job. Raises ``NotFound`` without the user, ``Conflict`` while one is under way."""
     lock_user(c, owner)
     pending = next((v.version for v in all_of(c, owner) if v.state in UNFINISHED), None)
     if pending is not None:

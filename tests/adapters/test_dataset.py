@@ -1,0 +1,79 @@
+import pytest
+from adapter_fakes import make_edit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.dataset import MAX_EDITS, MAX_HELD_OUT, MIN_EDITS, build
+from preference.errors import Invalid
+from preference.prompt import compose
+from preference.values import Value
+
+
+@given(st.integers(MIN_EDITS, 600))
+def test_the_newest_are_held_out_and_the_split_is_a_partition(count: int) -> None:
+    edits = [make_edit(i) for i in range(count)]
+    made = build(edits)
+    used = edits[-MAX_EDITS:]
+    held = [asked.feedback_id for asked in made.held_out]
+    assert made.learned_from + held == [edit.feedback_id for edit in used]
+    assert len(held) == min(MAX_HELD_OUT, max(4, -(-len(used) // 5)))
+    assert made.learned_through == used[len(made.learned_from) - 1].created_at
+    targets = {row["completion"][0]["content"] for row in made.rows}
+    assert not targets & {asked.target for asked in made.held_out}
+
+
+def test_a_turn_with_preferences_gives_a_row_with_and_one_without_them() -> None:
+    values = [Value(preference="Be kind")]
+    edits = [make_edit(i, values=values, preferences=["No emojis."]) for i in range(4)] + [
+        make_edit(i) for i in range(4, 8)
+    ]
+    made = build(edits)
+    request = edits[0].turn.request
+    prompts = [row["prompt"] for row in made.rows if row["completion"][0]["content"] == "edited 0"]
+    assert len(made.rows) == 8
+    assert compose(request, values) in prompts
+    assert compose(request, values, ["No emojis."]) in prompts
+
+
+def test_the_prompts_are_those_that_were_served() -> None:
+    edits = [make_edit(i, values=[Value(preference="Be kind")], preferences=["No emojis."]) for i in range(8)]
+    asked = build(edits).held_out[-1]
+    assert asked.messages(with_preferences=True) == edits[-1].turn.prompt
+    assert asked.messages(with_preferences=False) == compose(edits[-1].turn.request, edits[-1].turn.applied_values)
+
+
+def test_accepted_answers_count() -> None:
+    edits = [make_edit(i, "fine", answer="fine") for i in range(8)]
+    assert {edit.cost for edit in edits} == {0.0}
+    assert len(build(edits).rows) == 4
+
+
+def test_equal_seeds_give_equal_rows_and_another_seed_another_order() -> None:
+    edits = [make_edit(i) for i in range(40)]
+    assert build(edits, seed=1).rows == build(edits, seed=1).rows
+    assert build(edits, seed=1).rows != build(edits, seed=2).rows
+    key = str
+    assert sorted(map(key, build(edits, seed=1).rows)) == sorted(map(key, build(edits, seed=2).rows))
+
+
+def test_too_few_edits_are_refused_readably() -> None:
+    with pytest.raises(Invalid, match=f"{MIN_EDITS - 1} edits are too few"):
+        build([make_edit(i) for i in range(MIN_EDITS - 1)])
+
+
+def test_what_is_not_text_is_left_out_and_parts_become_text() -> None:
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]
+    called = [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, {"role": "user", "content": "go"}]
+    edits = [make_edit(0, request=picture), make_edit(1, request=called)]
+    edits += [make_edit(i, request=parts) for i in range(2, 10)]
+    made = build(edits)
+    assert made.learned_from == [f"fb-{i}" for i in range(2, 6)]
+    assert all(row["prompt"] == [{"role": "user", "content": "one\ntwo"}] for row in made.rows)
+
+
+def test_a_template_without_system_role() -> None:
+    edits = [make_edit(i, values=[Value(preference="Be kind")]) for i in range(8)]
+    made = build(edits, system_role=False)
+    assert {message["role"] for row in made.rows for message in row["prompt"]} == {"user"}
+    assert "Be kind" in made.rows[0]["prompt"][0]["content"]

@@ -1,0 +1,386 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from adapter_fakes import FakeHost, until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.registry import Lease, Registry
+from adapters.versions import Directories, Manifest, Version, engine_name
+from preference.errors import Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
+from preference.owner import Owner
+from preference.users import User
+
+
+def make_user(name: str, active: int = 0) -> User:
+    return User(Owner("acme", name), f"opaque-{name}", (), active, 1)
+
+
+def make_version(number: int, mode: str = "adapter", state: str = "ready") -> Version:
+    return Version(number, state, mode, float(number), {}, 0.0, 0.0)  # type: ignore[arg-type]
+
+
+def publish(root: Path, user: User, number: int, base: str = "base") -> None:
+    directories = Directories(root)
+    stage = directories.stage(user.opaque_id, number)
+    (stage / "adapter_config.json").write_text(json.dumps({"number": number}))
+    directories.publish(stage, user.opaque_id, Manifest(number, [], base, {}, {}, {}, 0.0))
+
+
+class World:
+    """A registry over a fake host, whose rows are a dictionary."""
+
+    def __init__(
+        self, root: Path, capacity: int = 2, ticks: int = 1, drain_seconds: float = 5.0, retry_seconds: float = 60.0
+    ) -> None:
+        self.root = root
+        self.rows: dict[Owner, Version | None] = {}
+        self.asked = 0
+        self.host = FakeHost(ticks=ticks)
+        self.registry = Registry(
+            self.host,
+            root,
+            capacity=capacity,
+            version_of=self.version_of,
+            base_sha256="base",
+            drain_seconds=drain_seconds,
+            retry_seconds=retry_seconds,
+        )
+
+    async def version_of(self, user: User) -> Version | None:
+        self.asked += 1
+        return self.rows.get(user.owner)
+
+    def serves(self, user: User) -> int:
+        """The version that a request of ``user`` would get now."""
+        lease = self.registry.acquire(user)
+        self.registry.release(lease)
+        return lease.version
+
+    def user(self, name: str, *published: int, active: int = 0) -> User:
+        user = make_user(name, active)
+        for number in published:
+            publish(self.root, user, number)
+        return user
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    await made.registry.close()
+
+
+async def test_without_an_adapter_the_base_model_serves(world: World) -> None:
+    lease = world.registry.acquire(make_user("ann"))
+    assert (lease.version, lease.name, lease.mode, lease.learned_through) == (0, None, "retrieval", 0.0)
+    world.registry.release(lease)
+    assert world.asked == 0
+
+
+async def test_activation_loads_probes_and_flips(world: World) -> None:
+    user = world.user("ann", 1, active=1)
+    await world.registry.activate(user, make_version(1, "retrieval+adapter"))
+    lease = world.registry.acquire(user)
+    assert (lease.version, lease.name) == (1, "opaque-ann.v1")
+    assert (lease.mode, lease.learned_through) == ("retrieval+adapter", 1.0)
+    assert world.host.names == {"opaque-ann.v1": world.root / "opaque-ann" / "v1"}
+
+
+async def test_the_old_one_serves_until_its_last_request_ends(world: World) -> None:
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = world.registry.acquire(user)
+    world.rows[user.owner] = make_version(2)
+    swap = asyncio.create_task(world.registry.activate(user, make_version(2)))
+    after = replace(user, active_adapter=2)
+    await until(lambda: world.serves(after) == 2)
+    assert set(world.host.names) == {"opaque-ann.v1", "opaque-ann.v2"}
+    assert not swap.done()
+    world.registry.release(held)
+    await swap
+    assert set(world.host.names) == {"opaque-ann.v2"}
+
+
+async def test_a_drain_is_bounded_and_the_last_release_unloads(tmp_path: Path) -> None:
+    world = World(tmp_path, drain_seconds=0.01)
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = world.registry.acquire(user)
+    await world.registry.activate(user, make_version(2))
+    assert "opaque-ann.v1" in world.host.names
+    world.registry.release(held)
+    world.registry.release(held)
+    await until(lambda: set(world.host.names) == {"opaque-ann.v2"})
+    await world.registry.close()
+
+
+async def test_a_failed_probe_keeps_what_serves(world: World) -> None:
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    world.host.refuse.add("opaque-ann.v2")
+    with pytest.raises(EngineRejected):
+        await world.registry.activate(user, make_version(2))
+    assert world.registry.acquire(user).version == 1
+    assert set(world.host.names) == {"opaque-ann.v1"}
+
+
+async def test_acquire_starts_activation_in_the_background(world: World) -> None:
+    user = world.user("ann", 3, active=3)
+    world.rows[user.owner] = make_version(3)
+    leases = [world.registry.acquire(user) for _ in range(20)]
+    assert {lease.version for lease in leases} == {0}
+    await until(lambda: world.serves(user) == 3)
+    assert world.asked == 1
+
+
+async def test_background_failures_are_not_retried_at_every_request(world: World) -> None:
+    user = world.user("ann", 1, active=1)
+    world.rows[user.owner] = make_version(1)
+    world.host.down = True
+    for _ in range(20):
+        assert world.registry.acquire(user).name is None
+        await asyncio.sleep(0.001)
+    assert world.asked == 1
+
+
+async def test_background_failures_are_retried_in_time(tmp_path: Path) -> None:
+    world = World(tmp_path, retry_seconds=0.01)
+    user = world.user("ann", 1, active=1)
+    world.rows[user.owner] = make_version(1)
+    world.host.down = True
+    await until(lambda: not world.serves(user) and world.asked > 1)
+    world.host.down = False
+    await until(lambda: world.serves(user) == 1)
+    await world.registry.close()
+
+
+async def test_a_stale_user_does_not_undo_an_activation(world: World) -> None:
+    stale = world.user("ann", 1, 2, active=1)
+    world.rows[stale.owner] = make_version(2)
+    await world.registry.activate(stale, make_version(2))
+    for _ in range(10):
+        assert world.registry.acquire(stale).version == 2
+        await asyncio.sleep(0.001)
+    assert world.asked == 1
+
+
+async def test_a_user_without_an_active_version_gets_the_base_model_at_once(world: World) -> None:
+    user = world.user("ann", 1, active=1)
+    await world.registry.activate(user, make_version(1))
+    assert world.registry.acquire(replace(user, active_adapter=0)).name is None
+    await until(lambda: not world.host.names)
+
+
+async def test_rollback_to_the_version_being_drained(world: World) -> None:
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = world.registry.acquire(user)
+    swap = asyncio.create_task(world.registry.activate(user, make_version(2)))
+    await until(lambda: world.serves(replace(user, active_adapter=2)) == 2)
+    back = asyncio.create_task(world.registry.activate(user, make_version(1)))
+    await until(lambda: world.serves(user) == 1)
+    world.registry.release(held)
+    assert "opaque-ann.v1" in world.host.names
+    assert world.host.log.count(("load", "opaque-ann.v1")) == 1
+    back.cancel()
+    swap.cancel()
+    await asyncio.gather(back, swap, return_exceptions=True)
+
+
+async def test_idle_users_make_room_least_recently_used_first(world: World) -> None:
+    ann, ben, cat = (world.user(name, 1, active=1) for name in ("ann", "ben", "cat"))
+    await world.registry.activate(ann, make_version(1))
+    await world.registry.activate(ben, make_version(1))
+    world.registry.release(world.registry.acquire(ann))
+    await world.registry.activate(cat, make_version(1))
+    assert set(world.host.names) == {"opaque-ann.v1", "opaque-cat.v1"}
+
+
+async def test_users_with_requests_in_flight_are_not_evicted(world: World) -> None:
+    ann, ben, cat = (world.user(name, 1, active=1) for name in ("ann", "ben", "cat"))
+    await world.registry.activate(ann, make_version(1))
+    await world.registry.activate(ben, make_version(1))
+    held = world.registry.acquire(ann)
+    world.registry.acquire(ben)
+    with pytest.raises(EngineUnavailable, match="all 2 places"):
+        await world.registry.activate(cat, make_version(1))
+    world.registry.release(held)
+    await world.registry.activate(cat, make_version(1))
+    assert set(world.host.names) == {"opaque-ben.v1", "opaque-cat.v1"}
+
+
+async def test_a_swap_needs_no_second_place(tmp_path: Path) -> None:
+    world = World(tmp_path, capacity=1)
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    await world.registry.activate(user, make_version(2))
+    assert set(world.host.names) == {"opaque-ann.v2"}
+
+
+async def test_a_named_version_serves_one_request_and_goes(world: World) -> None:
+    user = world.user("ann", 1, 2, active=2)
+    await world.registry.activate(user, make_version(2))
+    lease = await world.registry.acquire_version(user, make_version(1))
+    assert lease.name == "opaque-ann.v1"
+    assert world.registry.acquire(user).version == 2
+    world.registry.release(lease)
+    await until(lambda: set(world.host.names) == {"opaque-ann.v2"})
+
+
+async def test_only_ready_versions_of_this_base_with_a_directory(world: World) -> None:
+    user = world.user("ann", active=1)
+    with pytest.raises(Conflict, match="refused, not ready"):
+        await world.registry.activate(user, make_version(1, state="refused"))
+    with pytest.raises(NotFound, match="no complete directory"):
+        await world.registry.activate(user, make_version(1))
+    publish(world.root, user, 1, base="another")
+    with pytest.raises(Invalid, match="another base model"):
+        await world.registry.activate(user, make_version(1))
+    assert world.host.log == []
+
+
+async def test_an_engine_restart_empties_the_registry(world: World) -> None:
+    user = world.user("ann", 1, active=1)
+    world.rows[user.owner] = make_version(1)
+    await world.registry.activate(user, make_version(1))
+    before = world.registry.acquire(user)
+    world.host.names.clear()
+    world.registry.reset()
+    assert world.registry.acquire(user).name is None
+    await until(lambda: world.serves(user) == 1)
+    world.registry.release(before)
+    assert "opaque-ann.v1" in world.host.names
+
+
+async def test_a_restart_during_a_load_is_no_success(tmp_path: Path) -> None:
+    world = World(tmp_path, ticks=20)
+    user = world.user("ann", 1, active=1)
+    loading = asyncio.create_task(world.registry.activate(user, make_version(1)))
+    await until(lambda: bool(world.host.names))
+    world.registry.reset()
+    with pytest.raises(EngineUnavailable, match="restarted"):
+        await loading
+    assert world.registry.acquire(user).name is None
+
+
+async def test_erasure_unloads_everything_and_nothing_comes_back(world: World) -> None:
+    user = world.user("ann", 1, 2, active=2)
+    await world.registry.activate(user, make_version(2))
+    other = await world.registry.acquire_version(user, make_version(1))
+    erasing = asyncio.create_task(world.registry.forget(user))
+    await asyncio.sleep(0.02)
+    assert "opaque-ann.v1" in world.host.names
+    world.registry.release(other)
+    await erasing
+    assert not world.host.names
+    with pytest.raises(NotFound):
+        await world.registry.activate(user, make_version(2))
+    assert not world.host.names
+
+
+async def test_a_cancelled_load_leaves_no_hole(tmp_path: Path) -> None:
+    world = World(tmp_path, ticks=30)
+    user = world.user("ann", 1, active=1)
+    loading = asyncio.create_task(world.registry.activate(user, make_version(1)))
+    await until(lambda: bool(world.host.names))
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    await world.registry.activate(user, make_version(1))
+    assert world.registry.acquire(user).version == 1
+    assert set(world.host.names) == {"opaque-ann.v1"}
+
+
+NAMES = ("ann", "ben", "cat")
+OPERATION = st.one_of(
+    st.tuples(st.just("acquire"), st.sampled_from(NAMES), st.integers(0, 2)),
+    st.tuples(st.just("activate"), st.sampled_from(NAMES), st.integers(0, 2)),
+    st.tuples(st.just("acquire_version"), st.sampled_from(NAMES), st.integers(1, 2)),
+    st.tuples(st.just("release"), st.just(""), st.integers(0, 20)),
+    st.tuples(st.just("turns"), st.just(""), st.integers(1, 6)),
+    st.tuples(st.just("wait"), st.just(""), st.just(0)),
+)
+
+
+class WatchedHost(FakeHost):
+    """Says so when a name is unloaded while a request holds it."""
+
+    def __init__(self) -> None:
+        super().__init__(ticks=2)
+        self.held: list[Lease] = []
+
+    async def unload(self, name: str) -> None:
+        assert name not in {lease.name for lease in self.held}, f"{name} is unloaded while in flight"
+        await super().unload(name)
+        assert name not in {lease.name for lease in self.held}, f"{name} was acquired while being unloaded"
+
+
+@given(st.lists(OPERATION, max_size=40), st.integers(1, 3))
+@settings(max_examples=150, deadline=None)
+def test_no_interleaving_unloads_what_is_in_flight_or_serves_what_is_not_loaded(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, str, int]], capacity: int
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "interleavings"
+    if not root.exists():
+        for name in NAMES:
+            for number in (1, 2):
+                publish(root, make_user(name), number)
+    asyncio.run(_play(root, operations, capacity))
+
+
+async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: int) -> None:
+    host, tasks = WatchedHost(), list[asyncio.Task[None]]()
+
+    async def version_of(user: User) -> Version | None:
+        await asyncio.sleep(0)
+        return make_version(user.active_adapter) if user.active_adapter else None
+
+    registry = Registry(host, root, capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001)
+
+    def check() -> None:
+        assert {lease.name for lease in host.held} - {None} <= set(host.names)
+
+    async def attempt(work: Awaitable[object]) -> None:
+        try:
+            got = await work
+        except EngineUnavailable:  # every place is in use
+            return
+        if isinstance(got, Lease):
+            host.held.append(got)
+            check()
+
+    for operation, name, number in operations:
+        match operation:
+            case "acquire":
+                lease = registry.acquire(make_user(name, number))
+                assert lease.name in (None, engine_name(f"opaque-{name}", lease.version))
+                host.held.append(lease)
+            case "activate":
+                wanted = make_version(number) if number else None
+                tasks.append(asyncio.create_task(attempt(registry.activate(make_user(name), wanted))))
+            case "acquire_version":
+                named = registry.acquire_version(make_user(name), make_version(number))
+                tasks.append(asyncio.create_task(attempt(named)))
+            case "release" if host.held:
+                registry.release(host.held.pop(number % len(host.held)))
+            case "turns":
+                for _ in range(number):
+                    await asyncio.sleep(0)
+            case "wait":
+                await asyncio.sleep(0.004)
+        check()
+    await asyncio.gather(*tasks)
+    check()
+    while host.held:
+        registry.release(host.held.pop())
+    while registry._tasks:
+        await asyncio.gather(*registry._tasks)
+    serving = {lease.name for name in NAMES for n in (1, 2) if (lease := registry.acquire(make_user(name, n))).name}
+    assert set(host.names) == serving, "an adapter that serves nobody is left in the engine"
+    assert len(serving) <= capacity
+    await registry.close()

@@ -1,0 +1,372 @@
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
+
+from adapters import training, versions
+from adapters.training import Training, TrainingFailed
+from adapters.versions import Directories, Version
+from preference import feedback, jobs, turns, users
+from preference.database import Database
+from preference.errors import AttuneError, EngineUnavailable
+from preference.jobs import Job, LostLease
+from preference.owner import Owner
+from preference.ports import Generation
+from preference.prompt import Message
+from preference.users import User
+
+ANN = Owner("acme", "ann")
+EDITS = 12
+
+
+def better(model: str | None, messages: Sequence[Message]) -> str:
+    """An engine in which every adapter knows the user, and the base model does not."""
+    return ANSWER if model else "I do not know."
+
+
+def worse(model: str | None, messages: Sequence[Message]) -> str:
+    return "I do not know." if model else ANSWER
+
+
+@dataclass
+class World:
+    """A database with one user's edits, a host, and a trainer that takes no time: it copies a trained adapter."""
+
+    database: Database
+    root: Path
+    trained: Trained
+    host: FakeHost = field(default_factory=lambda: FakeHost(better))
+    published: list[User] = field(default_factory=list)
+
+    def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
+        async def on_published(user: User) -> None:
+            self.published.append(user)
+
+        return Training(
+            self.database,
+            self.host,
+            self.root,
+            base_model=str(self.trained.base),
+            recipe=TINY_RECIPE,
+            on_published=on_published,
+            run_trainer=trainer or self.copy,  # type: ignore[arg-type]
+        )
+
+    async def copy(self, directory: Path, seconds: float) -> None:
+        assert json.loads((directory / "job.json").read_text())["model"] == str(self.trained.base)
+        assert len((directory / "train.jsonl").read_text().splitlines()) == EDITS - 4
+        shutil.copytree(self.trained.adapter, directory / "adapter")
+        shutil.copy(self.trained.directory / "figures.json", directory)
+
+    async def add_edits(self, count: int = EDITS) -> None:
+        await self.database.write(users.ensure, ANN)
+        for number in range(count):
+            await self.database.write(turns.record, ANN, make_turn(number))
+            accepted = {"completion_id": f"c-{number}", "edited_text": ANSWER, "body_sha256": "x"}
+            await self.database.write(lambda c, accepted=accepted: feedback.accept(c, ANN, **accepted))
+
+    async def job(self) -> Job:
+        await self.database.write(versions.queue, ANN)
+        return await self.lease()
+
+    async def lease(self, seconds: float = 60) -> Job:
+        job = await self.database.write(jobs.lease, ["train"], seconds)
+        assert job is not None
+        return job
+
+    async def version(self, number: int = 1) -> Version:
+        return await self.database.read(versions.get, ANN, number)
+
+    async def user(self) -> User:
+        user = await self.database.read(users.get, ANN)
+        assert user is not None
+        return user
+
+    def clean(self) -> bool:
+        """Whether nothing is left in the engine and nothing in staging."""
+        return not self.host.names and not list((self.root / ".staging").glob("*"))
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path, trained: Trained) -> World:
+    return World(database, tmp_path / "adapters", trained)
+
+
+async def test_an_admitted_version_is_published_and_active(world: World) -> None:
+    await world.add_edits()
+    before = await world.user()
+    await world.training()(await world.job())
+    version, user = await world.version(), await world.user()
+    assert (version.state, version.mode) == ("ready", "adapter")
+    assert version.report["verdict"] == "admitted"
+    assert version.report["training"]["edits"] == EDITS - 4
+    assert user.active_adapter == 1
+    assert user.revision > before.revision
+    assert world.published == [user]
+    manifest = Directories(world.root).manifest(user.opaque_id, 1)
+    edits = await world.database.read(feedback.edits, ANN)
+    assert manifest.learned_from == [edit.feedback_id for edit in edits[:-4]]
+    assert version.learned_through == edits[-5].created_at
+    assert manifest.recipe["rank"] == 8
+    assert world.clean()
+    assert ("load", f"{user.opaque_id}.v1-candidate") in world.host.log
+
+
+async def test_a_refused_version_leaves_nothing_but_its_report(world: World) -> None:
+    world.host.answer = worse
+    await world.add_edits()
+    await world.training()(await world.job())
+    version = await world.version()
+    assert version.state == "refused"
+    assert version.report["sentence"].startswith("refused: on 4 held-out edits adapter costs")
+    assert (await world.user()).active_adapter == 0
+    assert not world.published
+    assert world.clean()
+    assert not Directories(world.root).path((await world.user()).opaque_id, 1).exists()
+
+
+async def test_too_few_edits_are_refused_before_training(world: World) -> None:
+    await world.add_edits(3)
+
+    async def never(directory: Path, seconds: float) -> None:
+        raise AssertionError("trained")
+
+    await world.training(never)(await world.job())
+    assert (await world.version()).report["sentence"] == (
+        "refused: 3 edits are too few to learn from: at least 8 are needed."
+    )
+
+
+async def test_the_next_version_is_gated_against_the_active_one(world: World) -> None:
+    await world.add_edits()
+    await world.training()(await world.job())
+    opaque = (await world.user()).opaque_id
+    await world.database.write(jobs.finish, await _running(world))
+
+    def first_is_better(model: str | None, messages: Sequence[Message]) -> str:
+        return ANSWER if model == f"{opaque}.v1-serving" else "I do not know."
+
+    world.host.answer = first_is_better
+    await world.training()(await world.job())
+    assert (await world.version(2)).state == "refused"
+    assert (await world.user()).active_adapter == 1
+    assert world.clean()
+
+
+async def test_a_trainer_that_fails_says_why_and_a_retry_goes_on(world: World) -> None:
+    await world.add_edits()
+
+    async def broken(directory: Path, seconds: float) -> None:
+        raise TrainingFailed("the trainer ended with code 1: out of memory")
+
+    job = await world.job()
+    with pytest.raises(TrainingFailed):
+        await world.training(broken)(job)
+    version = await world.version()
+    assert version.state == "failed"
+    assert version.report["sentence"] == "failed: the trainer ended with code 1: out of memory"
+    assert world.clean()
+    await world.training()(job)
+    assert (await world.version()).state == "ready"
+    await world.training(broken)(job)
+    assert (await world.version()).state == "ready"
+
+
+async def test_an_adapter_that_is_not_valid_never_reaches_the_engine(world: World) -> None:
+    await world.add_edits()
+
+    async def evil(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        (directory / "adapter" / "modeling.py").write_text("import os")
+
+    with pytest.raises(AttuneError, match="the two files"):
+        await world.training(evil)(await world.job())
+    assert (await world.version()).state == "failed"
+    assert world.host.log == []
+
+
+async def test_an_engine_that_is_away_keeps_the_version_in_training(world: World) -> None:
+    await world.add_edits()
+    world.host.down = True
+    job = await world.job()
+    with pytest.raises(EngineUnavailable):
+        await world.training()(job)
+    assert (await world.version()).state == "training"
+    await world.training().on_failed(job, "EngineUnavailable: gone")
+    assert (await world.version()).report["sentence"] == "failed: EngineUnavailable: gone"
+
+
+async def test_a_user_erased_during_training_gets_nothing_published(world: World) -> None:
+    await world.add_edits()
+    opaque = (await world.user()).opaque_id
+
+    async def erase(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        await world.database.write(users.delete, ANN)
+        await world.database.write(users.ensure, ANN)
+
+    with pytest.raises(LostLease):
+        await world.training(erase)(await world.job())
+    assert not (world.root / opaque).exists()
+    assert (await world.user()).active_adapter == 0
+    assert await world.database.read(versions.all_of, ANN) == []
+    assert world.clean()
+
+
+async def test_a_version_deleted_during_training_is_not_published(world: World) -> None:
+    await world.add_edits()
+
+    async def delete(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        await world.database.write(versions.delete, ANN, 1)
+
+    with pytest.raises(AttuneError):
+        await world.training(delete)(await world.job())
+    assert (await world.version()).state == "deleted"
+    assert (await world.user()).active_adapter == 0
+    assert not Directories(world.root).path((await world.user()).opaque_id, 1).exists()
+
+
+async def test_who_lost_the_lease_publishes_nothing(world: World) -> None:
+    await world.add_edits()
+    await world.database.write(versions.queue, ANN)
+    late = await world.lease(seconds=0.01)
+    await asyncio.sleep(0.05)
+
+    async def overtaken(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        await world.lease()
+
+    with pytest.raises(LostLease):
+        await world.training(overtaken)(late)
+    assert (await world.version()).state == "training"
+    assert (await world.user()).active_adapter == 0
+
+
+async def test_a_callback_that_fails_does_not_undo_the_publication(world: World) -> None:
+    await world.add_edits()
+
+    async def unavailable(user: User) -> None:
+        raise EngineUnavailable("restarting")
+
+    made = Training(
+        world.database,
+        world.host,
+        world.root,
+        base_model=str(world.trained.base),
+        recipe=TINY_RECIPE,
+        on_published=unavailable,
+        run_trainer=world.copy,
+    )
+    await made(await world.job())
+    assert (await world.version()).state == "ready"
+
+
+async def test_cancelling_ends_the_trainer_and_cleans_up(world: World) -> None:
+    await world.add_edits()
+    pids = world.root.parent / "pids"
+    script = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "open(sys.argv[1], 'w').write(f'{os.getpid()} {child.pid}')\n"
+        "time.sleep(60)"
+    )
+
+    async def slow(directory: Path, seconds: float) -> None:
+        await training.run_command([sys.executable, "-c", script, str(pids)], directory, seconds)
+
+    running = asyncio.create_task(world.training(slow)(await world.job()))
+    await until(lambda: pids.exists() and len(pids.read_text().split()) == 2, pause=0.02)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for pid in map(int, pids.read_text().split()):
+        await until(lambda pid=pid: not _alive(pid), pause=0.02)
+    assert world.clean()
+
+
+async def test_a_trainer_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="longer than 0 s"):
+        await training.run_command(["sleep", "60"], tmp_path, 0.05)
+
+
+async def test_the_last_lines_of_stderr_are_kept(tmp_path: Path) -> None:
+    script = "import sys; [print(f'line {i}', file=sys.stderr) for i in range(10000)]; sys.exit(3)"
+    with pytest.raises(TrainingFailed, match=r"code 3: line 9995 \| .* \| line 9999$"):
+        await training.run_command([sys.executable, "-c", script], tmp_path, 20)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z" and os.path.exists(f"/proc/{pid}")
+
+
+async def _running(world: World) -> Job:
+    """The user's running train job, as its holder knows it."""
+    from sqlalchemy import Connection, select
+
+    from preference.tables import jobs as table
+
+    def find(c: Connection) -> Job:
+        row = c.execute(select(table).where(table.c.kind == "train", table.c.state == "running")).one()
+        return Job(ANN, row.id, row.kind, row.subject, row.attempt, row.fence)
+
+    return await world.database.read(find)
+
+
+class TransformersHost:
+    """The adapter port over transformers and peft, in this process: what an engine would answer, without one."""
+
+    def __init__(self, base: Path) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.base = base
+        self.tokenizer = AutoTokenizer.from_pretrained(base)
+        self.models: dict[str | None, Any] = {None: AutoModelForCausalLM.from_pretrained(base)}
+
+    async def load(self, name: str, path: Path) -> None:
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        self.models[name] = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(self.base), str(path))
+
+    async def unload(self, name: str) -> None:
+        self.models.pop(name, None)
+
+    async def loaded(self) -> set[str]:
+        return {name for name in self.models if name}
+
+    async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        mask = ids.new_ones(ids.shape)
+        out = self.models[model].generate(ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False)
+        answer = out[0, ids.shape[1] :]
+        return Generation(self.tokenizer.decode(answer, skip_special_tokens=True), ids.shape[1], len(answer))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_whole_job_with_the_real_trainer_and_real_generation(world: World) -> None:
+    await world.add_edits()
+    host = TransformersHost(world.trained.base)
+    made = Training(world.database, host, world.root, base_model=str(world.trained.base), recipe=TINY_RECIPE)
+    await made(await world.job())
+    version, user = await world.version(), await world.user()
+    assert version.state == "ready", version.report
+    assert version.report["arms"]["adapter"]["cost"] == 0.0
+    assert version.report["arms"]["serving"]["cost"] > 0.5
+    assert await host.loaded() == set()
+    await host.load("published", Directories(world.root).path(user.opaque_id, 1))
+    asked = [{"role": "user", "content": "request 500"}]
+    assert (await host.generate(asked, max_tokens=30, model="published")).text == ANSWER
