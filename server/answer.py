@@ -15,7 +15,7 @@ from adapters import versions
 from adapters.registry import Lease, Registry
 from preference import turns, users
 from preference.database import Database
-from preference.errors import EngineUnavailable, Invalid, NotFound
+from preference.errors import Invalid, NotFound
 from preference.prompt import Message, compose, last_user_text
 from preference.recall import Recall, Recalled
 from preference.turns import Turn
@@ -112,9 +112,7 @@ class Assistant:
     async def _send(
         self, caller: Caller, body: ChatRequest, call: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[Plan, T]:
-        if not self._engine.base_model and not await self._engine.ready():
-            raise EngineUnavailable("The engine has not answered yet; try again shortly.")
-        body.check(self._settings, self._engine.base_model)
+        body.check(self._settings, await self._engine.model())
         plan = await self._plan(caller, body)
         try:
             return plan, await call(plan.payload)

@@ -79,7 +79,7 @@ class Engine:
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         """Answer ``messages`` greedily, outside the request path."""
         payload = {
-            "model": model or self._known_base(),
+            "model": model or await self.model(),
             "messages": list(messages),
             "max_tokens": max_tokens,
             "temperature": 0,
@@ -108,6 +108,12 @@ class Engine:
     async def loaded(self) -> set[str]:
         """Names of the adapters that the engine would serve now."""
         return {model["id"] for model in await self._models() if model.get("parent")}
+
+    async def model(self) -> str:
+        """The served model's name. Raises ``EngineUnavailable`` while a remote engine has not told it."""
+        if not self.base_model and not await self.ready():
+            raise EngineUnavailable("The engine has not answered yet; try again shortly.")
+        return self.base_model
 
     async def ready(self) -> bool:
         """True when the engine answers; asks a remote one for its model name the first time."""
@@ -138,11 +144,6 @@ class Engine:
                 connector=connector, timeout=self._timeout, headers=self._headers, read_bufsize=1 << 20
             )
         return self._open_session
-
-    def _known_base(self) -> str:
-        if not self.base_model:
-            raise EngineUnavailable("The engine has not answered yet; try again shortly.")
-        return self.base_model
 
     async def _models(self) -> list[dict[str, Any]]:
         models: list[dict[str, Any]] = json.loads(await self._call("GET", "/v1/models", None, _PROBE))["data"]

@@ -165,20 +165,23 @@ class EngineProcess:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         for left in self._folder.iterdir():
             left.unlink()
-        self.process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(_LEASH),
-            str(self._folder),
-            *self._command,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            limit=1 << 20,
-        )
-        assert process.stdout is not None
-        tasks = [asyncio.create_task(self._keep_log(process.stdout)), asyncio.create_task(self._watch_start(process))]
+        # A pipe of our own: with asyncio's, `wait` would also wait for helpers that a crash leaves behind.
+        output, theirs = os.pipe()
+        try:
+            self.process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(_LEASH),
+                str(self._folder),
+                *self._command,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=theirs,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+        tasks = [asyncio.create_task(self._keep_log(output)), asyncio.create_task(self._watch_start(process))]
         try:
             return await process.wait()
         finally:
@@ -200,12 +203,15 @@ class EngineProcess:
         self._tail.clear()  # what was said while it started is no reason to stop later
         log.info("vLLM is ready (process %d)", process.pid)
 
-    async def _keep_log(self, output: asyncio.StreamReader) -> None:
+    async def _keep_log(self, output: int) -> None:
+        lines = asyncio.StreamReader(limit=1 << 20)
+        protocol = asyncio.StreamReaderProtocol(lines)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(output, "rb"))
         file = RotatingFileHandler(self._log_file, maxBytes=10 << 20, backupCount=1, encoding="utf-8")
         try:
             while True:
                 try:
-                    line = await output.readline()
+                    line = await lines.readline()
                 except ValueError:  # a line beyond the buffer's limit: that much of it is dropped
                     continue
                 if not line:
@@ -215,6 +221,7 @@ class EngineProcess:
                 file.emit(logging.LogRecord("vllm", logging.INFO, "", 0, "%s", (text,), None))
         finally:
             file.close()
+            transport.close()
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:

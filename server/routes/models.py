@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from preference.errors import EngineUnavailable
 from server.errors import ModelNotFound
 from server.routes.requests import ServicesOf
 from server.services import Services
@@ -17,19 +16,17 @@ _STARTED = int(time.time())
 @router.get("/models")
 async def list_models(services: ServicesOf) -> dict[str, Any]:
     """The one model that requests may name."""
-    return {"object": "list", "data": [_model(services)]}
+    return {"object": "list", "data": [await _model(services)]}
 
 
 @router.get("/models/{model:path}")
 async def get_model(model: str, services: ServicesOf) -> dict[str, Any]:
     """The model, if it is the one served here."""
-    served = _model(services)
+    served = await _model(services)
     if model != served["id"]:
         raise ModelNotFound(model, served["id"])
     return served
 
 
-def _model(services: Services) -> dict[str, Any]:
-    if not services.engine.base_model:
-        raise EngineUnavailable("The engine has not answered yet; try again shortly.")
-    return {"id": services.engine.base_model, "object": "model", "created": _STARTED, "owned_by": "attune"}
+async def _model(services: Services) -> dict[str, Any]:
+    return {"id": await services.engine.model(), "object": "model", "created": _STARTED, "owned_by": "attune"}
