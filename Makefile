@@ -57,8 +57,8 @@ bench: $(STAMP) ## Measure load and latency over HTTP
 
 lock: $(STAMP_DEV) ## Pin requirements/*.in again (ARGS="--upgrade" for newer versions)
 	$(call compile,cpu,attune.in vllm.in,--unsafe-package=torch --unsafe-package=triton)
-	$(call compile,gpu,gpu.in,)
-	$(call compile,dev,dev.in,--constraint=lock-cpu.txt)
+	$(call compile,gpu,gpu.in,--allow-unsafe)
+	$(call compile,dev,dev.in,--allow-unsafe --constraint=lock-cpu.txt)
 
 clean: ## Remove caches and build outputs, not .venv or data
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
@@ -66,7 +66,7 @@ clean: ## Remove caches and build outputs, not .venv or data
 
 # Triton's only use is on a GPU; without one vLLM switches it off, so the CPU lock leaves out its gigabyte.
 compile = cd requirements && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras \
-	--no-emit-options --annotation-style=line --unsafe-package=pip $3 $(ARGS) --output-file=lock-$1.txt $2
+	--no-emit-options --annotation-style=line $3 $(ARGS) --output-file=lock-$1.txt $2
 
 # Locks are complete, so nothing is resolved (--no-deps). Only torch is: its CUDA build needs libraries that its CPU build does not.
 .venv/.setup-cpu: pyproject.toml requirements/lock-cpu.txt requirements/engine-cpu.txt
