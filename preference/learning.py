@@ -72,6 +72,8 @@ class Learner:
         applied = [p for p in active if p.id in shown]
         if word_distance(edit.draft, edit.edited_text) == 0:
             return Lesson(confirmed=applied, reason="the draft was accepted as it was")
+        if edit.turn.partial:
+            return Lesson(confirmed=applied, reason="the draft was cut short, so the edit says little about it")
         inferred = await self._infer(edit)
         known = {canonical(p.text) for p in applied}
         candidates = [text for text in inferred if canonical(text) not in known]

@@ -38,14 +38,22 @@ class World:
         database.write_now(users.ensure, ANN)
 
     async def edit(
-        self, request: Request, before: dict[str, str], after: dict[str, str], shown: list[Preference] | None = None
+        self,
+        request: Request,
+        before: dict[str, str],
+        after: dict[str, str],
+        shown: list[Preference] | None = None,
+        partial: bool = False,
     ) -> Feedback:
         self._turns += 1
         applied = [{"id": p.id, "text": p.text, "score": 0.9} for p in shown or []]
         said = replace(
             turn(f"c{self._turns}", float(self._turns), render(request.facts, before)),
-            request=[{"role": "user", "content": request.text}], applied_preferences=applied, applied_values=[],
-        )  # fmt: skip
+            request=[{"role": "user", "content": request.text}],
+            applied_preferences=applied,
+            applied_values=[],
+            partial=partial,
+        )
         self.database.write_now(turns.record, ANN, said)
         accepted = self.database.write_now(
             feedback.accept,
@@ -132,6 +140,13 @@ async def test_an_answer_without_preferences_is_a_result(world: World, answer: s
     world.generator.said["infer"] = answer
     held = await world.edit(CLIENT, {}, {"format": "bullets"})
     assert (held.status, held.reason) == ("nothing_learned", "the edit shows no general preference")
+
+
+async def test_an_answer_cut_short_teaches_nothing(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets"}, partial=True)
+    assert held.status == "nothing_learned"
+    assert "cut short" in str(held.reason)
+    assert world.active() == []
 
 
 async def test_a_merge_that_makes_no_sense_changes_nothing_learned_before(world: World) -> None:
