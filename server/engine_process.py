@@ -83,9 +83,15 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         ours |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if on_cpu():
         ours["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
-        # Pinned threads of two processes would share one core while another idles.
+        # OpenMP's threads wait for each other by spinning: with as many as cores, anything else that runs here
+        # makes an answer take a hundred times as long. Pinned ones would share a core with another process's.
         inherited.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        inherited.setdefault("OMP_NUM_THREADS", str(1 if settings.bundled else max(1, _cores() - 1)))
     return inherited | ours
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def likely_cause(lines: Sequence[str]) -> str:
