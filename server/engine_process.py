@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 _LEASH = Path(__file__).with_name("leash.py")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
-_CAUSE = re.compile(r"\b((?:[A-Za-z_]\w*\.)*[A-Za-z]\w*(?:Error|Exception|Interrupt)): (.+)|error: (.+)$")
+_CAUSE = re.compile(
+    r"\b((?:[A-Za-z_]\w*\.)*[A-Za-z]\w*(?:Error|Exception|Interrupt)): (.+)|(?:error: |Value error, )(.+)$"
+)
 _UNTELLING = (" WARNING ", "Engine core initialization failed", "EngineCore failed to start", "See root cause above")
 
 

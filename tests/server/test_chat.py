@@ -202,9 +202,11 @@ def test_many_at_once_do_not_mix(running: Running) -> None:
     for number in range(8):
         state(running, f"Wish {number}", user=f"u{number}")
 
+    client = running.client()
+
     def once(number: int) -> None:
         user = number % 8
-        answer = running.client().chat.completions.create(**ask(), extra_headers={"X-User-Id": f"u{user}"})
+        answer = client.chat.completions.create(**ask(), extra_headers={"X-User-Id": f"u{user}"})
         assert [p["text"] for p in attune_of(answer)["preferences"]] == [f"Wish {user}"]
 
     with ThreadPoolExecutor(8) as pool:

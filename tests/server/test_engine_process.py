@@ -186,4 +186,6 @@ def test_the_likely_cause_is_the_last_real_error() -> None:
         "done",
     ]
     assert likely_cause(lines) == "head size 48 is not supported"
+    pydantic = ["pydantic.ValidationError: 1 validation error for ModelConfig", "  Value error, no such architecture"]
+    assert likely_cause(pydantic) == "no such architecture"
     assert likely_cause(["a", "b"]) == "b"

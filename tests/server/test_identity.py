@@ -77,7 +77,7 @@ def test_limits_on_requests_in_flight(start: Start) -> None:
     time.sleep(1.1)
     running.engine.enqueue(*[Script(hang=True)] * 3)
     with ThreadPoolExecutor(3) as pool:
-        clients = [running.client(api_key=key, timeout=4) for key in (one, one, two)]
+        clients = [running.client(api_key=key, timeout=2) for key in (one, one, two)]
         hanging = [pool.submit(lambda c: c.chat.completions.create(**ask()), client) for client in clients]
         until(lambda: len(running.engine.requests) == 3)
         for key, status in ((one, 503), (two, 503)):
