@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -231,7 +231,7 @@ def demo(
 
 async def _demo(url: str | None, rounds: int, held_out: int, seed: int, console: Console) -> Figures:
     async with contextlib.AsyncExitStack() as stack:
-        base = url or await stack.enter_async_context(_server(rounds, console))
+        base = url if url is not None else await stack.enter_async_context(_server(rounds, console))
         return await Play(base, rounds=rounds, held_out=held_out, seed=seed, console=console).run()
 
 
@@ -327,7 +327,7 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def _mean(values: list[Any]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / max(len(values), 1), 4)
 
 

@@ -1,7 +1,7 @@
 """Training and test examples for the bundled model: prompts in the server's own layout, each with its right answer."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,7 +14,8 @@ from preference.prompt import Message, compose
 from preference.values import Value
 
 Skill = Literal["write", "infer", "merge"]
-SKILL_SHARES: dict[Skill, float] = {"write": 0.52, "infer": 0.38, "merge": 0.10}
+Shares = Mapping[Skill, float]
+"""How often each skill is trained."""
 _SYSTEM = (
     "You are a helpful assistant.", "You help with emails and summaries.", "Answer with the text alone.",
     "You are the assistant of a small company.", "Be accurate.",
@@ -32,12 +33,12 @@ class Example:
     style: dict[str, str] = field(default_factory=dict)
 
 
-def training_examples(seed: int) -> Iterator[Example]:
+def training_examples(seed: int, shares: Shares) -> Iterator[Example]:
     """An endless, reproducible stream of training examples."""
     rng = random.Random(seed)
     makers = {"write": write_example, "infer": infer_example, "merge": merge_example}
     while True:
-        yield makers[rng.choices(tuple(SKILL_SHARES), tuple(SKILL_SHARES.values()))[0]](rng)
+        yield makers[rng.choices(tuple(shares), tuple(shares.values()))[0]](rng)
 
 
 def write_example(rng: random.Random, held_out: bool = False, unseen_phrases: bool = False) -> Example:
@@ -50,7 +51,8 @@ def write_example(rng: random.Random, held_out: bool = False, unseen_phrases: bo
     asked = rng.choices((None, rng.randint(1, 7), 0), (0.45, 0.47, 0.08))[0]
     style = random_style(task, rng, asked)
     phrase = held_out_phrase if unseen_phrases else trained_phrase
-    values, preferences = {}, {}
+    values: dict[str, str] = {}
+    preferences: dict[str, str] = {}
     placement = rng.random()
     for attribute, value in style.items():
         beside = placement < 0.5 or (placement >= 0.75 and rng.random() < 0.5)
@@ -92,7 +94,7 @@ def infer_example(rng: random.Random, held_out: bool = False) -> Example:
 
 
 def merge_example(rng: random.Random, held_out: bool = False) -> Example:
-    """Merge preferences, oldest first: of each attribute the latest line stays, in the order of the lines."""
+    """Merge preferences, oldest first: of each attribute the latest line stays, attributes in their own order."""
     attributes = rng.sample(tuple(PHRASINGS), rng.randint(1, 8))
     pairs = [(a, rng.choice(tuple(PHRASINGS[a]))) for a in attributes]
     for attribute in rng.sample(attributes, rng.randint(0, min(5, len(attributes)))):
@@ -101,8 +103,8 @@ def merge_example(rng: random.Random, held_out: bool = False) -> Example:
         rng.shuffle(pairs)
     canonical = rng.random() < 0.6
     lines = [(a, canonical_phrase(a, v) if canonical else trained_phrase(a, v, rng)) for a, v in pairs]
-    last = {attribute: i for i, (attribute, _) in enumerate(lines)}
-    kept = [text for i, (attribute, text) in enumerate(lines) if last[attribute] == i]
+    latest = dict(lines)
+    kept = [latest[attribute] for attribute in PHRASINGS if attribute in latest]
     return Example("merge", merge_messages([text for _, text in lines]), "\n".join(f"- {p}" for p in kept))
 
 

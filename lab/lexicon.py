@@ -11,13 +11,17 @@ NAMES = (
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 HOURS = tuple(range(7, 21))
 
-PREDICATES = (
-    "is late|is ready|is broken|is missing|is open|is closed|is cancelled|is complete|is delayed|is wrong|is empty|is full|"
-    "has arrived|has changed|has failed|has improved|has moved|has started|was approved|was found|was rejected|was sold|"
-    "was tested|needs repair|needs approval|looks good"
-).split("|")
+PREDICATES = tuple(
+    (
+        "is late|is ready|is broken|is missing|is open|is closed|is cancelled|is complete|is delayed|is wrong|is empty|is full|"
+        "has arrived|has changed|has failed|has improved|has moved|has started|was approved|was found|was rejected|was sold|"
+        "was tested|needs repair|needs approval|looks good"
+    ).split("|")
+)
 
-VERBS = "check send call bring book review order cancel move update sign compare clean confirm share keep".split()
+VERBS = tuple(
+    "check send call bring book review order cancel move update sign compare clean confirm share keep".split()
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Kind:
 
 
 def _kind(name: str, task: str, nouns: str, topics: str, places: str, objects: str, fillers: str = "") -> Kind:
-    split = [tuple(part.strip() for part in text.split(",")) for text in (nouns, topics, places, objects)]
-    return Kind(name, task, *split, tuple(part.strip() for part in fillers.split("|") if part))
+    def words(text: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(","))
+
+    sentences = tuple(part.strip() for part in fillers.split("|") if part)
+    return Kind(name, task, words(nouns), words(topics), words(places), words(objects), sentences)
 
 
 KINDS: tuple[Kind, ...] = (

@@ -56,7 +56,10 @@ _NUMBERED = re.compile(r"^(?:\S+ )?\d\. ", re.MULTILINE)
 
 def render(facts: Facts, style: Style) -> str:
     """The text that says ``facts`` in ``style``; attributes the style leaves out take their default."""
-    get = lambda attribute: style.get(attribute, DEFAULT)  # noqa: E731
+
+    def get(attribute: str) -> str:
+        return style.get(attribute, DEFAULT)
+
     emoji, task = get("emoji"), facts.task
     sentences = [_upper(s) for s in _fact_sentences(facts, get("tone"), get("first"), get("length"))]
     if emoji == "each":

@@ -1,16 +1,17 @@
 """The recipe of the bundled model: a small Llama trained from scratch on the synthetic world, on a CPU.
 
-    attune lab train --minutes 75 --out lab/model
+    attune lab train --out out/model
 
 Loss on answers only, length buckets, bfloat16 autocast, torch.compile; Muon (Jordan et al. 2024, torch.optim.Muon)
-for matrices and AdamW for the rest, cosine decay over a fixed time budget.
+for matrices and AdamW for the rest. Phases of a fixed time budget, each with its own mix of skills and a cosine decay.
 """
 
+import copy
 import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,17 +22,32 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lab.examples import Example, training_examples
+from lab.examples import Example, Shares, training_examples
 from lab.tokenizer import train_tokenizer
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything the result depends on besides the code and the machine's speed."""
+class Phase:
+    """A stretch of training: the learning rates are ``scale`` times the recipe's, and fall to 0 over ``minutes``."""
 
-    minutes: float = 75.0
+    minutes: float
+    shares: Shares
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything the result depends on besides the code and the machine's speed.
+
+    Writing is learned sooner than inferring and merging, which the second phase therefore stresses.
+    """
+
+    phases: tuple[Phase, ...] = (
+        Phase(72, {"write": 0.52, "infer": 0.38, "merge": 0.10}),
+        Phase(35, {"write": 0.25, "infer": 0.52, "merge": 0.23}, scale=0.5),
+    )
     seed: int = 0
     hidden: int = 192
     mlp: int = 512
@@ -80,9 +96,10 @@ def encode(examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> list[
     return [(p + a, len(p)) for p, a in zip(prompt_ids, answer_ids, strict=True)]
 
 
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, pool: int = 4096) -> Iterator[Batch]:
-    """An endless stream of batches of about ``batch_tokens`` tokens, rows of similar length together."""
-    stream, rng = training_examples(recipe.seed), random.Random(recipe.seed)
+def batches(recipe: Recipe, number: int, tokenizer: PreTrainedTokenizerFast, pool: int = 4096) -> Iterator[Batch]:
+    """Endless batches of phase ``number``, about ``batch_tokens`` tokens each, rows of similar length together."""
+    seed = recipe.seed + 1000 * number
+    stream, rng = training_examples(seed, recipe.phases[number].shares), random.Random(seed)
     while True:
         rows = sorted(encode(list(islice(stream, pool)), tokenizer), key=lambda row: len(row[0]))
         groups: list[list[tuple[list[int], int]]] = [[]]
@@ -96,43 +113,62 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, pool: int = 4096
             yield _batch(group, tokenizer.pad_token_id)
 
 
-def train(recipe: Recipe, out: Path, checkpoint_minutes: float = 10.0) -> dict[str, Any]:
-    """Train for ``recipe.minutes``; write model, tokenizer and ``recipe.json`` to ``out``, and return the latter."""
+def train(recipe: Recipe, out: Path, resume: Path | None = None, checkpoint_minutes: float = 10.0) -> dict[str, Any]:
+    """Train all phases; write model, tokenizer and ``recipe.json`` to ``out`` and return what the latter holds.
+
+    ``resume`` is a model folder that went through all phases but the last.
+    """
     torch.manual_seed(recipe.seed)
-    texts = (
-        f"{m['content']}"
-        for e in islice(training_examples(recipe.seed + 1), 20_000)
-        for m in [*e.messages, {"content": e.answer}]
-    )
-    tokenizer = train_tokenizer(texts)
-    model = build_model(recipe, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id)
+    if resume is None:
+        tokenizer = train_tokenizer(_texts(recipe, 20_000))
+        model = build_model(recipe, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id)
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(resume)
+        model = LlamaForCausalLM.from_pretrained(resume, dtype=torch.float32)
+    model.train()
+    first = 0 if resume is None else len(recipe.phases) - 1
+    summary: dict[str, Any] = {
+        **asdict(recipe), "parameters": sum(p.numel() for p in model.parameters()), "torch": torch.__version__,
+    }  # fmt: skip
+    for number in range(first, len(recipe.phases)):
+        done = _train_phase(recipe, number, model, tokenizer, lambda: save(model, tokenizer, out), checkpoint_minutes)
+        summary[f"phase_{number}"] = done
+    save(model, tokenizer, out)
+    (out / "recipe.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _train_phase(
+    recipe: Recipe,
+    number: int,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoint: Callable[[], None],
+    checkpoint_minutes: float,
+) -> dict[str, Any]:
+    phase = recipe.phases[number]
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in n)]
     optimizers = [
         torch.optim.Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.0),
         torch.optim.AdamW(rest, lr=recipe.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    base_rates = [recipe.muon_lr, recipe.adamw_lr]
+    base_rates = [recipe.muon_lr * phase.scale, recipe.adamw_lr * phase.scale]
     backbone = torch.compile(model.model, dynamic=True)
-    started, saved, tokens, steps, smooth = time.monotonic(), time.monotonic(), 0, 0, math.nan
-    model.train()
+    started = saved = time.monotonic()
+    tokens, steps, smooth = 0, 0, math.nan
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as progress:
-        bar = progress.add_task("training", total=recipe.minutes * 60)
-        for batch in batches(recipe, tokenizer):
+        bar = progress.add_task(f"phase {number}", total=phase.minutes * 60)
+        for batch in batches(recipe, number, tokenizer):
             elapsed = time.monotonic() - started
-            done = elapsed / (recipe.minutes * 60)
+            done = elapsed / (phase.minutes * 60)
             if done >= 1:
                 break
             scale = min(1.0, done / recipe.warmup_share) * 0.5 * (1 + math.cos(math.pi * done))
             for optimizer, rate in zip(optimizers, base_rates, strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * max(scale, 1e-3)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                hidden = backbone(input_ids=batch.ids).last_hidden_state[:, :-1]
-                targets = batch.labels[:, 1:]
-                wanted = targets != IGNORED
-                logits = model.lm_head(hidden[wanted])
-            loss = torch.nn.functional.cross_entropy(logits.float(), targets[wanted])
+            loss = _loss(model, backbone, batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
@@ -140,39 +176,42 @@ def train(recipe: Recipe, out: Path, checkpoint_minutes: float = 10.0) -> dict[s
                 optimizer.zero_grad(set_to_none=True)
             steps, tokens = steps + 1, tokens + batch.ids.numel()
             smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
-            progress.update(bar, completed=elapsed, description=f"step {steps} loss {smooth:.4f}")
+            progress.update(bar, completed=elapsed, description=f"phase {number} step {steps} loss {smooth:.4f}")
             if steps % 100 == 0:
                 progress.console.print(
                     f"{elapsed:6.0f} s  step {steps}  loss {smooth:.4f}  {tokens / elapsed:,.0f} tokens/s"
                 )
             if time.monotonic() - saved > checkpoint_minutes * 60:
-                save(model, tokenizer, out)
+                checkpoint()
                 saved = time.monotonic()
-    save(model, tokenizer, out)
-    summary = {
-        **asdict(recipe), "steps": steps, "tokens": tokens, "final_loss": round(smooth, 5),
-        "parameters": sum(p.numel() for p in model.parameters()), "torch": torch.__version__,
-    }  # fmt: skip
-    (out / "recipe.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
+    return {"steps": steps, "tokens": tokens, "final_loss": round(smooth, 5)}
+
+
+def _loss(model: LlamaForCausalLM, backbone: Callable[..., Any], batch: Batch) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = backbone(input_ids=batch.ids).last_hidden_state[:, :-1]
+        targets = batch.labels[:, 1:]
+        wanted = targets != IGNORED
+        logits = model.lm_head(hidden[wanted])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[wanted])
+
+
+def _texts(recipe: Recipe, examples: int) -> Iterator[str]:
+    for example in islice(training_examples(recipe.seed + 1, recipe.phases[0].shares), examples):
+        for message in example.messages:
+            yield message["content"]
+        yield example.answer
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write weights as bfloat16 safetensors; the configuration asks for float32 so that greedy answers are stable."""
     out.mkdir(parents=True, exist_ok=True)
-    stored = build_model_like(model).to(torch.bfloat16)
+    stored = copy.deepcopy(model).bfloat16()
     stored.save_pretrained(out)
     config = json.loads((out / "config.json").read_text())
     config["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.save_pretrained(out)
-
-
-def build_model_like(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """A separate copy of a model."""
-    copy = LlamaForCausalLM(model.config)
-    copy.load_state_dict(model.state_dict())
-    return copy
 
 
 def _padded(length: int, multiple: int = 16) -> int:

@@ -45,7 +45,7 @@ def random_facts(kind: Kind, rng: random.Random, held_out: bool = False) -> Fact
         what="the {} {}".format(*_pair(kind.nouns, PREDICATES, rng, held_out)),
         when=f"{rng.choice(DAYS)} at {rng.choice(HOURS)}",
         where=rng.choice(kind.places),
-        action="{} {}".format(*_pair(tuple(VERBS), kind.objects, rng, held_out)),
+        action="{} {}".format(*_pair(VERBS, kind.objects, rng, held_out)),
     )
 
 

@@ -103,8 +103,8 @@ class Learner:
         standing = {canonical(text) for text in parse_preferences(answer.text)}
         if not standing & {canonical(text) for text in candidates}:
             return applied, []  # not a merge of what was asked: change nothing that was learned before
-        stands = lambda p: p.locked or canonical(p.text) in standing  # noqa: E731
-        return [p for p in applied if stands(p)], [p for p in applied if not stands(p)]
+        stands = {p.id for p in applied if p.locked or canonical(p.text) in standing}
+        return [p for p in applied if p.id in stands], [p for p in applied if p.id not in stands]
 
     async def _verify(self, edit: Edit, standing: Sequence[str], candidates: list[str]) -> list[str]:
         """The candidates that bring a new generation closer to the user's text than the draft was."""
@@ -149,8 +149,9 @@ class Learner:
         for preference in lesson.contradicted:
             if preference.id in present:
                 self._unlearn(connection, owner, preference, held, vector)
-        status = "learned" if lesson.new else "nothing_learned"
-        feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, [p.id for p in held if lesson.new])
+        status: feedback.Status = "learned" if lesson.new else "nothing_learned"
+        learned = [p.id for p in held] if lesson.new else []
+        feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned)
 
     def _unlearn(
         self, connection: Connection, owner: Owner, preference: Preference, held: list[Preference], vector: Vectors
