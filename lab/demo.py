@@ -199,6 +199,7 @@ class Play:
             except APIError:
                 self.figures.failed_during_swap += 1
             number += 2
+            await asyncio.sleep(0.2)  # a busy user, not a load test: the trainer shares these cores
 
     async def _timed(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         started = time.monotonic()

@@ -39,6 +39,7 @@ class Plan:
     request: list[Message]
     prompt: list[Message]
     payload: dict[str, Any]
+    asked_model: str
     values: list[Value]
     recalled: list[Recalled]
     created_at: float
@@ -53,6 +54,15 @@ class Plan:
         """``none``, ``retrieval``, ``adapter`` or ``retrieval+adapter``: what was really applied."""
         applied = [name for name, used in (("retrieval", self.recalled), ("adapter", self.adapter_version)) if used]
         return "+".join(applied) or "none"
+
+    @property
+    def model_told(self) -> tuple[bytes, bytes]:
+        """What the engine says of its model, and what the client is told: never an adapter's name.
+
+        Inside a JSON string these quotes would be escaped: no text can look like this member.
+        """
+        told, asked = self.payload["model"], self.asked_model
+        return f'"model":{json.dumps(told)}'.encode(), f'"model":{json.dumps(asked)}'.encode()
 
     @property
     def attune(self) -> bytes:
@@ -89,7 +99,7 @@ class Assistant:
         plan, answered = await self._send(caller, body, self._engine.chat)
         try:
             await self._record(plan, Transcript.of_answer(answered), partial=False)
-            return with_attune(answered, plan.attune)
+            return with_attune(answered.replace(*plan.model_told), plan.attune)
         finally:
             self._release(plan)
 
@@ -103,6 +113,7 @@ class Assistant:
         return Relay(
             upstream,
             attune=plan.attune,
+            model_told=plan.model_told,
             choices=body.n or 1,
             wants_usage=body.wants_usage,
             record=record if plan.store_for else None,
@@ -148,6 +159,7 @@ class Assistant:
                 request=request,
                 prompt=prompt,
                 payload=body.payload(prompt, model=model, cache_salt=self._salt(caller.tenant)),
+                asked_model=body.model,
                 values=values,
                 recalled=recalled,
                 created_at=time.time(),

@@ -1,4 +1,6 @@
-"""SSE in, SSE out: the engine's events pass through as they are, and what the turn needs is kept for later.
+"""SSE in, SSE out: the engine's events pass through, and what the turn needs is kept for later.
+
+An adapter's internal name becomes the model that the client asked for; every other byte stays.
 
 Only one event is ever held back: the last data chunk, which gets the ``attune`` object once the turn is stored.
 The engine is always asked for usage, so the chunk before its usage chunk waits for it, a few microseconds; the
@@ -96,6 +98,7 @@ class Relay:
         upstream: EngineStream,
         *,
         attune: bytes,
+        model_told: tuple[bytes, bytes],
         choices: int,
         wants_usage: bool,
         record: Record | None,
@@ -103,6 +106,7 @@ class Relay:
     ) -> None:
         self._upstream = upstream
         self._attune = attune
+        self._model_told = model_told
         self._choices = choices
         self._wants_usage = wants_usage
         self._record = record
@@ -146,6 +150,7 @@ class Relay:
             release()
 
     async def _pass(self, event: bytes) -> list[bytes]:
+        event = event.replace(*self._model_told)
         if event.startswith(b"data: [DONE]"):
             last = await self._finish()
             self._done = True

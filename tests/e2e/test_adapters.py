@@ -85,6 +85,7 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
                         max_tokens=250, extra_body={"attune": {"store": False, "personalize": "adapter"}},
                     )  # fmt: skip
                     version = answer.attune["adapter_version"]  # type: ignore[attr-defined]
+                    assert answer.model == "attune-tiny", "an adapter's name is nobody's business"
                     seen.add((person.id, version))
                     answered += 1
                     if answer.choices[0].message.content != reference[person.id, version, text]:
