@@ -1,14 +1,14 @@
 """One edit becomes preferences: infer → verify → merge → store. Runs in the worker, never in the request path.
 
 CIPHER (arXiv 2404.15269) infers from draft and edit; as in PROSE, what was inferred is kept only if generating again
-with it comes closer to the user's text. What an edit contradicts is unlearned in contexts like this one, and no other.
+with it comes closer to the user's text. What an edit contradicts gets no vote from its context (`recall.py`), and ends
+when it is outvoted wherever it was learned.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from sqlalchemy import Connection
 
 from preference import feedback, preferences, users
@@ -20,6 +20,7 @@ from preference.owner import Owner
 from preference.ports import Embedder, TextGenerator, Vectors
 from preference.preferences import Preference
 from preference.prompt import compose, last_user_text
+from preference.recall import Partition, RecallLimits
 from preference.text import canonical
 
 CONTEXT_CHARACTERS = 4000
@@ -37,10 +38,7 @@ class Lesson:
 
 
 class Learner:
-    """Turns accepted feedback into stored preferences.
-
-    ``alike`` is the least cosine between contexts at which a contradicted preference is unlearned.
-    """
+    """Turns accepted feedback into stored preferences. ``k`` and ``limits`` are those of recall."""
 
     def __init__(
         self,
@@ -48,13 +46,15 @@ class Learner:
         generator: TextGenerator,
         embedder: Embedder,
         *,
-        alike: float,
+        k: int,
+        limits: RecallLimits,
         max_preferences: int = 1000,
     ) -> None:
         self._database = database
         self._generator = generator
         self._embedder = embedder
-        self._alike = alike
+        self._k = k
+        self._limits = limits
         self._max_preferences = max_preferences
 
     async def learn(self, owner: Owner, feedback_id: str) -> None:
@@ -146,25 +146,22 @@ class Learner:
                 connection, owner, preference.id, feedback_id=edit.feedback_id, text=context,
                 embedder=self._embedder.name, vector=vector,
             )  # fmt: skip
-        for preference in lesson.contradicted:
-            if preference.id in present:
-                self._unlearn(connection, owner, preference, held, vector)
+        contradicted = [p for p in active if p in lesson.contradicted and not p.locked]
+        if contradicted:
+            self._supersede(connection, owner, contradicted, held[-1].id if held else None)
         status: feedback.Status = "learned" if lesson.new else "nothing_learned"
         learned = [p.id for p in held] if lesson.new else []
         feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned)
 
-    def _unlearn(
-        self, connection: Connection, owner: Owner, preference: Preference, held: list[Preference], vector: Vectors
-    ) -> None:
-        contexts = preferences.contexts_of(connection, owner, preference.id)
-        alike = [
-            c.id
-            for c in contexts
-            if c.embedder == self._embedder.name and float(np.dot(c.vector, vector)) >= self._alike
-        ]
-        preferences.remove_contexts(connection, owner, preference.id, alike)
-        if len(alike) == len(contexts):
-            preferences.supersede(connection, owner, preference.id, held[-1].id if held else None)
+    def _supersede(self, connection: Connection, owner: Owner, contradicted: list[Preference], by: str | None) -> None:
+        """End what was contradicted and is by now outvoted in every situation that it was learned in."""
+        contexts = preferences.contexts(connection, owner, self._embedder.name)
+        partition = Partition(0, preferences.active(connection, owner), contexts, self._embedder.dimension)
+        for preference in contradicted:
+            if any(preference.id in held for held in partition.holds) and partition.is_outvoted(
+                preference.id, self._k, self._limits
+            ):
+                preferences.supersede(connection, owner, preference.id, by)
 
 
 def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:

@@ -4,7 +4,7 @@ Every mutation raises the user's revision, because caches and indexes are derive
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,14 +138,6 @@ def add_context(
     if oldest_kept is not None:
         c.execute(delete_from(contexts_table).where(mine, contexts_table.c.created_at < oldest_kept))
     return context
-
-
-def remove_contexts(c: Connection, owner: Owner, preference_id: str, context_ids: Sequence[str]) -> None:
-    """Unlearn a preference in some of its contexts. Raises ``NotFound`` for an unknown preference."""
-    users.touch(c, owner)
-    get(c, owner, preference_id)
-    mine = and_(scope(contexts_table, owner), contexts_table.c.preference_id == preference_id)
-    c.execute(delete_from(contexts_table).where(mine, contexts_table.c.id.in_(context_ids)))
 
 
 def change(c: Connection, owner: Owner, id: str, *, text: str | None = None, locked: bool | None = None) -> Preference:

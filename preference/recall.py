@@ -1,10 +1,12 @@
-"""Which preferences apply to a request: those that held in the most similar contexts of the same user.
+"""Which preferences apply to a request: those that the most similar contexts of the same user vote for.
 
 One FAISS `IndexFlatIP` per owner, derived from rows and rebuilt when the user's revision moves, so a deleted preference
-cannot come back; a bounded LRU of them. CIPHER's k nearest contexts (arXiv 2404.15269), cut where likeness ends.
+cannot come back; a bounded LRU of them. CIPHER merges the preferences of the k nearest contexts (arXiv 2404.15269);
+here each of those contexts votes for the preferences that held in it, the nearer and the newer with more weight.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -31,48 +33,84 @@ class Recalled:
 
 @dataclass(frozen=True)
 class RecallLimits:
-    """What counts as alike and how much of it is used.
+    """How contexts vote, and how much of the result is used.
 
-    ``alike`` is the least cosine at which two contexts count as alike; ``margin`` how far below the best one a
-    further context may lie; ``budget`` the prompt tokens for preferences, taken as one token per three bytes,
-    which overestimates English.
+    ``alike`` is the least cosine at which a context has a vote. Its weight falls by e for each ``spread`` of cosine
+    below the nearest one, and by ``recency`` for each newer context among those that vote. A preference applies with
+    at least half of all weight. ``budget`` is in prompt tokens, one per three bytes, which overestimates English.
     """
 
     alike: float = 0.4
-    margin: float = 0.1
+    spread: float = 0.1
+    recency: float = 0.6
     budget: int = 600
 
 
 class Partition:
-    """One owner's preferences and their index at one revision."""
+    """One owner's preferences and their index at one revision. ``contexts`` are ordered oldest first."""
 
     def __init__(self, revision: int, active: list[Preference], contexts: list[Context], dimension: int) -> None:
         self.revision = revision
         self.preferences = {p.id: p for p in active}
-        self._holds: dict[str, list[str]] = {}
-        vectors: dict[str, Vectors] = {}
-        for context in contexts:
-            situation = context.feedback_id or context.id  # preferences of one edit share its context
-            self._holds.setdefault(situation, []).append(context.preference_id)
-            vectors[situation] = context.vector
+        situations: dict[str, list[Context]] = {}
+        for context in contexts:  # the preferences of one edit share its situation
+            situations.setdefault(context.feedback_id or context.id, []).append(context)
         keyed = {context.preference_id for context in contexts}
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
-        self.context_ids = list(vectors)
-        self.index = faiss.IndexFlatIP(dimension)
-        if vectors:
-            self.index.add(np.stack(list(vectors.values())))
+        self.vectors = [held[0].vector for held in situations.values()]
+        self.holds = [{context.preference_id for context in held} for held in situations.values()]
+        self._index = faiss.IndexFlatIP(dimension)
+        if self.vectors:
+            self._index.add(np.stack(self.vectors))
 
-    def search(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
-        """Preference id to score for the ``k`` nearest alike contexts; ``vector`` is [dimension]."""
+    def elect(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
+        """Preference id to cosine of the nearest context that holds it, for what the ``k`` nearest contexts elect.
+
+        ``vector`` is [dimension]. A locked preference needs one vote only.
+        """
+        near = self._near(vector, k, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
-        if self.context_ids:
-            cosines, rows = self.index.search(vector[None], min(k, len(self.context_ids)))
-            floor = max(limits.alike, float(cosines[0][0]) - limits.margin)
-            for cosine, row in zip(cosines[0], rows[0], strict=True):
-                if cosine >= floor:
-                    for preference_id in self._holds[self.context_ids[row]]:
-                        scores.setdefault(preference_id, round(float(cosine), 4))
-        return scores
+        for cosine, row in near:
+            for preference_id in self.holds[row]:
+                scores.setdefault(preference_id, round(cosine, 4))
+        votes, total = self._votes(near, limits)
+        return {
+            id: score
+            for id, score in scores.items()
+            if id in self.everywhere or votes[id] >= total / 2 or self.preferences[id].locked
+        }
+
+    def is_outvoted(self, preference_id: str, k: int, limits: RecallLimits) -> bool:
+        """Whether, in every situation that a preference was seen to hold in, at least two others outvote it."""
+        for row, held in enumerate(self.holds):
+            if preference_id in held:
+                others = [(c, r) for c, r in self._near(self.vectors[row], k + 1, limits) if r != row]
+                votes, total = self._votes(others, limits)
+                against = sum(preference_id not in self.holds[r] for _, r in others)
+                if against < 2 or votes.get(preference_id, 0.0) >= total / 2:
+                    return False
+        return True
+
+    def _near(self, vector: Vectors, k: int, limits: RecallLimits) -> list[tuple[float, int]]:
+        """Cosine and row of the nearest alike situations, nearest first."""
+        if not self.vectors or not k:
+            return []
+        cosines, rows = self._index.search(vector[None], min(k, len(self.vectors)))
+        pairs = zip(cosines[0].tolist(), rows[0].tolist(), strict=True)
+        return [(cosine, row) for cosine, row in pairs if cosine >= limits.alike]
+
+    def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
+        """Each preference's weight, and all weight."""
+        newest_first = sorted((row for _, row in near), reverse=True)
+        votes: dict[str, float] = {}
+        total = 0.0
+        for cosine, row in near:
+            age = newest_first.index(row)
+            weight = math.exp((cosine - near[0][0]) / limits.spread) * limits.recency**age
+            total += weight
+            for preference_id in self.holds[row]:
+                votes[preference_id] = votes.get(preference_id, 0.0) + weight
+        return votes, total
 
 
 class Recall:
@@ -86,7 +124,7 @@ class Recall:
         self._partitions: OrderedDict[Owner, Partition] = OrderedDict()
 
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
-        """The preferences that apply to ``context``, best first, from the ``k`` nearest alike contexts.
+        """The preferences that apply to ``context``, best first, by the vote of the ``k`` nearest alike contexts.
 
         ``since`` leaves out preferences not changed after that time (an adapter has learned those).
         A user without preferences costs no embedding.
@@ -94,9 +132,9 @@ class Recall:
         partition = await self._partition(user)
         if not partition.preferences:
             return []
-        if partition.context_ids and context.strip():
+        if partition.vectors and context.strip():
             vector = (await asyncio.to_thread(self._embedder.embed, [context]))[0]
-            scores = partition.search(vector, k, self.limits)
+            scores = partition.elect(vector, k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
         found = [

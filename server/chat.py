@@ -23,7 +23,12 @@ class Attune(BaseModel):
 
     values: list[Value] = Field(default_factory=list, max_length=32, description="Values for this request alone.")
     personalize: Personalize = Field(default="auto", description="Which of the user's preferences and adapter to use.")
-    k: int | None = Field(default=None, ge=0, le=50, description="How many preferences to recall at most.")
+    k: int | None = Field(
+        default=None,
+        ge=0,
+        le=50,
+        description="How many of the nearest earlier contexts vote on the preferences; 0: no preferences.",
+    )
     adapter_version: int | None = Field(default=None, ge=0, description="One of the user's ready versions; 0 is none.")
     store: bool = Field(default=True, description="False: nothing is written about this request.")
 

@@ -76,9 +76,15 @@ def worker() -> None:
 
 
 @app.command()
-def settings(as_json: AsJson = False) -> None:
+def settings(
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
+) -> None:
     """List every setting: its environment variable, its default, what it does."""
     rows = settings_table()
+    if markdown:
+        typer.echo(settings_markdown())
+        return
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -129,6 +135,15 @@ def settings_table() -> list[dict[str, str]]:
         default = "" if field.default is None else str(field.default)
         rows.append({"variable": f"ATTUNE_{name.upper()}", "default": default, "description": field.description or ""})
     return rows
+
+
+def settings_markdown() -> str:
+    """The settings as the README's table."""
+    lines = ["| variable | default | what it does |", "|---|---|---|"]
+    for row in settings_table():
+        default = f"`{row['default']}`" if row["default"] else ""
+        lines.append(f"| `{row['variable']}` | {default} | {row['description']} |")
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -131,7 +131,7 @@ async def build(
             drain_seconds=settings.engine_read_timeout,
         )
         stack.push_async_callback(registry.close)
-        limits = RecallLimits(settings.recall_min_score, settings.recall_margin, settings.preference_token_budget)
+        limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
         recall = Recall(database, embedder, limits)
         training = Training(
             database,
@@ -143,7 +143,7 @@ async def build(
             on_published=lambda user: _activate(database, registry, user),
         )
         learner = Learner(
-            database, engine, embedder, alike=settings.recall_min_score, max_preferences=settings.max_preferences
+            database, engine, embedder, k=settings.recall_k, limits=limits, max_preferences=settings.max_preferences
         )
         worker = None
         if settings.worker_in_process if work is None else work:

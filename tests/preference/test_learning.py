@@ -24,6 +24,7 @@ CLIENT_AGAIN = Request(CLIENT.facts, CLIENT.text.replace("Notes", "The notes"))
 REVIEW = random_request(RNG, KIND_BY_NAME["review"])
 BULLETS, NUMBERED = canonical_phrase("format", "bullets"), canonical_phrase("format", "numbered")
 FORMAL = canonical_phrase("tone", "formal")
+LIMITS = RecallLimits(alike=0.6)
 
 
 class World:
@@ -32,8 +33,8 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.generator = OracleGenerator(CLIENT, CLIENT_AGAIN, REVIEW)
-        self.learner = Learner(database, self.generator, WordEmbedder(), alike=0.6)
-        self.recall = Recall(database, WordEmbedder(), RecallLimits(alike=0.6))
+        self.learner = Learner(database, self.generator, WordEmbedder(), k=5, limits=LIMITS)
+        self.recall = Recall(database, WordEmbedder(), LIMITS)
         self._turns = 0
         database.write_now(users.ensure, ANN)
 
@@ -105,12 +106,23 @@ async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(wor
     assert await world.recalled(REVIEW) == {BULLETS}
 
 
-async def test_a_preference_contradicted_everywhere_is_superseded(world: World) -> None:
+async def test_a_preference_outvoted_wherever_it_was_learned_is_superseded(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
     old = world.active()[0]
     await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
+    assert world.database.read_now(preferences.get, ANN, old.id).status == "active", "one edit may be a slip"
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
     now = world.database.read_now(preferences.get, ANN, old.id)
     assert (now.status, now.superseded_by) == ("superseded", world.active()[0].id)
+
+
+async def test_a_preference_learned_elsewhere_survives_contradictions_here(world: World) -> None:
+    await world.edit(REVIEW, {}, {"format": "bullets"})
+    old = world.active()[0]
+    for _ in range(3):
+        await world.edit(CLIENT, {"format": "bullets"}, {"format": "numbered"}, [old])
+    assert await world.recalled(REVIEW) == {BULLETS}
+    assert await world.recalled(CLIENT) == {NUMBERED}
 
 
 async def test_a_locked_preference_is_never_superseded(world: World) -> None:

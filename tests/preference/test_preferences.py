@@ -93,13 +93,6 @@ def test_a_context_comes_back_with_its_vector(store: Database) -> None:
     assert store.read_now(preferences.get, ANN, made.id).updated_at == made.updated_at
 
 
-def test_a_context_can_be_taken_back(store: Database) -> None:
-    made, other = create(store), create(store)
-    first, second, kept = add_context(store, made.id), add_context(store, made.id), add_context(store, other.id)
-    store.write_now(preferences.remove_contexts, ANN, made.id, [first.id, kept.id])
-    assert [c.id for c in store.read_now(preferences.contexts, ANN, "e")] == [second.id, kept.id]
-
-
 def test_contexts_are_bounded_by_dropping_the_oldest(store: Database) -> None:
     made, other = create(store), create(store)
     kept = add_context(store, other.id)
@@ -129,7 +122,6 @@ def test_every_mutation_raises_the_revision(store: Database) -> None:
         lambda c: preferences.add_context(c, ANN, id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
         lambda c: preferences.change(c, ANN, id, locked=False),
         lambda c: preferences.supersede(c, ANN, id, None),
-        lambda c: preferences.remove_contexts(c, ANN, id, []),
         lambda c: preferences.delete(c, ANN, id),
     ]
     for mutation in mutations:
@@ -174,7 +166,7 @@ def test_a_context_that_cannot_be_stored_is_named(store: Database, text: str, ve
 def test_somebody_elses_preference_is_not_found(store: Database) -> None:
     theirs = create(store, owner=OTHER_ANN)
     mine = create(store)
-    context = add_context(store, theirs.id, owner=OTHER_ANN)
+    add_context(store, theirs.id, owner=OTHER_ANN)
     calls: list[Callable[[Connection], object]] = [
         lambda c: preferences.get(c, ANN, theirs.id),
         lambda c: preferences.get(c, ANN, "a\x00"),
@@ -183,7 +175,6 @@ def test_somebody_elses_preference_is_not_found(store: Database) -> None:
         lambda c: preferences.supersede(c, ANN, theirs.id, None),
         lambda c: preferences.supersede(c, ANN, mine.id, theirs.id),
         lambda c: preferences.delete(c, ANN, theirs.id),
-        lambda c: preferences.remove_contexts(c, ANN, theirs.id, [context.id]),
         lambda c: preferences.add_context(c, ANN, theirs.id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
     ]
     kept = store.read_now(preferences.all_of, OTHER_ANN)

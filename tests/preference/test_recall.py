@@ -10,7 +10,7 @@ from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 
 EMBEDDER = WordEmbedder()
-LIMITS = RecallLimits(alike=0.5, margin=0.2, budget=100)
+LIMITS = RecallLimits(alike=0.5, budget=100)
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def recall(database: Database) -> Recall:
     return Recall(database, EMBEDDER, LIMITS, capacity=2)
 
 
-def learn(database: Database, owner: Owner, text: str, context: str, feedback_id: str = "f") -> str:
+def learn(database: Database, owner: Owner, text: str, context: str, situation: str | None = None) -> str:
     made = database.write_now(preferences.create, owner, text, "learned")
     database.write_now(
-        preferences.add_context, owner, made.id, feedback_id=f"{feedback_id}{made.id}", text=context,
+        preferences.add_context, owner, made.id, feedback_id=situation or made.id, text=context,
         embedder=EMBEDDER.name, vector=EMBEDDER.embed([context])[0],
     )  # fmt: skip
     return made.id
@@ -37,13 +37,38 @@ async def texts(
     return [r.text for r in await recall.recall(user, context, k=k, since=since)]
 
 
-async def test_the_nearest_contexts_come_first_and_unlike_ones_not_at_all(database: Database, recall: Recall) -> None:
+async def test_what_the_nearest_contexts_hold_applies_and_what_unlike_ones_hold_does_not(
+    database: Database, recall: Recall
+) -> None:
     learn(database, ANN, "near", "a letter about rent and heating")
-    learn(database, ANN, "nearer", "a letter about rent and heating to Sam")
     learn(database, ANN, "far", "quarterly sales report")
-    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam") == ["nearer", "near"]
-    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam", k=1) == ["nearer"]
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam") == ["near"]
     assert await texts(database, recall, ANN, "completely different words") == []
+
+
+async def test_the_nearer_context_outvotes_the_less_near(database: Database, recall: Recall) -> None:
+    learn(database, ANN, "less near", "a letter about rent and heating")
+    learn(database, ANN, "nearer", "a letter about rent and heating to Sam in the garden")
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam in the garden") == ["nearer"]
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam in the garden", k=1) == ["nearer"]
+    assert await texts(database, recall, ANN, "a letter about rent and heating to Sam in the garden", k=0) == []
+
+
+async def test_of_equally_near_contexts_the_newer_wins(database: Database, recall: Recall) -> None:
+    learn(database, ANN, "older", "a letter about rent")
+    learn(database, ANN, "newer", "a letter about rent")
+    assert await texts(database, recall, ANN, "a letter about rent") == ["newer"]
+
+
+async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: Recall) -> None:
+    made = learn(database, ANN, "habit", "a letter about rent")
+    for number in range(2):
+        database.write_now(
+            preferences.add_context, ANN, made, feedback_id=f"again{number}", text="a letter about rent",
+            embedder=EMBEDDER.name, vector=EMBEDDER.embed(["a letter about rent"])[0],
+        )  # fmt: skip
+    learn(database, ANN, "slip", "a letter about rent")
+    assert await texts(database, recall, ANN, "a letter about rent") == ["habit"]
 
 
 async def test_no_user_sees_anothers(database: Database, recall: Recall) -> None:
@@ -73,24 +98,23 @@ async def test_a_stated_preference_without_context_applies_everywhere(database: 
 
 
 async def test_since_leaves_out_what_was_known_before(database: Database, recall: Recall) -> None:
-    old = learn(database, ANN, "old", "a letter about rent")
+    old = learn(database, ANN, "old", "a letter about rent", "same")
     moment = database.read_now(preferences.get, ANN, old).updated_at
-    learn(database, ANN, "new", "a letter about rent")
+    learn(database, ANN, "new", "a letter about rent", "same")
     assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"]
     database.write_now(
-        preferences.add_context, ANN, old, feedback_id="g", text="a letter", embedder=EMBEDDER.name,
-        vector=EMBEDDER.embed(["a letter"])[0],
+        preferences.add_context, ANN, old, feedback_id="again", text="a report", embedder=EMBEDDER.name,
+        vector=EMBEDDER.embed(["a report"])[0],
     )  # fmt: skip
     assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"], "confirmed, not changed"
     database.write_now(preferences.change, ANN, old, text="old, corrected")
     assert set(await texts(database, recall, ANN, "a letter about rent", since=moment)) == {"new", "old, corrected"}
 
 
-async def test_the_token_budget_cuts_the_least_alike(database: Database, recall: Recall) -> None:
-    learn(database, ANN, "first " + "x" * 150, "a letter about rent and heating")
-    learn(database, ANN, "second " + "x" * 150, "a letter about rent and more heating")
-    learn(database, ANN, "third " + "x" * 150, "a letter about rent and very much more heating")
-    found = await texts(database, recall, ANN, "a letter about rent and heating")
+async def test_the_token_budget_cuts_the_list(database: Database, recall: Recall) -> None:
+    for name in ("first", "second", "third"):
+        learn(database, ANN, f"{name} {'x' * 150}", "a letter about rent", "same")
+    found = await texts(database, recall, ANN, "a letter about rent")
     assert [text.split()[0] for text in found] == ["first"]
 
 

@@ -1,0 +1,36 @@
+"""The documents tell the truth: every module stands in the map, every setting in the README, with its words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from server.cli import settings_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("server", "adapters", "preference", "lab")
+
+
+def modules() -> set[str]:
+    found = {p.name for package in PACKAGES for p in (ROOT / package).rglob("*.py") if "migrations" not in p.parts}
+    return {name for name in found if not name.startswith("__")}
+
+
+def test_the_map_names_every_module_and_no_other() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    tree = text[text.index("```") : text.rindex("```")]
+    assert set(re.findall(r"\b\w+\.py\b", tree)) == modules()
+
+
+def test_the_readme_has_every_setting() -> None:
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("<!-- settings -->") : text.index("<!-- /settings -->")]
+    assert settings_markdown() in table, "run: attune settings --markdown"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+def test_files_that_documents_name_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"\b(?:server|adapters|preference|lab|tests|docs)/[\w/]+\.\w+", text))
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
