@@ -126,9 +126,11 @@ class Play:
         return self.figures
 
     def _requests(self, number: int) -> list[Request]:
-        kinds = [KINDS[i % len(KINDS)] for i in range(number)]
-        self._rng.shuffle(kinds)
-        return [self._user.request(KIND_BY_NAME[kind], self._rng) for kind in kinds]
+        """Every kind comes once before any comes again, in an order of its own each time."""
+        kinds: list[str] = []
+        while len(kinds) < number:
+            kinds += self._rng.sample(KINDS, len(KINDS))
+        return [self._user.request(KIND_BY_NAME[kind], self._rng) for kind in kinds[:number]]
 
     async def _stage(self, name: str, *, oracle: bool = False, **attune: Any) -> None:
         with _progress(self._console) as progress:
@@ -178,7 +180,7 @@ class Play:
                         break
                     if newest and newest["active"] and (await self._probe()) == newest["version"]:
                         break
-                    await asyncio.sleep(0.3)
+                    await asyncio.sleep(1)
                 progress.update(bar, total=1, completed=1)
             await asyncio.sleep(2)
         finally:
@@ -199,7 +201,7 @@ class Play:
             except APIError:
                 self.figures.failed_during_swap += 1
             number += 2
-            await asyncio.sleep(0.2)  # a busy user, not a load test: the trainer shares these cores
+            await asyncio.sleep(0.5)  # a busy user, not a load test: the trainer shares these cores
 
     async def _timed(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         started = time.monotonic()
