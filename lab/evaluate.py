@@ -5,6 +5,7 @@ attune lab evaluate --model lab/model --json lab/model/report.json
 
 import random
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
         "per_attribute_held_out_phrasings": phrasing["per_attribute"],
         "examples": examples,
         "seed": seed,
+        "sha256": sha256((model / "model.safetensors").read_bytes()).hexdigest(),
     }
     figures["targets_met"] = {
         name: (figures[name] <= bound if name == "distance" else figures[name] >= bound)

@@ -37,6 +37,7 @@ def server(postgresql: sqlalchemy.Engine, tmp_path_factory: pytest.TempPathFacto
         "ATTUNE_DATABASE_URL": postgresql.url.set(database="e2e").render_as_string(hide_password=False),
         "ATTUNE_ADAPTER_MIN_EDITS": str(MIN_EDITS),
         "ATTUNE_PORT": str(port),
+        "ATTUNE_MAX_LORAS": "2",  # two users fill every slot: what leaks from a slot shows
     }
     log = folder / "server.log"
     with log.open("w") as file:
