@@ -33,14 +33,14 @@ class Recipe:
     alpha: int = 16
     target_modules: tuple[str, ...] = LINEAR_LAYERS
     learning_rate: float | None = None
-    epochs: float = 8.0
+    epochs: float = 12.0
     min_steps: int = 32
     max_steps: int = 400
     batch_size: int = 8
     max_tokens: int = 2048
     seed: int = 0
     threads: int = max(1, (os.cpu_count() or 2) // 2)
-    niceness: int = 10
+    niceness: int = 5
 
 
 @dataclass(frozen=True)
