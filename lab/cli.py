@@ -30,7 +30,7 @@ def train(
     Console().print(run(Recipe(phases=phases, seed=seed), out, resume))
 
 
-@app.command()
+@app.command("eval")
 def evaluate(
     model: Annotated[Path, typer.Option(help="Model folder.")] = MODEL,
     examples: Annotated[int, typer.Option(help="Examples per measurement.")] = 400,

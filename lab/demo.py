@@ -211,7 +211,7 @@ class Play:
 
 @app.callback(invoke_without_command=True)
 def demo(
-    rounds: Annotated[int, typer.Option(help="Requests that the user makes and edits.")] = 40,
+    rounds: Annotated[int, typer.Option(help="Requests that the user makes and edits.")] = 56,
     held_out: Annotated[int, typer.Option(help="Requests that each stage is measured on.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the user's hidden styles and of the requests.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path("out"),

@@ -1,6 +1,6 @@
 """Measures the bundled model on facts, styles and phrasings that training never saw.
 
-attune lab evaluate --model lab/model --json lab/model/report.json
+attune lab eval --model lab/model --json lab/model/report.json
 """
 
 import random

@@ -41,12 +41,13 @@ class Phase:
 class Recipe:
     """Everything the result depends on besides the code and the machine's speed.
 
-    Writing is learned sooner than inferring and merging, which the second phase therefore stresses.
+    Writing is learned sooner than inferring and merging, which the later phases therefore stress.
     """
 
     phases: tuple[Phase, ...] = (
         Phase(72, {"write": 0.52, "infer": 0.38, "merge": 0.10}),
         Phase(35, {"write": 0.25, "infer": 0.52, "merge": 0.23}, scale=0.5),
+        Phase(14, {"write": 0.15, "infer": 0.45, "merge": 0.40}, scale=0.4),
     )
     seed: int = 0
     hidden: int = 192
