@@ -84,7 +84,12 @@ class Learner:
         if not verified:
             texts = "; ".join(candidates)
             return Lesson(confirmed=applied, reason=f"generating again with it came no closer to the edit: {texts}")
-        return Lesson(new=verified, confirmed=confirmed, contradicted=contradicted)
+        missed = await self._missed(edit, [*(p.text for p in confirmed), *verified], contradicted)
+        return Lesson(
+            new=verified,
+            confirmed=[*confirmed, *missed],
+            contradicted=[p for p in contradicted if p not in missed],
+        )
 
     async def _infer(self, edit: Edit) -> list[str]:
         answer = await self._generator.generate(inference_messages(edit.draft, edit.edited_text), max_tokens=400)
@@ -121,6 +126,15 @@ class Learner:
             return [c for c, d in zip(candidates, without or [before], strict=True) if d >= together]
         alone = await asyncio.gather(*(self._distance_with(edit, [*standing, c]) for c in candidates))
         return [c for c, d in zip(candidates, alone, strict=True) if d < before]
+
+    async def _missed(self, edit: Edit, standing: list[str], contradicted: list[Preference]) -> list[Preference]:
+        """Those a merge left out by mistake: a new generation without them is further from the user's text."""
+        if not contradicted:
+            return []
+        without, *with_each = await asyncio.gather(
+            self._distance_with(edit, standing), *(self._distance_with(edit, [*standing, p.text]) for p in contradicted)
+        )
+        return [p for p, distance in zip(contradicted, with_each, strict=True) if distance < without]
 
     async def _distance_with(self, edit: Edit, texts: Sequence[str]) -> int:
         turn = edit.turn

@@ -168,6 +168,13 @@ async def test_a_merge_that_makes_no_sense_changes_nothing_learned_before(world:
     assert await world.recalled(CLIENT) == {BULLETS, FORMAL}
 
 
+async def test_what_a_merge_forgets_is_missed_and_kept(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    world.generator.said["merge"] = f"- {FORMAL}"
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, world.active())
+    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, FORMAL}
+
+
 async def test_learning_twice_from_one_edit_changes_nothing(world: World) -> None:
     held = await world.edit(CLIENT, {}, {"format": "bullets"})
     before = world.database.read_now(users.get, ANN)
