@@ -298,8 +298,9 @@ def _print(figures: Figures, console: Console) -> None:
     console.print("Edit cost by round (each bar one request, from no edit to a full rewrite):")
     console.print("  " + "".join("▁▂▃▄▅▆▇█"[min(7, int(r["cost"] * 8))] for r in figures.rounds))
     console.print(
-        f"Adapter version {figures.adapter['version']}: {figures.adapter['state']}. Requests while it was trained and "
-        f"swapped in: {figures.requests_during_swap}, failed: {figures.failed_during_swap}."
+        f"Adapter version {figures.adapter['version']}: {figures.adapter['report'].get('sentence', 'failed')} "
+        f"Requests while it was trained and swapped in: {figures.requests_during_swap}, "
+        f"failed: {figures.failed_during_swap}."
     )
 
 
