@@ -17,7 +17,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -49,11 +49,8 @@ format: $(STAMP_DEV) ## Format the code and sort its imports
 lab-train: $(STAMP) ## Train the bundled model from its recipe
 	$(BIN)/attune lab train $(ARGS)
 
-lab-eval: $(STAMP) ## Measure the bundled model and write its report
+lab-eval: $(STAMP) ## Measure the bundled model (ARGS="--json FILE")
 	$(BIN)/attune lab eval $(ARGS)
-
-bench: $(STAMP) ## Measure load and latency over HTTP
-	$(BIN)/python -m bench $(ARGS)
 
 lock: $(STAMP_DEV) ## Pin requirements/*.in again (ARGS="--upgrade" for newer versions)
 	$(call compile,cpu,attune.in vllm.in,--unsafe-package=torch --unsafe-package=triton)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,10 @@ from lab.style import canonical_phrase
 from lab.world import Request
 from preference.distance import normalised_distance
 
+ADAPTER_SECONDS = 900
 KINDS = ("client", "friend", "incident", "review")
+_ENGINE_SETTINGS = ("ATTUNE_MODEL", "ATTUNE_SERVED_MODEL_NAME", "ATTUNE_ENGINE_", "ATTUNE_GPU_", "ATTUNE_MAX_MODEL_LEN")
+"""What the demo's server takes over from the environment; everything else of an operator's stays untouched."""
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
 
 app = typer.Typer(help="Play one user through edits, preferences and an adapter on a real server.")
@@ -88,6 +92,10 @@ class Client:
                 return dict(held)
             await asyncio.sleep(0.1)
 
+    async def train(self) -> int:
+        """Queue the training of an adapter; its version."""
+        return int((await self._http.post(f"/v1/users/{self.user}/adapters")).raise_for_status().json()["version"])
+
     async def adapters(self) -> dict[str, Any]:
         """The user's adapter versions."""
         return dict((await self._http.get(f"/v1/users/{self.user}/adapters")).raise_for_status().json())
@@ -104,7 +112,7 @@ class Play:
     def __init__(self, base: str, *, rounds: int, held_out: int, seed: int, console: Console) -> None:
         self._rng = random.Random(seed)
         self._user = SimulatedUser.invent(KINDS, seed)
-        self._client = Client(base, "demo-user")
+        self._client = Client(base, f"demo-{uuid.uuid4().hex[:8]}")
         self._rounds = rounds
         self._held_out = self._requests(held_out)
         self._console = console
@@ -167,18 +175,15 @@ class Play:
                 progress.update(bar, advance=1, description=f"the user edits (last cost {cost:.2f})")
 
     async def _adapter(self) -> None:
-        """The adapter is trained by itself after enough edits; traffic goes on until it serves, and a little longer."""
+        """Train, gate and swap in an adapter while requests go on, until it serves, and a little longer."""
         stop = asyncio.Event()
         traffic = [asyncio.create_task(self._traffic(stop, i)) for i in range(2)]
         try:
             with _progress(self._console) as progress:
                 bar = progress.add_task("training, gate and swap, with requests under way", total=None)
-                while True:
-                    held = await self._client.adapters()
-                    newest = held["data"][-1] if held["data"] else None
-                    if newest and newest["state"] in ("refused", "failed"):
-                        break
-                    if newest and newest["active"] and (await self._probe()) == newest["version"]:
+                version = await self._client.train()
+                for _ in range(ADAPTER_SECONDS):
+                    if await self._settled(version):
                         break
                     await asyncio.sleep(1)
                 progress.update(bar, total=1, completed=1)
@@ -186,11 +191,20 @@ class Play:
         finally:
             stop.set()
             await asyncio.gather(*traffic)
-        self.figures.adapter = {k: newest[k] for k in ("version", "state", "mode", "report")}
+        made = await self._version(version)
+        self.figures.adapter = {k: made[k] for k in ("version", "state", "mode", "report")}
 
-    async def _probe(self) -> int:
-        answer = await self._client.answer(self._held_out[0].text, store=False)
-        return int(answer.attune["adapter_version"])
+    async def _settled(self, version: int) -> bool:
+        """Whether a version was refused, has failed, or really answers."""
+        state = (await self._version(version))["state"]
+        if state == "ready":
+            answer = await self._client.answer(self._held_out[0].text, store=False)
+            return bool(answer.attune["adapter_version"] == version)
+        return state in ("refused", "failed")
+
+    async def _version(self, version: int) -> dict[str, Any]:
+        held = (await self._client.adapters())["data"]
+        return next(dict(v) for v in held if v["version"] == version)
 
     async def _traffic(self, stop: asyncio.Event, offset: int) -> None:
         number = offset
@@ -234,19 +248,20 @@ def demo(
 
 async def _demo(url: str | None, rounds: int, held_out: int, seed: int, console: Console) -> Figures:
     async with contextlib.AsyncExitStack() as stack:
-        base = url if url is not None else await stack.enter_async_context(_server(rounds, console))
+        base = url if url is not None else await stack.enter_async_context(_server(console))
         return await Play(base, rounds=rounds, held_out=held_out, seed=seed, console=console).run()
 
 
 @contextlib.asynccontextmanager
-async def _server(min_edits: int, console: Console) -> AsyncIterator[str]:
-    """A server of our own with an empty data folder; trains an adapter once ``min_edits`` edits are in."""
+async def _server(console: Console) -> AsyncIterator[str]:
+    """A server of our own with an empty data folder, which trains when it is told to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="attune-demo-") as folder:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_") or k.startswith(_ENGINE_SETTINGS)}
         environment = {
-            **os.environ, "ATTUNE_DATA_DIR": folder, "ATTUNE_ADAPTER_MIN_EDITS": str(min_edits),
+            **kept, "ATTUNE_DATA_DIR": folder, "ATTUNE_ADAPTER_MIN_EDITS": "1000000", "ATTUNE_HOST": "127.0.0.1",
         }  # fmt: skip
         log = Path(folder) / "server.log"
         process = _start(port, environment, log)

@@ -146,8 +146,8 @@ class Learner:
     def _store(
         self, connection: Connection, owner: Owner, edit: Edit, lesson: Lesson, context: str, vector: Vectors
     ) -> None:
-        if users.get(connection, owner) is None:
-            return  # erased while we were learning
+        if not users.lock(connection, owner) or feedback.pending_edit(connection, owner, edit.feedback_id) is None:
+            return  # erased, or replaced by a newer edit, while we were learning
         active = preferences.active(connection, owner)
         by_text = {canonical(p.text): p for p in active}
         present = {p.id for p in active}

@@ -126,7 +126,7 @@ class Recall:
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
         """The preferences that apply to ``context``, best first, by the vote of the ``k`` nearest alike contexts.
 
-        ``since`` leaves out preferences not changed after that time (an adapter has learned those).
+        ``since`` leaves out learned ones not changed after that time (an adapter knows those), unless they are locked.
         A user without preferences costs no embedding.
         """
         partition = await self._partition(user)
@@ -140,7 +140,7 @@ class Recall:
         found = [
             Recalled(id, partition.preferences[id].text, score)
             for id, score in scores.items()
-            if partition.preferences[id].updated_at > since
+            if partition.preferences[id].updated_at > since or _binding(partition.preferences[id])
         ]
         found.sort(key=lambda r: (-r.score, partition.preferences[r.id].created_at, r.id))
         return _within_budget(found, self.limits.budget)
@@ -163,6 +163,11 @@ class Recall:
         active = preferences.active(connection, user.owner)
         held = preferences.contexts(connection, user.owner, self._embedder.name)
         return Partition(user.revision, active, held, self._embedder.dimension)
+
+
+def _binding(preference: Preference) -> bool:
+    """Whether the user said it, or made it fast: then no adapter stands in for it."""
+    return preference.source == "stated" or preference.locked
 
 
 def _within_budget(found: list[Recalled], budget: int) -> list[Recalled]:

@@ -32,7 +32,8 @@ def server(postgresql: sqlalchemy.Engine, tmp_path_factory: pytest.TempPathFacto
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    environment = os.environ | {
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATTUNE_")}
+    environment = inherited | {
         "ATTUNE_DATA_DIR": str(folder / "data"),
         "ATTUNE_DATABASE_URL": postgresql.url.set(database="e2e").render_as_string(hide_password=False),
         "ATTUNE_ADAPTER_MIN_EDITS": str(MIN_EDITS),

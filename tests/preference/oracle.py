@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,11 +28,15 @@ class OracleGenerator:
         self._requests = requests
         self.said: dict[str, str] = {}
         self.asked: list[str] = []
+        self.before_answer: Callable[[], object] | None = None
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         prompt = messages[-1]["content"]
         skill = "infer" if prompt.startswith("<draft>") else "merge" if prompt.startswith("<preferences>") else "write"
         self.asked.append(skill)
+        if (act := self.before_answer) is not None:
+            self.before_answer = None
+            act()
         answer = self.said.get(skill) or getattr(self, f"_{skill}")(prompt)
         return Generation(answer, len(prompt.split()), len(answer.split()))
 

@@ -45,6 +45,7 @@ class World:
         after: dict[str, str],
         shown: list[Preference] | None = None,
         partial: bool = False,
+        learn: bool = True,
     ) -> Feedback:
         self._turns += 1
         applied = [{"id": p.id, "text": p.text, "score": 0.9} for p in shown or []]
@@ -63,7 +64,8 @@ class World:
             edited_text=render(request.facts, after),
             body_sha256="0",
         )
-        await self.learner.learn(ANN, accepted.id)
+        if learn:
+            await self.learner.learn(ANN, accepted.id)
         return self.database.read_now(feedback.get, ANN, accepted.id)
 
     def active(self) -> list[Preference]:
@@ -182,6 +184,17 @@ async def test_learning_twice_from_one_edit_changes_nothing(world: World) -> Non
     await world.learner.learn(ANN, held.id)
     assert world.database.read_now(users.get, ANN) == before
     assert len(world.generator.asked) == asked
+
+
+async def test_an_edit_that_is_replaced_while_it_is_studied_teaches_nothing(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets"}, learn=False)
+    studying = world.learner.learn(ANN, held.id)
+    world.generator.before_answer = lambda: world.database.write_now(
+        feedback.accept, ANN, completion_id=held.completion_id, edited_text="Another text.", body_sha256="1"
+    )
+    await studying
+    assert world.active() == []
+    assert world.database.read_now(feedback.get, ANN, held.id).status == "replaced"
 
 
 async def test_somebody_elses_feedback_teaches_nothing(world: World) -> None:

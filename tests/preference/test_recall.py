@@ -1,5 +1,7 @@
 """Recall: nearest contexts of the same user, never anybody else's, never a deleted preference."""
 
+import time
+
 import pytest
 
 from preference import preferences, users
@@ -109,6 +111,15 @@ async def test_since_leaves_out_what_was_known_before(database: Database, recall
     assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"], "confirmed, not changed"
     database.write_now(preferences.change, ANN, old, text="old, corrected")
     assert set(await texts(database, recall, ANN, "a letter about rent", since=moment)) == {"new", "old, corrected"}
+
+
+async def test_since_never_leaves_out_what_the_user_stated_or_locked(database: Database, recall: Recall) -> None:
+    database.write_now(preferences.create, ANN, "stated", "stated")
+    locked = learn(database, ANN, "locked", "a letter about rent", "same")
+    learn(database, ANN, "learned", "a letter about rent", "same")
+    database.write_now(preferences.change, ANN, locked, locked=True)
+    future = time.time() + 60
+    assert set(await texts(database, recall, ANN, "a letter about rent", since=future)) == {"stated", "locked"}
 
 
 async def test_the_token_budget_cuts_the_list(database: Database, recall: Recall) -> None:
