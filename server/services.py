@@ -140,7 +140,8 @@ async def build(
             base_model=settings.training_base,
             recipe=Recipe(rank=settings.adapter_rank, alpha=2 * settings.adapter_rank),
             system_role=settings.system_role,
-            on_published=lambda user: _activate(database, registry, user),
+            # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
+            on_published=(lambda user: _activate(database, registry, user)) if serve else None,
         )
         learner = Learner(
             database, engine, embedder, k=settings.recall_k, limits=limits, max_preferences=settings.max_preferences
