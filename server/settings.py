@@ -128,8 +128,13 @@ class Settings(BaseSettings):
 
     @property
     def training_base(self) -> str:
-        """The base model that adapters are trained on: what the engine serves, as far as we know it."""
-        return self.model_source if self.engine_url is None or self.model else "a remote engine (set ATTUNE_MODEL)"
+        """The base model that adapters are trained on: an absolute path or a hub name.
+
+        It is what the engine serves, as far as we know it; the trainer, which runs in a folder of its own, reads it.
+        """
+        if self.engine_url is not None and self.model is None:
+            return "a remote engine (set ATTUNE_MODEL)"
+        return str(self.model_folder.resolve()) if self.model_folder else self.model_source
 
     @property
     def loopback(self) -> bool:

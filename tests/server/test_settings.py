@@ -74,6 +74,22 @@ def test_the_model_and_its_name(tmp_path: Path) -> None:
     assert Settings(engine_url="http://x", model="org/name").model_name is None
 
 
+@pytest.mark.parametrize("given", ["./models/mine", "models/mine", "~/models/mine"])
+def test_adapters_are_trained_on_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings(model=given).training_base == str(folder.resolve())
+    assert Settings(model=given, engine_url="http://x").training_base == str(folder.resolve())
+
+
+def test_adapters_are_trained_on_a_hub_name_as_it_is() -> None:
+    assert Settings(model="org/name").training_base == "org/name"
+    assert Settings().training_base == str(BUNDLED_MODEL)
+    assert "ATTUNE_MODEL" in Settings(engine_url="http://x").training_base
+
+
 def test_every_setting_is_described_and_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(field.description for field in Settings.model_fields.values())
     monkeypatch.setenv("ATTUNE_PORT", "9000")
