@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -145,25 +146,32 @@ class EngineProcess:
         """Run until cancelled, then stop the child. Returns early, in state ``failed``, if it cannot start at all.
 
         A child that never became ready will not do so the next time: its model or its flags are wrong. One that
-        had been ready is restarted, at first at once, then ever later until it has stayed up for a minute.
+        had been ready is restarted, at first at once, then ever later until it has stayed up for a minute; so it is
+        when the system refuses to start it. An error of our own ends in state ``failed``, too.
         """
         delay = 0.0
         try:
             while True:
                 await asyncio.sleep(delay)
                 started = time.monotonic()
-                code = await self._run_once()
+                try:
+                    ended = f"vLLM stopped with status {await self._run_once()}"
+                    cause = f"{likely_cause(self._tail)} (its log: {self._log_file})"
+                except OSError as error:
+                    ended, cause = "vLLM could not be run", str(error)
                 if not self._was_ready:
-                    self.state = "failed"
-                    self.reason = f"vLLM could not start: {likely_cause(self._tail)} (its log: {self._log_file})"
+                    self.state, self.reason = "failed", f"vLLM could not start: {cause}"
                     log.critical(self.reason)
                     return
                 self.state = "restarting"
                 self._on_restart()
                 stable = time.monotonic() - started > 60
                 delay = 0.0 if stable else min(self._back_off_limit, max(self._back_off, 2 * delay))
-                self.reason = f"vLLM stopped with status {code}; starting it again in {delay:.0f} s"
-                log.error("%s. Last words: %s", self.reason, likely_cause(self._tail))
+                self.reason = f"{ended}; starting it again in {delay:.0f} s"
+                log.error("%s. Last words: %s", self.reason, cause)
+        except Exception as error:
+            self.state, self.reason = "failed", f"vLLM is no longer supervised: {type(error).__name__}: {error}"
+            log.critical(self.reason, exc_info=True)
         finally:
             if self.state != "failed":
                 self.state = "stopped"
@@ -171,8 +179,7 @@ class EngineProcess:
 
     async def _run_once(self) -> int:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        for left in self._folder.iterdir():
-            left.unlink()
+        self._empty_folder()
         # A pipe of our own: with asyncio's, `wait` would also wait for helpers that a crash leaves behind.
         output, theirs = os.pipe()
         try:
@@ -187,6 +194,9 @@ class EngineProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(output)
+            raise
         finally:
             os.close(theirs)
         tasks = [asyncio.create_task(self._keep_log(output)), asyncio.create_task(self._watch_start(process))]
@@ -196,6 +206,17 @@ class EngineProcess:
             tasks[1].cancel()
             await self._stop(process)
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _empty_folder(self) -> None:
+        """Empty the private folder, or make it again. Raises ``OSError`` when others can enter it."""
+        with suppress(FileExistsError):
+            self._folder.mkdir(mode=0o700)
+        # Whoever cleans the temporary folder frees the name, and then anybody may take it.
+        found = self._folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise OSError(f"{self._folder} is not a folder for this user alone")
+        for left in self._folder.iterdir():
+            left.unlink()
 
     async def _watch_start(self, process: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + self._start_timeout

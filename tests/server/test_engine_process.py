@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,10 @@ async def until(condition: object, seconds: float = 60) -> None:
 def pids(tmp_path: Path) -> list[int]:
     file = tmp_path / "pids"
     return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+
+
+def folder_of(process: EngineProcess) -> Path:
+    return process._folder
 
 
 @asynccontextmanager
@@ -106,6 +111,53 @@ async def test_it_is_restarted_when_it_is_killed(tmp_path: Path) -> None:
         assert len(started) == 8
         await until(lambda: not any(alive(pid) for pid in started[:-2]))
         assert process.reason is None
+
+
+async def test_it_is_restarted_after_its_private_folder_was_removed(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (process, restarts, _):
+        await until(lambda: process.state == "ready")
+        shutil.rmtree(folder_of(process))
+        os.kill(pids(tmp_path)[-2], signal.SIGKILL)
+        await until(lambda: len(restarts) == 1 and process.state == "ready")
+        assert len(pids(tmp_path)) == 4
+        assert folder_of(process).stat().st_mode & 0o777 == 0o700
+
+
+async def test_it_tries_again_while_the_system_refuses_to_start_it(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (process, restarts, task):
+        await until(lambda: process.state == "ready")
+        folder = folder_of(process)
+        shutil.rmtree(folder)
+        folder.touch()
+        os.kill(pids(tmp_path)[-2], signal.SIGKILL)
+        await until(lambda: len(restarts) >= 3)
+        assert process.state == "restarting"
+        assert process.reason is not None
+        assert "could not be run" in process.reason
+        assert not task.done()
+        folder.unlink()
+        await until(lambda: process.state == "ready")
+        assert len(pids(tmp_path)) == 4
+
+
+async def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (process, _, task):
+        folder_of(process).chmod(0o755)
+        await asyncio.wait_for(task, 60)
+        assert process.state == "failed"
+        assert process.reason is not None
+        assert "this user alone" in process.reason
+        assert not pids(tmp_path)
+
+
+async def test_an_error_of_our_own_ends_in_failure_with_a_reason(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with supervised(tmp_path, ["a\0b"]) as (process, _, task):
+        await asyncio.wait_for(task, 60)
+        assert process.state == "failed"
+        assert process.reason is not None
+        assert "null byte" in process.reason
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(
