@@ -26,13 +26,13 @@ from adapters.validation import base_directory, base_sha256, validate
 from adapters.versions import Directories, Manifest, Version, engine_name
 from preference import feedback, jobs, users
 from preference.database import Database
-from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
+from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.feedback import Edit
 from preference.jobs import Job
 from preference.users import User
 
 log = logging.getLogger(__name__)
-_TAIL_BYTES = 4096
+_TAIL_BYTES, _TAIL_LINES = 4096, 20
 _GRACE_SECONDS = 5.0
 
 OnPublished = Callable[[User], Awaitable[None]]
@@ -40,7 +40,7 @@ RunTrainer = Callable[[Path, float], Awaitable[None]]
 
 
 class TrainingFailed(AttuneError):
-    """The trainer stopped with an error, or took too long; its last lines say why."""
+    """The trainer stopped with an error, or took too long; the log has its last lines."""
 
     code = "training_failed"
 
@@ -53,7 +53,7 @@ async def run_trainer(directory: Path, seconds: float) -> None:
 async def run_command(command: Sequence[str], directory: Path, seconds: float) -> None:
     """Run a command in its own process group, which ends with this call, also when it is cancelled.
 
-    Raises ``TrainingFailed`` with the last lines of its stderr, or when it takes longer than ``seconds``.
+    Raises ``TrainingFailed`` when it fails, whose last lines of stderr are logged, or takes longer than ``seconds``.
     """
     # The package's own folder first: another package of that name must not be found instead.
     path = [str(Path(adapters.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -84,7 +84,8 @@ async def run_command(command: Sequence[str], directory: Path, seconds: float) -
     if code:
         said = errors.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
         lines = [line for line in said.splitlines() if line.strip()]
-        raise TrainingFailed(f"the trainer ended with code {code}: " + " | ".join(lines[-5:]))
+        log.error("the trainer failed with status %d: %s", code, " | ".join(lines[-_TAIL_LINES:]))
+        raise TrainingFailed(f"the trainer failed with status {code}; the server's log says why")
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
@@ -151,7 +152,8 @@ class Training:
             raise  # the version stays in training: the job goes on later, here or elsewhere
         except Exception as error:
             with suppress(NotFound, jobs.LostLease):
-                await self._database.write(_end, job, number, "failed", _failure(error))
+                reason = error.message if isinstance(error, AttuneError) else None
+                await self._database.write(_end, job, number, "failed", _failure(reason))
             raise
         finally:
             await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
@@ -161,10 +163,10 @@ class Training:
             except AttuneError as error:
                 log.warning("adapter %s is published, not yet active: %s", number, error.message)
 
-    async def on_failed(self, job: Job, error: str) -> None:
-        """The worker gave the job up: the version has failed."""
+    async def on_failed(self, job: Job, reason: str | None) -> None:
+        """The worker gave the job up: the version has failed. Without a ``reason``, the log alone says why."""
         with suppress(NotFound):
-            await self._database.write(_end, job, int(job.subject), "failed", _failure(error))
+            await self._database.write(_end, job, int(job.subject), "failed", _failure(reason))
 
     async def _make(
         self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
@@ -209,7 +211,12 @@ class Training:
         if any(asked.preferences for asked in made.held_out):
             arms.append(Arm("retrieval+adapter", candidate, preferences=True))
         async with self._loaded(loads):
-            measured = await gate.measure(self._host, made.held_out, arms)
+            try:
+                measured = await gate.measure(self._host, made.held_out, arms)
+            except EngineRejected as error:
+                if not loads.keys() <= await self._host.loaded():
+                    raise EngineUnavailable("the engine restarted while an adapter was being measured") from error
+                raise
         return gate.decide(measured[0], measured[1:], seed=self._recipe.seed)
 
     @asynccontextmanager
@@ -273,6 +280,6 @@ def _publish(
     return versions.lock_user(c, job.owner)
 
 
-def _failure(error: Exception | str) -> dict[str, Any]:
-    said = error.message if isinstance(error, AttuneError) else str(error) or type(error).__name__
-    return {"verdict": "failed", "sentence": f"failed: {said}"}
+def _failure(reason: str | None) -> dict[str, Any]:
+    sentence = "training failed; the server's log says why" if reason is None else f"failed: {reason}"
+    return {"verdict": "failed", "sentence": sentence}

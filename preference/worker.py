@@ -8,25 +8,28 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from preference import jobs
 from preference.database import Database
-from preference.errors import EngineUnavailable
+from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.jobs import Job, LostLease
 
 Handler = Callable[[Job], Awaitable[None]]
-OnFailed = Callable[[Job, str], Awaitable[None]]
+OnFailed = Callable[[Job, str | None], Awaitable[None]]
 
 log = logging.getLogger(__name__)
+FINAL = (Invalid, Conflict, NotFound, EngineRejected)
+"""Errors that no retry makes right."""
 
 
-async def _nothing(job: Job, error: str) -> None:
+async def _nothing(job: Job, reason: str | None) -> None:
     """The default of ``on_failed``."""
 
 
 class Worker:
     """Runs jobs of the kinds in ``handlers``. A job may run more than once: a handler must bear that.
 
-    An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``;
-    ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the defaults almost two hours).
-    A job that ends as failed is told to ``on_failed(job, error)`` before its row says so, at least once.
+    An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``; one of
+    ``FINAL`` ends it at once. ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the
+    defaults almost two hours). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
+    so, at least once. The reason is a sentence for the user, or None where the error was not expected: the log has it.
     """
 
     def __init__(
@@ -95,13 +98,15 @@ class Worker:
     async def _serve(self, job: Job) -> None:
         try:
             if job.attempt > self._max_attempts:
-                await self._give_up(job, f"the worker stopped {self._max_attempts} times while the job ran")
+                error = AttuneError(f"the worker stopped {self._max_attempts} times while the job ran")
+                log.error("job %s (%s) failed for good: %s", job.id, job.kind, error.message)
+                await self._give_up(job, error)
                 return
-            error = await self._handle(job)
-            if error is None:
+            failure = await self._handle(job)
+            if failure is None:
                 await self._database.write(jobs.finish, job)
             else:
-                await self._failed(job, error)
+                await self._failed(job, failure)
         except asyncio.CancelledError:
             await self._give_back(job)
             raise
@@ -141,21 +146,20 @@ class Worker:
     async def _failed(self, job: Job, error: BaseException) -> None:
         if isinstance(error, LostLease):
             raise error
-        told = f"{type(error).__name__}: {error}"
         if isinstance(error, EngineUnavailable) and job.deferrals < self._max_deferrals:
-            log.info("job %s (%s) waits for the engine: %s", job.id, job.kind, told)
-            await self._database.write(jobs.defer, job, told, self._backoff(job.deferrals))
-        elif isinstance(error, EngineUnavailable) or job.attempt >= self._max_attempts:
+            log.info("job %s (%s) waits for the engine: %s", job.id, job.kind, error.message)
+            await self._database.write(jobs.defer, job, _described(error), self._backoff(job.deferrals))
+        elif isinstance(error, (EngineUnavailable, *FINAL)) or job.attempt >= self._max_attempts:
             log.error("job %s (%s) failed for good", job.id, job.kind, exc_info=error)
-            await self._give_up(job, told)
+            await self._give_up(job, error)
         else:
             log.warning("job %s (%s) failed, attempt %d", job.id, job.kind, job.attempt, exc_info=error)
-            await self._database.write(jobs.fail, job, told, self._backoff(job.attempt - 1))
+            await self._database.write(jobs.fail, job, _described(error), self._backoff(job.attempt - 1))
 
-    async def _give_up(self, job: Job, error: str) -> None:
+    async def _give_up(self, job: Job, error: BaseException) -> None:
         await self._database.write(jobs.renew, job, self._lease_seconds)  # still ours to judge?
-        await self._on_failed(job, jobs.kept(error))
-        await self._database.write(jobs.fail, job, error, None)
+        await self._on_failed(job, jobs.kept(error.message) if isinstance(error, AttuneError) else None)
+        await self._database.write(jobs.fail, job, _described(error), None)
 
     async def _give_back(self, job: Job) -> None:
         try:
@@ -166,3 +170,8 @@ class Worker:
     def _backoff(self, earlier: int) -> float:
         delay = min(self._backoff_seconds * 2.0 ** min(earlier, 30), self._max_backoff_seconds)
         return delay * random.uniform(0.8, 1.0)  # those who failed together do not come back together
+
+
+def _described(error: BaseException) -> str:
+    """An error as its job's row keeps it, for the operator alone."""
+    return f"{type(error).__name__}: {error}"

@@ -49,7 +49,7 @@ class CachingEmbedder(Embedder, Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """What routes and commands work with. ``worker`` and ``engine_process`` are ``None`` where others run them."""
+    """What routes and commands work with. Without ``workers`` or ``engine_process``, others run them."""
 
     settings: Settings
     database: Database
@@ -61,13 +61,13 @@ class Services:
     directories: Directories
     identity: Identity
     assistant: Assistant
-    worker: Worker | None
+    workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
 
     def wake_worker(self) -> None:
         """Say that a job was queued."""
-        if self.worker is not None:
-            self.worker.wake()
+        for worker in self.workers:
+            worker.wake()
 
     async def remove_files(self, user: User) -> None:
         """Remove a user's adapters from the disk, and what is being made."""
@@ -146,10 +146,10 @@ async def build(
         learner = Learner(
             database, engine, embedder, k=settings.recall_k, limits=limits, max_preferences=settings.max_preferences
         )
-        worker = None
+        workers: tuple[Worker, ...] = ()
         if settings.worker_in_process if work is None else work:
-            worker = _worker(database, learner, training)
-            tasks.append(_run(stack, worker.run(), "worker"))
+            workers = _workers(database, learner, training)
+            tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
             settings=settings,
@@ -162,7 +162,7 @@ async def build(
             directories=Directories(adapters),
             identity=identity,
             assistant=Assistant(settings, database, engine, recall, registry, secret),
-            worker=worker,
+            workers=workers,
             tasks=tuple(tasks),
         )
 
@@ -254,18 +254,20 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
     return task
 
 
-def _worker(database: Database, learner: Learner, training: Training) -> Worker:
+def _workers(database: Database, learner: Learner, training: Training) -> tuple[Worker, ...]:
     async def learn(job: Job) -> None:
         await learner.learn(job.owner, job.subject)
 
-    async def failed(job: Job, error: str) -> None:
-        if job.kind == training.kind:
-            await training.on_failed(job, error)
-            return
+    async def failed(job: Job, reason: str | None) -> None:
+        told = reason or "learning failed; the server's log says why"
         with suppress(NotFound):  # erased meanwhile
-            await database.write(feedback.resolve, job.owner, job.subject, "failed", error)
+            await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
 
-    return Worker(database, {"learn": learn, training.kind: training}, on_failed=failed)
+    # Apart, so that a training, which takes minutes, holds up nobody else's learning.
+    return (
+        Worker(database, {"learn": learn}, concurrency=2, on_failed=failed),
+        Worker(database, {training.kind: training}, concurrency=1, on_failed=training.on_failed),
+    )
 
 
 async def _active_version(database: Database, user: User) -> Version | None:

@@ -39,7 +39,7 @@ async def health() -> Health:
 async def ready(services: ServicesOf, response: Response) -> Readiness:
     """503 until the engine answers and the database is up to date."""
     engine, store = await asyncio.gather(_engine(services), _store(services))
-    worker = "elsewhere" if services.worker is None else "ready"
+    worker = "ready" if services.workers else "elsewhere"
     if any(task.done() and task.get_name() == "worker" for task in services.tasks):
         worker = "failed"
     parts = {engine, store, worker}

@@ -165,19 +165,30 @@ async def test_a_trainer_that_fails_says_why_and_a_retry_goes_on(world: World) -
     await world.add_edits()
 
     async def broken(directory: Path, seconds: float) -> None:
-        raise TrainingFailed("the trainer ended with code 1: out of memory")
+        raise TrainingFailed("the trainer failed with status 1; the server's log says why")
 
     job = await world.job()
     with pytest.raises(TrainingFailed):
         await world.training(broken)(job)
     version = await world.version()
     assert version.state == "failed"
-    assert version.report["sentence"] == "failed: the trainer ended with code 1: out of memory"
+    assert version.report["sentence"] == "failed: the trainer failed with status 1; the server's log says why"
     assert world.clean()
     await world.training()(job)
     assert (await world.version()).state == "ready"
     await world.training(broken)(job)
     assert (await world.version()).state == "ready"
+
+
+async def test_an_unexpected_error_is_not_shown(world: World) -> None:
+    await world.add_edits()
+
+    async def broken(directory: Path, seconds: float) -> None:
+        raise OSError(28, "No space left on device", "/var/data/secret-place")
+
+    with pytest.raises(OSError, match="No space"):
+        await world.training(broken)(await world.job())
+    assert (await world.version()).report["sentence"] == "training failed; the server's log says why"
 
 
 async def test_an_adapter_that_is_not_valid_never_reaches_the_engine(world: World) -> None:
@@ -200,8 +211,24 @@ async def test_an_engine_that_is_away_keeps_the_version_in_training(world: World
     with pytest.raises(EngineUnavailable):
         await world.training()(job)
     assert (await world.version()).state == "training"
-    await world.training().on_failed(job, "EngineUnavailable: gone")
-    assert (await world.version()).report["sentence"] == "failed: EngineUnavailable: gone"
+    await world.training().on_failed(job, "the engine is gone")
+    assert (await world.version()).report["sentence"] == "failed: the engine is gone"
+    await world.training().on_failed(job, None)
+    assert (await world.version()).report["sentence"] == "training failed; the server's log says why"
+
+
+async def test_an_engine_that_restarts_during_the_gate_keeps_the_version_in_training(world: World) -> None:
+    await world.add_edits()
+
+    def restarts(model: str | None, messages: Sequence[Message]) -> str:
+        world.host.names.clear()
+        return ANSWER
+
+    world.host.answer = restarts
+    job = await world.job()
+    with pytest.raises(EngineUnavailable, match="restarted"):
+        await world.training()(job)
+    assert (await world.version()).state == "training"
 
 
 async def test_a_user_erased_during_training_gets_nothing_published(world: World) -> None:
@@ -298,10 +325,14 @@ async def test_a_trainer_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         await training.run_command(["sleep", "60"], tmp_path, 0.05)
 
 
-async def test_the_last_lines_of_stderr_are_kept(tmp_path: Path) -> None:
+async def test_the_last_lines_of_stderr_are_for_the_log_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = "import sys; [print(f'line {i}', file=sys.stderr) for i in range(10000)]; sys.exit(3)"
-    with pytest.raises(TrainingFailed, match=r"code 3: line 9995 \| .* \| line 9999$"):
+    with pytest.raises(TrainingFailed) as raised:
         await training.run_command([sys.executable, "-c", script], tmp_path, 20)
+    assert raised.value.message == "the trainer failed with status 3; the server's log says why"
+    (logged,) = caplog.messages
+    assert logged.startswith("the trainer failed with status 3: line 9980 | ")
+    assert logged.endswith(" | line 9999")
 
 
 def _alive(pid: int) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from preference import feedback, jobs, turns, users
 from preference.database import Database
-from preference.errors import EngineUnavailable
+from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.jobs import Job, LostLease
 from preference.tables import jobs as jobs_table
 from preference.worker import Worker
@@ -23,10 +23,10 @@ class Failures:
     """Keeps what the worker tells."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str | None]] = []
 
-    async def __call__(self, job: Job, error: str) -> None:
-        self.told.append((job.subject, error))
+    async def __call__(self, job: Job, reason: str | None) -> None:
+        self.told.append((job.subject, reason))
 
 
 @pytest.fixture
@@ -109,7 +109,23 @@ async def test_an_error_is_retried_then_kept_and_told(store: Database) -> None:
         (found,) = await ends(store, id)
     assert attempts == [1, 2, 3]
     assert (found.state, found.error) == ("failed", "ValueError: cannot \ufffd learn")
-    assert failures.told == [("fb-1", "ValueError: cannot \ufffd learn")]
+    assert failures.told == [("fb-1", None)]
+
+
+@pytest.mark.parametrize("kind", [Invalid, Conflict, NotFound, EngineRejected])
+async def test_an_error_that_no_retry_makes_right_is_final_at_once(store: Database, kind: type[AttuneError]) -> None:
+    attempts: list[int] = []
+    failures = Failures()
+
+    async def handler(job: Job) -> None:
+        attempts.append(job.attempt)
+        raise kind("no use")
+
+    id = await store.write(jobs.enqueue, ANN, "learn", "fb-1")
+    async with running(worker(store, handler, on_failed=failures)):
+        (found,) = await ends(store, id)
+    assert (attempts, found.state, found.error) == ([1], "failed", f"{kind.__name__}: no use")
+    assert failures.told == [("fb-1", "no use")]
 
 
 async def test_feedback_that_could_not_be_learned_from_says_so(store: Database) -> None:
@@ -118,17 +134,17 @@ async def test_feedback_that_could_not_be_learned_from_says_so(store: Database) 
         return feedback.accept(c, ANN, completion_id="c-1", edited_text="Done", body_sha256="b")
 
     async def handler(job: Job) -> None:
-        raise ValueError("cannot learn")
+        raise EngineRejected("the prompt is too long")
 
-    async def on_failed(job: Job, error: str) -> None:
-        await store.write(feedback.resolve, job.owner, job.subject, "failed", error)
+    async def on_failed(job: Job, reason: str | None) -> None:
+        await store.write(feedback.resolve, job.owner, job.subject, "failed", reason)
 
     accepted = await store.write(edited)
     id = await store.read(lambda c: c.execute(select(jobs_table.c.id)).scalar_one())
     async with running(worker(store, handler, on_failed=on_failed)):
         await ends(store, id)
     found = await store.read(feedback.get, ANN, accepted.id)
-    assert (found.status, found.reason) == ("failed", "ValueError: cannot learn")
+    assert (found.status, found.reason) == ("failed", "the prompt is too long")
 
 
 async def test_an_error_that_passes_leaves_the_job_done(store: Database) -> None:
@@ -165,7 +181,7 @@ async def test_an_engine_that_never_comes_back_ends_the_job(store: Database) -> 
     async with running(worker(store, handler, on_failed=failures, max_deferrals=4, max_backoff_seconds=0.002)):
         (found,) = await ends(store, id)
     assert (found.state, found.deferrals, found.error) == ("failed", 4, "EngineUnavailable: gone")
-    assert failures.told == [("fb-1", "EngineUnavailable: gone")]
+    assert failures.told == [("fb-1", "gone")]
 
 
 def test_the_defaults_bear_an_engine_away_for_more_than_five_minutes(tmp_path: Any) -> None:
@@ -301,10 +317,10 @@ async def test_a_woken_worker_does_not_wait_for_its_poll(store: Database) -> Non
 
 
 async def test_a_failure_that_cannot_be_told_is_told_again(store: Database) -> None:
-    told: list[str] = []
+    told: list[str | None] = []
 
-    async def on_failed(job: Job, error: str) -> None:
-        told.append(error)
+    async def on_failed(job: Job, reason: str | None) -> None:
+        told.append(reason)
         if len(told) == 1:
             raise OSError("the database is away")
 
