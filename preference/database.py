@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from preference.errors import AttuneError, Conflict, Invalid
@@ -77,9 +77,9 @@ class Database:
     def migrate(self) -> None:
         """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone."""
         if self._sqlite:
-            file = Path(self.url.database or "")
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.touch(mode=0o600)
+            with self._file_errors():
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file.touch(mode=0o600)
         config = migrations()
         engine = self._engine.execution_options(begin="migrate")
         with _domain_errors(), engine.connect() as connection:
@@ -98,8 +98,9 @@ class Database:
 
     def pending(self) -> bool:
         """Whether ``migrate`` has something to do, or the database was made by another version."""
-        if self._sqlite and not Path(self.url.database or "").exists():
-            return True
+        with self._file_errors():
+            if self._sqlite and not self._file.exists():
+                return True
         heads = set(ScriptDirectory.from_config(migrations()).get_heads())
         return self.read_now(lambda c: set(MigrationContext.configure(c).get_current_heads()) != heads)
 
@@ -108,6 +109,17 @@ class Database:
         self._write_threads.shutdown()
         self._threads.shutdown()
         self._engine.dispose()
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.url.database or "")
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(f"the database file {self._file} cannot be used: {error.strerror}") from error
 
 
 def migrations() -> Config:
@@ -171,6 +183,10 @@ def _domain_errors() -> Iterator[None]:
         raise Invalid(f"the database refuses a value: {_first_line(error.orig)}") from error
     except (OperationalError, InterfaceError) as error:
         raise StoreUnavailable(f"the database is not available: {_first_line(error.orig)}") from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # its other kinds are mistakes of ours
+            raise
+        raise StoreUnavailable(f"the database cannot be used: {_first_line(error.orig)}") from error
     except (PoolTimeout, NoSuchModuleError) as error:
         raise StoreUnavailable(f"the database is not available: {_first_line(error)}") from error
 

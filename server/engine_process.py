@@ -19,6 +19,7 @@ from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from server.errors import StartRefused
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,11 @@ def on_cpu() -> bool:
 
 
 def command(settings: Settings, socket: Path) -> list[str]:
-    """The command line of vLLM for these settings."""
+    """The command line of vLLM for these settings. Raises ``StartRefused`` when ``engine_args`` cannot be split."""
+    try:
+        further = shlex.split(settings.engine_args)
+    except ValueError as error:
+        raise StartRefused(f"ATTUNE_ENGINE_ARGS is not a command line: {error}.") from error
     rank = next(rank for rank in _LORA_RANKS if rank >= settings.adapter_rank)
     flags: dict[str, object] = {
         "--model": settings.model_folder.resolve() if settings.model_folder else settings.model_source,
@@ -69,7 +74,7 @@ def command(settings: Settings, socket: Path) -> list[str]:
         switches.append("--enforce-eager")
     pairs = [str(part) for pair in flags.items() for part in pair]
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    return [*module, *pairs, *switches, *shlex.split(settings.engine_args)]
+    return [*module, *pairs, *switches, *further]
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:

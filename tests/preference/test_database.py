@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from preference import users
 from preference.database import Database, StoreUnavailable
@@ -158,3 +160,20 @@ def test_an_unreachable_database_says_so_without_the_password(tmp_path: Path) ->
         database.read_now(users.get, ANN)
     assert "secret" not in caught.value.message
     database.close()
+
+
+@pytest.mark.parametrize("place", ["file/attune.db", "file/below/attune.db", "file", f"{'x' * 300}.db"])
+def test_a_file_that_cannot_be_a_database_says_so(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("not a database. " * 100)
+    database = Database(f"sqlite:///{tmp_path / place}")
+    with pytest.raises(StoreUnavailable, match="the database"):
+        database.migrate()
+    with suppress(StoreUnavailable):  # a file that is only missing is pending
+        assert database.pending()
+    database.close()
+    assert (tmp_path / "file").read_text() == "not a database. " * 100
+
+
+def test_a_mistake_of_ours_is_not_taken_for_an_outage(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        database.write_now(lambda c: c.execute(text("INSERT INTO users (opaque_id) VALUES (NULL)")))

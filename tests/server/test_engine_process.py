@@ -18,6 +18,7 @@ import pytest
 from server import engine_process
 from server.engine import Engine
 from server.engine_process import EngineProcess, likely_cause
+from server.errors import StartRefused
 from server.settings import Settings
 
 CHILD = """
@@ -228,6 +229,11 @@ def test_the_log_is_bounded_and_private_things_stay_out(tmp_path: Path) -> None:
     assert environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert "HF_HUB_OFFLINE" not in engine_process.environment(Settings(model="org/name"), tmp_path)
     assert not [name for name in environment if name.startswith("ATTUNE_")]
+
+
+def test_arguments_that_cannot_be_split_are_refused() -> None:
+    with pytest.raises(StartRefused, match="ATTUNE_ENGINE_ARGS"):
+        engine_process.command(Settings(engine_args="'"), Path("/tmp/x.sock"))
 
 
 def test_the_likely_cause_is_the_last_real_error() -> None:
