@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -15,6 +15,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from preference import keys
 from preference.database import Database
@@ -24,7 +26,40 @@ from server.settings import Settings
 
 T = TypeVar("T")
 
+
+class _Commands(TyperGroup):
+    """Our commands, then those of other packages, each imported when it is called or asked for its help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *(name for name in _plugins() if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in self.commands or cmd_name not in _plugins():
+            return super().get_command(ctx, cmd_name)
+        try:
+            command: Any = get_group(_plugins()[cmd_name].load())
+        except Exception as error:  # another package's fault must not break the server's commands
+            command = get_command(_stand_in(f"`attune {cmd_name}` cannot be loaded: {type(error).__name__}: {error}"))
+        command.name = cmd_name
+        return command
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="attune.commands")}
+
+
+def _stand_in(reason: str) -> typer.Typer:
+    stand_in = typer.Typer(add_completion=False)
+
+    @stand_in.command(help=reason, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    def say() -> None:
+        _exit(reason)
+
+    return stand_in
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Attune, a personalized assistant inference server. Settings are environment variables: `attune settings`.",
     no_args_is_help=True,
     add_completion=False,
@@ -148,19 +183,24 @@ def settings_markdown() -> str:
 
 def main() -> None:
     """The console command."""
-    for point in entry_points(group="attune.commands"):
-        app.add_typer(point.load(), name=point.name)
     app()
 
 
 def _with_database(use: Callable[[Database], T]) -> T:
+    from server.services import private_directory
+
     settings = _settings()
 
     def run() -> T:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(settings.data_dir)
         database = Database(settings.database)
         try:
-            database.migrate()
+            if database.pending():
+                if not settings.migrate:  # the server's words
+                    raise StartRefused(
+                        "The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true."
+                    )
+                database.migrate()
             return use(database)
         finally:
             database.close()

@@ -1,6 +1,8 @@
 """The `attune` command: keys, settings, and one sentence when it cannot start."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,16 @@ from server.settings import Settings
 def run(folder: Path, *arguments: str, **settings: str) -> Result:
     environment = {"ATTUNE_DATA_DIR": str(folder / "data"), **{f"ATTUNE_{k.upper()}": v for k, v in settings.items()}}
     return CliRunner().invoke(app, list(arguments), env=environment)
+
+
+def sentence(ended: Result) -> str:
+    """The one line that a refused command leaves on stderr."""
+    assert ended.exit_code == 1
+    assert isinstance(ended.exception, SystemExit), ended.exception
+    assert not ended.stdout
+    lines = [line for line in ended.stderr.splitlines() if " WARNING " not in line]
+    assert len(lines) == 1, ended.stderr
+    return lines[0]
 
 
 def test_a_key_is_shown_once_listed_without_it_and_revoked(tmp_path: Path) -> None:
@@ -43,15 +55,72 @@ def test_the_data_folder_is_private(tmp_path: Path) -> None:
         ({"max_loras": "5", "max_cpu_loras": "2"}, "ATTUNE_MAX_CPU_LORAS"),
         ({"port": "99999"}, "ATTUNE_PORT"),
         ({"database_url": "mysql://x"}, "sqlite"),
+        ({"engine_args": "'"}, "ATTUNE_ENGINE_ARGS"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_sentence(
     tmp_path: Path, settings: dict[str, str], said: str
 ) -> None:
     ended = run(tmp_path, "serve", **settings)
-    assert ended.exit_code == 1
-    assert said in ended.output
-    assert "Traceback" not in ended.output
+    assert said in sentence(ended)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["keys", "create", "acme"], ["keys", "list"], ["keys", "revoke", "x"]])
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("data_dir", "{file}", "ATTUNE_DATA_DIR"),
+        ("data_dir", "{file}/below", "ATTUNE_DATA_DIR"),
+        ("database_url", "sqlite:///{file}", "not a database"),
+        ("database_url", "sqlite:///{file}/x.db", "cannot be used"),
+        ("database_url", "sqlite:///{file}/below/x.db", "cannot be used"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_told_in_one_sentence(
+    tmp_path: Path, command: list[str], setting: str, value: str, said: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("This is text. " * 100)
+    assert said in sentence(run(tmp_path, *command, **{setting: value.format(file=file)}))
+    assert file.read_text() == "This is text. " * 100
+
+
+@pytest.mark.parametrize("command", [["create", "acme"], ["list"], ["revoke", "x"]])
+def test_keys_migrate_only_where_that_is_allowed(tmp_path: Path, command: list[str]) -> None:
+    said = sentence(run(tmp_path, "keys", *command, migrate="false"))
+    assert "ATTUNE_MIGRATE=true" in said
+    assert said == sentence(run(tmp_path, "serve", migrate="false"))
+    assert not (tmp_path / "data" / "attune.db").exists()
+    run(tmp_path, "keys", "create", "acme")
+    assert run(tmp_path, "keys", "list", migrate="false").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("no_such_module:app", "ModuleNotFoundError"), ("json:no_such", "AttributeError")]
+)
+def test_a_command_that_cannot_be_imported_says_so_and_breaks_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, said: str
+) -> None:
+    installed = tmp_path / "broken-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(f"[attune.commands]\nbroken = {target}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert said in sentence(run(tmp_path, "broken"))
+    assert said in sentence(run(tmp_path, "broken", "below", "--option"))
+    shown = run(tmp_path, "--help")
+    assert shown.exit_code == 0
+    assert "broken" in shown.output
+    assert "serve" in shown.output
+    assert run(tmp_path, "keys", "create", "acme").exit_code == 0
+
+
+def test_commands_of_other_packages_are_imported_only_when_called() -> None:
+    program = (
+        "import sys; from server.cli import app; app(['settings'], standalone_mode=False); print('lab' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "False"
 
 
 def test_a_worker_apart_needs_an_engine_apart(tmp_path: Path) -> None:
