@@ -74,8 +74,9 @@ class Registry:
     """The adapters in one engine. ``capacity`` bounds the users that have any there; idle ones make room, oldest first.
 
     The engine needs room for a few more: a user has two for the duration of a swap, a gate loads two. ``version_of``
-    reads from the rows which version should serve a user now; with ``base_sha256``, adapters of another base model
-    are refused.
+    reads from the rows which version should serve a user now. ``base_sha256`` gives the base model's hash, or None
+    where it cannot be known; it is asked at each load, adapters of another base model are refused, and so are all
+    while it raises.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Registry:
         *,
         capacity: int,
         version_of: Callable[[User], Awaitable[Version | None]],
-        base_sha256: str | None = None,
+        base_sha256: Callable[[], Awaitable[str | None]] | None = None,
         drain_seconds: float = 60.0,
         retry_seconds: float = 3.0,
     ) -> None:
@@ -215,7 +216,8 @@ class Registry:
         if version.state != "ready":
             raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
         manifest = await asyncio.to_thread(self._directories.manifest, user.opaque_id, version.version)
-        if self._base_sha256 not in (None, manifest.base_sha256):
+        base = None if self._base_sha256 is None else await self._base_sha256()
+        if base not in (None, manifest.base_sha256):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
         await self._make_room(seat)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -217,10 +218,11 @@ class Directories:
             _remove(staged)
 
     def sweep(self, older_than_seconds: float = 86_400) -> None:
-        """Remove staging directories that a killed process left behind."""
+        """Remove staging directories that a killed process left behind: older than any training takes."""
         for staged in self._staging.glob("*"):
-            if time.time() - staged.stat().st_mtime > older_than_seconds:
-                _remove(staged)
+            with suppress(FileNotFoundError):  # its own process, or another sweep, was faster
+                if time.time() - staged.stat().st_mtime > older_than_seconds:
+                    _remove(staged)
 
 
 def _is(owner: Owner, version: int) -> ColumnElement[bool]:

@@ -21,7 +21,7 @@ from adapters.versions import Directories, Version
 from preference import feedback
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
-from preference.errors import NotFound
+from preference.errors import Invalid, NotFound
 from preference.jobs import Job
 from preference.learning import Learner
 from preference.ports import Embedder
@@ -122,12 +122,13 @@ async def build(
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
         adapters = (settings.data_dir / "adapters").resolve()
         private_directory(adapters)
+        directories = Directories(adapters)
         registry = Registry(
             engine,
             adapters,
             capacity=max(1, settings.max_cpu_loras - _SPARE_PLACES),
             version_of=lambda user: _active_version(database, user),
-            base_sha256=await asyncio.to_thread(_base_sha256, settings),
+            base_sha256=_BaseHash(settings),
             drain_seconds=settings.engine_read_timeout,
         )
         stack.push_async_callback(registry.close)
@@ -148,6 +149,7 @@ async def build(
         )
         workers: tuple[Worker, ...] = ()
         if settings.worker_in_process if work is None else work:
+            await asyncio.to_thread(directories.sweep)
             workers = _workers(database, learner, training)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
@@ -159,7 +161,7 @@ async def build(
             engine_process=process,
             recall=recall,
             registry=registry,
-            directories=Directories(adapters),
+            directories=directories,
             identity=identity,
             assistant=Assistant(settings, database, engine, recall, registry, secret),
             workers=workers,
@@ -281,6 +283,21 @@ async def _activate(database: Database, registry: Registry, user: User) -> None:
     await registry.activate(user, await _active_version(database, user))
 
 
-def _base_sha256(settings: Settings) -> str | None:
-    folder = settings.model_folder if settings.engine_url is None or settings.model else None
-    return base_sha256(folder) if folder is not None and folder.is_dir() else None
+class _BaseHash:
+    """The served model's hash, read once, at the first adapter: a large model takes minutes. None without a folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.model_folder if settings.engine_url is None or settings.model else None
+        self._lock = asyncio.Lock()
+        self._found: str | None = None
+
+    async def __call__(self) -> str | None:
+        """Raises ``Invalid`` for a folder whose weights cannot be read."""
+        folder = self._folder
+        async with self._lock:
+            if self._found is None and folder is not None and folder.is_dir():
+                try:
+                    self._found = await asyncio.to_thread(base_sha256, folder)
+                except OSError as error:
+                    raise Invalid(f"The base model in {folder.name} cannot be read: {error.strerror}.") from error
+        return self._found

@@ -40,16 +40,22 @@ class World:
         self.root = root
         self.rows: dict[Owner, Version | None] = {}
         self.asked = 0
+        self.base: str | None = "base"
         self.host = FakeHost(ticks=ticks)
         self.registry = Registry(
             self.host,
             root,
             capacity=capacity,
             version_of=self.version_of,
-            base_sha256="base",
+            base_sha256=self.base_sha256,
             drain_seconds=drain_seconds,
             retry_seconds=retry_seconds,
         )
+
+    async def base_sha256(self) -> str | None:
+        if self.base is None:
+            raise Invalid("The base model has no safetensors files.")
+        return self.base
 
     async def version_of(self, user: User) -> Version | None:
         self.asked += 1
@@ -241,6 +247,16 @@ async def test_only_ready_versions_of_this_base_with_a_directory(world: World) -
     publish(world.root, user, 1, base="another")
     with pytest.raises(Invalid, match="another base model"):
         await world.registry.activate(user, make_version(1))
+    assert world.host.log == []
+
+
+async def test_while_the_base_cannot_be_hashed_adapters_are_refused_and_the_base_serves(world: World) -> None:
+    world.base = None
+    user = world.user("ann", 1, active=1)
+    world.rows[user.owner] = make_version(1)
+    with pytest.raises(Invalid, match="no safetensors"):
+        await world.registry.activate(user, make_version(1))
+    assert world.serves(user) == 0
     assert world.host.log == []
 
 

@@ -1,5 +1,7 @@
 """Feedback, preferences, values, turns, adapters, erasure, models and health over HTTP."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +252,31 @@ def test_a_worker_in_the_process_takes_jobs(start: Start) -> None:
     told = until(lambda: (t := running.http().get(f"/v1/feedback/{id}?user=ann").json())["status"] != "pending" and t)
     assert (told["status"], told["learned"]) == ("nothing_learned", [])
     assert told["reason"]
+
+
+def test_whoever_works_removes_what_a_killed_trainer_left(start: Start, tmp_path: Path) -> None:
+    staging = tmp_path / "data" / "adapters" / ".staging"
+    left, under_way = staging / "u1.v1.left", staging / "u1.v2.now"
+    for folder in (left, under_way):
+        folder.mkdir(parents=True)
+    os.utime(left, (time.time() - 100_000,) * 2)
+    start()
+    assert left.exists()
+    start(worker_in_process=True)
+    assert (left.exists(), under_way.exists()) == (False, True)
+
+
+def test_a_base_model_without_safetensors_serves_but_takes_no_adapters(start: Start, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    running = start(model=str(model))
+    publish(running, 1, "adapter", tmp_path)
+    refused = running.http().post("/v1/users/ann/adapters/1/activate")
+    assert refused.status_code == 400, refused.text
+    assert "no safetensors files" in refused.json()["error"]["message"]
+    assert chat(running)
+    assert not running.engine.adapters
 
 
 @pytest.mark.parametrize("id", ["mine-1", "x" * 65, "a b", ""])
