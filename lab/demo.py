@@ -35,7 +35,7 @@ from lab.world import Request
 from preference.distance import normalised_distance
 
 ADAPTER_SECONDS = 900
-KINDS = ("client", "friend", "incident", "review")
+KINDS = ("client", "incident", "review")
 _ENGINE_SETTINGS = ("ATTUNE_MODEL", "ATTUNE_SERVED_MODEL_NAME", "ATTUNE_ENGINE_", "ATTUNE_GPU_", "ATTUNE_MAX_MODEL_LEN")
 """What the demo's server takes over from the environment; everything else of an operator's stays untouched."""
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
@@ -225,8 +225,8 @@ class Play:
 
 @app.callback(invoke_without_command=True)
 def demo(
-    rounds: Annotated[int, typer.Option(help="Requests that the user makes and edits.")] = 56,
-    held_out: Annotated[int, typer.Option(help="Requests that each stage is measured on.")] = 32,
+    rounds: Annotated[int, typer.Option(help="Requests that the user makes and edits.")] = 60,
+    held_out: Annotated[int, typer.Option(help="Requests that each stage is measured on.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the user's hidden styles and of the requests.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path("out"),
     url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
