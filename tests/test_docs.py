@@ -34,3 +34,7 @@ def test_files_that_documents_name_exist(document: str) -> None:
     named = set(re.findall(r"\b(?:server|adapters|preference|lab|tests|docs)/[\w/]+\.\w+", text))
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_no_placeholder_is_left_in_the_readme() -> None:
+    assert "@@" not in (ROOT / "README.md").read_text()
