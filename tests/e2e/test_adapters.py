@@ -10,6 +10,7 @@ from preference.distance import normalised_distance
 from tests.e2e.conftest import MIN_EDITS, People, Person
 
 REQUESTS = 6
+ANSWERS, MAX_SWAPS = 100, 100
 
 
 def teach(person: Person, kind: str) -> dict[str, object]:
@@ -94,7 +95,9 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
                         wrong.append(f"{person.id} v{version} said what {same} say:\n{said}")
 
     running = [asyncio.create_task(load(person)) for person in (ann, bob, ann, bob)]
-    for swap in range(8):
+    for swap in range(MAX_SWAPS):
+        if swap >= 8 and answered >= ANSWERS:
+            break
         for person in (ann, bob):
             path = f"/v1/users/{person.id}/adapters/{swap % 2}/activate"
             done = await asyncio.to_thread(person.http.post, path)
@@ -102,5 +105,5 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
     stop.set()
     await asyncio.gather(*running)
     assert not wrong, "\n\n".join([f"{len(wrong)} of {answered}", *wrong[:5]])
-    assert answered > 4 * REQUESTS
+    assert answered >= ANSWERS
     assert seen == {(p.id, v) for p in (ann, bob) for v in (0, 1)}

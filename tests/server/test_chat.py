@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from preference import turns, users
+from preference import preferences, turns, users
 from preference.errors import NotFound
 from preference.owner import Owner
 from preference.users import User
@@ -27,6 +27,22 @@ def state(running: Running, text: str, user: str = "ann", **more: str) -> str:
     made = running.http().post(f"/v1/users/{user}/preferences", json={"text": text, **more})
     assert made.status_code == 201, made.text
     return str(made.json()["id"])
+
+
+def learned(running: Running, text: str) -> float:
+    """A preference of Ann's, learned from a request as ``ask`` makes it; when it was learned."""
+    embedder = running.services.embedder
+
+    def rows(c: Any) -> float:
+        users.ensure(c, ANN)
+        made = preferences.create(c, ANN, text, "learned")
+        context = ask()["messages"][0]["content"]
+        preferences.add_context(
+            c, ANN, made.id, feedback_id="fb", text=context, embedder=embedder.name, vector=embedder.embed([context])[0]
+        )
+        return made.updated_at
+
+    return running.services.database.write_now(rows)
 
 
 def test_a_whole_answer_is_the_engines_own_bytes_plus_attune(running: Running) -> None:
@@ -163,13 +179,11 @@ def test_the_user_is_named_in_any_of_four_places(running: Running, field: str) -
     assert answer.json()["attune"]["personalized"] == "retrieval", answer.text
 
 
-def test_k_bounds_what_is_recalled(running: Running) -> None:
-    for number in range(3):
-        state(running, f"Wish {number}", context=f"Write an email to Ann {number}")
-    for k, expected in ((0, 0), (2, 2)):
-        body = ask("Write an email to Ann", extra_body={"attune": {"k": k}})
-        answer = running.client().chat.completions.create(**body, extra_headers=AS_ANN)
-        assert len(attune_of(answer)["preferences"]) == expected
+def test_k_is_how_many_contexts_vote(running: Running) -> None:
+    learned(running, "Use bullets")
+    for k, expected in ((0, []), (1, ["Use bullets"])):
+        answer = running.client().chat.completions.create(**ask(extra_body={"attune": {"k": k}}), extra_headers=AS_ANN)
+        assert [p["text"] for p in attune_of(answer)["preferences"]] == expected
 
 
 def test_a_client_that_leaves_a_whole_answer_aborts_it(running: Running) -> None:
@@ -263,7 +277,7 @@ def test_modes(
     texts: list[str],
     personalized: str,
 ) -> None:
-    state(running, "Use bullets")
+    learned(running, "Use bullets")
     publish(running, 1, mode, tmp_path)
     activated = running.http().post("/v1/users/ann/adapters/1/activate")
     assert activated.status_code == 200, activated.text
@@ -275,19 +289,15 @@ def test_modes(
     assert asked == (next(iter(running.engine.adapters)) if version else MODEL)
 
 
-def test_what_changed_after_training_is_recalled_beside_the_adapter(running: Running, tmp_path: Path) -> None:
-    state(running, "Use bullets")
-    publish(
-        running,
-        1,
-        "adapter",
-        tmp_path,
-        learned_through=running.http().get("/v1/users/ann/preferences").json()["data"][0]["updated_at"],
-    )
-    state(running, "Sign off with love")
+def test_what_changed_after_training_or_was_stated_is_recalled_beside_the_adapter(
+    running: Running, tmp_path: Path
+) -> None:
+    state(running, "Stay polite")
+    publish(running, 1, "adapter", tmp_path, learned_through=learned(running, "Use bullets"))
+    learned(running, "Sign off with love")
     running.http().post("/v1/users/ann/adapters/1/activate")
     told = attune_of(running.client().chat.completions.create(**ask(), extra_headers=AS_ANN))
-    assert [p["text"] for p in told["preferences"]] == ["Sign off with love"]
+    assert {p["text"] for p in told["preferences"]} == {"Stay polite", "Sign off with love"}
     assert told["personalized"] == "retrieval+adapter"
 
 
