@@ -10,7 +10,7 @@ from preference.distance import normalised_distance
 from tests.e2e.conftest import MIN_EDITS, People, Person
 
 REQUESTS = 6
-ANSWERS, MAX_SWAPS = 100, 100
+ANSWERS, MAX_SWAPS = 100, 300
 
 
 def teach(person: Person, kind: str) -> dict[str, object]:
@@ -98,6 +98,7 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
     for swap in range(MAX_SWAPS):
         if swap >= 8 and answered >= ANSWERS:
             break
+        await asyncio.sleep(0.1)
         for person in (ann, bob):
             path = f"/v1/users/{person.id}/adapters/{swap % 2}/activate"
             done = await asyncio.to_thread(person.http.post, path)
