@@ -49,6 +49,8 @@ api_keys = Table(
     Column("sha256", String(64), nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Column("requests_per_minute", Integer),  # None: the server's default; 0: no limit
+    Column("in_flight", Integer),  # None: the server's default
 )
 
 users = Table(
