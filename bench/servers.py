@@ -1,0 +1,195 @@
+"""The servers of a benchmark as child processes on loopback: a mock engine, vLLM, Attune, LiteLLM's proxy."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "attune-tiny"
+LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
+START_SECONDS = 300
+_MANY = str(1 << 14)  # limits out of the way: what is measured is what a server can do
+
+
+class NotStarted(Exception):
+    """A server ended, or did not answer in time; the message ends in its last lines."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that answers."""
+
+    name: str
+    port: int
+    pid: int
+    key: str = "none"
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def mock_engine(folder: Path) -> AsyncIterator[Server]:
+    """The mock engine."""
+    port = free_port()
+    async with _running("mock", [sys.executable, "-m", "bench.mock_engine", str(port)], port, "/health", folder) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def vllm(folder: Path) -> AsyncIterator[Server]:
+    """vLLM with the bundled model, with the flags that Attune gives its own one."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--model", str(ROOT / "lab" / "model"), "--served-model-name", MODEL, "--gpu-memory-utilization", "0.3"),
+        *("--enable-lora", "--max-loras", "4", "--max-cpu-loras", "16", "--max-lora-rank", "8"),
+        *(
+            "--enable-prefix-caching",
+            "--disable-uvicorn-access-log",
+            "--disable-fastapi-docs",
+            "--uvicorn-log-level",
+            "warning",
+        ),
+    ]
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+    }  # fmt: skip
+    if _vllm_for_cpu():
+        command += ["--dtype", "float32", "--enforce-eager"]
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    async with _running("vllm", command, port, "/health", folder, environment) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def attune(folder: Path, engine: Server) -> AsyncIterator[Server]:
+    """Attune as its users run it, with a key, an empty data folder (SQLite), and ``engine`` behind it."""
+    port = free_port()
+    environment = {
+        "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
+        "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_TENANT": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "server"]
+    key = await asyncio.to_thread(_make_key, [*command, "keys", "create", "bench", "--json"], environment)
+    async with _running("attune", [*command, "serve"], port, "/ready", folder, environment) as up:
+        yield replace(up, key=key)
+
+
+@contextlib.asynccontextmanager
+async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
+    """LiteLLM's proxy with one worker, no database, no callbacks and logging off, as its documentation advises."""
+    port = free_port()
+    model = {"model": f"hosted_vllm/{MODEL}", "api_base": f"{engine.url}/v1", "api_key": "none"}
+    config = folder / f"litellm-{engine.name}.json"  # JSON is YAML
+    settings = {"callbacks": [], "num_retries": 0, "request_timeout": 600, "set_verbose": False, "telemetry": False}
+    config.write_text(
+        json.dumps({"model_list": [{"model_name": MODEL, "litellm_params": model}], "litellm_settings": settings})
+    )
+    command = [
+        *(str(LITELLM), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"),
+    ]
+    environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environment["LITELLM_MASTER_KEY"] = key = f"sk-{secrets.token_hex(32)}"
+    async with _running("litellm", command, port, "/health/liveliness", folder, environment) as up:
+        yield replace(up, key=key)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def has_litellm() -> bool:
+    """Whether LiteLLM's environment was set up."""
+    return LITELLM.is_file()
+
+
+def litellm_version() -> str | None:
+    """The version in LiteLLM's environment."""
+    found = sorted((ROOT / ".venv-litellm").glob("lib/python*/site-packages/litellm-*.dist-info"))
+    return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if found else None
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    name: str, command: Sequence[str], port: int, path: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    log = folder / f"{name}-{port}.log"
+    process = await asyncio.to_thread(_start, command, _environment(environment or {}), log)
+    try:
+        if not await _answers(f"http://127.0.0.1:{port}{path}", process):
+            lines = await asyncio.to_thread(log.read_text, errors="replace")
+            raise NotStarted(f"{name} did not start:\n" + "\n".join(lines.splitlines()[-15:]))
+        yield Server(name, port, process.pid)
+    finally:
+        await asyncio.to_thread(_stop, process)
+
+
+def _environment(further: Mapping[str, str]) -> dict[str, str]:
+    """Ours, less what would configure a server otherwise than it is described."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ATTUNE_", "LITELLM_"))}
+    return {**inherited, **further}
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("w") as file:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its own session: nobody else is in it
+        process.wait()
+
+
+async def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        for _ in range(START_SECONDS * 5):
+            if process.poll() is not None:
+                return False
+            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return True
+            await asyncio.sleep(0.2)
+    return False
+
+
+def _make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    made = subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True, text=True)
+    if made.returncode:
+        raise NotStarted(f"attune keys create: {made.stderr}")
+    return str(json.loads(made.stdout)["key"])
+
+
+def _vllm_for_cpu() -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("vllm-cpu")
+        return True
+    return shutil.which("nvidia-smi") is None
