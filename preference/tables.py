@@ -1,6 +1,7 @@
 """Every table. The rows are the truth; indexes, caches and adapter directories are derived or named here.
 
-Each key starts with (tenant_id, user_id), so that no query can be written without its scope.
+Each key starts with (tenant_id, user_id), so that no query can be written without its scope; a tombstone alone has
+neither.
 """
 
 from sqlalchemy import (
@@ -62,6 +63,13 @@ users = Table(
     Column("active_adapter", Integer, nullable=False),  # 0 = none
     Column("revision", Integer, nullable=False),  # raised by every change that a cache must notice
     Column("created_at", Float, nullable=False),
+)
+
+erasures = Table(
+    "erasures",  # tombstones: nothing here says who it was
+    metadata,
+    Column("opaque_id", String(32), primary_key=True),
+    Column("erased_at", Float, nullable=False, index=True),
 )
 
 turns = Table(

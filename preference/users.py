@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
+from preference import erasures
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import key, scope, storable
@@ -91,8 +92,11 @@ def set_active_adapter(c: Connection, owner: Owner, version: int) -> None:
 
 
 def delete(c: Connection, owner: Owner) -> bool:
-    """Erase the user and, by cascade, every row about it. Whether there was one."""
-    return c.execute(delete_from(users).where(scope(users, owner))).rowcount > 0
+    """Erase the user and, by cascade, every row about it, and leave a tombstone. Whether there was one."""
+    erased = c.execute(delete_from(users).where(scope(users, owner)).returning(users.c.opaque_id)).scalar()
+    if erased is not None:
+        erasures.record(c, erased)
+    return erased is not None
 
 
 def _change(c: Connection, owner: Owner, **values: Any) -> None:
