@@ -25,26 +25,31 @@ def preferences_block(preferences: Sequence[str]) -> str:
 
 
 def compose(
-    messages: Sequence[Message], values: Sequence[Value] = (), preferences: Sequence[str] = (), system_role: bool = True
+    messages: Sequence[Message],
+    values: Sequence[Value] = (),
+    preferences: Sequence[str] = (),
+    system_role: bool = True,
+    part: str = "text",
 ) -> list[Message]:
     """The messages as the engine gets them; the input is left untouched.
 
     With ``system_role=False`` (a chat template that has none) the values go before the last user message's
-    text. Without a user message there is nothing to answer in a user's way and preferences are left out.
+    text. Without a user message there is nothing to answer in a user's way and preferences are left out. ``part`` is
+    the type of a text part where a message's content is a list of parts.
     """
     composed = [dict(message) for message in messages]
     stated = values_block(values)
     if stated and system_role:
         if composed and composed[0].get("role") in ("system", "developer"):
-            composed[0]["content"] = _append(composed[0].get("content"), stated)
+            composed[0]["content"] = _append(composed[0].get("content"), stated, part)
         else:
             composed.insert(0, {"role": "system", "content": stated})
     last = next((m for m in reversed(composed) if m.get("role") == "user"), None)
     if last is not None:
         if stated and not system_role:
-            last["content"] = _prepend(last.get("content"), stated)
+            last["content"] = _prepend(last.get("content"), stated, part)
         if preferences:
-            last["content"] = _append(last.get("content"), preferences_block(preferences))
+            last["content"] = _append(last.get("content"), preferences_block(preferences), part)
     return composed
 
 
@@ -64,13 +69,13 @@ def _block(tag: str, heading: str, lines: list[str]) -> str:
     return "\n".join([f"<{tag}>", heading, *items, f"</{tag}>"]) if items else ""
 
 
-def _append(content: Any, block: str) -> Any:
+def _append(content: Any, block: str, part: str) -> Any:
     if isinstance(content, list):
-        return [*content, {"type": "text", "text": block}]
+        return [*content, {"type": part, "text": block}]
     return f"{content}\n\n{block}" if content else block
 
 
-def _prepend(content: Any, block: str) -> Any:
+def _prepend(content: Any, block: str, part: str) -> Any:
     if isinstance(content, list):
-        return [{"type": "text", "text": block}, *content]
+        return [{"type": part, "text": block}, *content]
     return f"{block}\n\n{content}" if content else block

@@ -1,4 +1,4 @@
-"""The request path: user → adapter → recall → compose → engine → turn."""
+"""The request path, the same for every route: user → adapter → recall → compose → engine → turn."""
 
 import asyncio
 import hashlib
@@ -16,13 +16,13 @@ from adapters.registry import Lease, Registry
 from preference import turns, users
 from preference.database import Database
 from preference.errors import Invalid, NotFound
-from preference.prompt import Message, compose, last_user_text
+from preference.prompt import Message, last_user_text
 from preference.recall import Recall, Recalled
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
-from server.chat import Attune, ChatRequest
 from server.engine import AdapterGone, Engine
+from server.generation import Attune, GenerationRequest
 from server.identity import Caller
 from server.settings import Settings
 from server.stream import Relay, Transcript, with_attune
@@ -39,7 +39,7 @@ class Plan:
     request: list[Message]
     prompt: list[Message]
     payload: dict[str, Any]
-    asked_model: str
+    rewrites: list[tuple[bytes, bytes]]
     values: list[Value]
     recalled: list[Recalled]
     created_at: float
@@ -54,15 +54,6 @@ class Plan:
         """``none``, ``retrieval``, ``adapter`` or ``retrieval+adapter``: what was really applied."""
         applied = [name for name, used in (("retrieval", self.recalled), ("adapter", self.adapter_version)) if used]
         return "+".join(applied) or "none"
-
-    @property
-    def model_told(self) -> tuple[bytes, bytes]:
-        """What the engine says of its model, and what the client is told: never an adapter's name.
-
-        Inside a JSON string these quotes would be escaped: no text can look like this member.
-        """
-        told, asked = self.payload["model"], self.asked_model
-        return f'"model":{json.dumps(told)}'.encode(), f'"model":{json.dumps(asked)}'.encode()
 
     @property
     def attune(self) -> bytes:
@@ -82,7 +73,7 @@ class Plan:
 
 
 class Assistant:
-    """Answers chat requests. One for the whole server; holds no state of any request."""
+    """Answers requests for a generation. One for the whole server; holds no state of any request."""
 
     def __init__(
         self, settings: Settings, database: Database, engine: Engine, recall: Recall, registry: Registry, secret: bytes
@@ -94,39 +85,42 @@ class Assistant:
         self._registry = registry
         self._secret = secret
 
-    async def answer(self, caller: Caller, body: ChatRequest) -> bytes:
+    async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
         """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
-        plan, answered = await self._send(caller, body, self._engine.chat)
+        plan, answered = await self._send(caller, body, self._engine.complete)
         try:
-            await self._record(plan, Transcript.of_answer(answered), partial=False)
-            return with_attune(answered.replace(*plan.model_told), plan.attune)
+            if plan.store_for is not None:
+                await self._record(plan, body.transcript(json.loads(answered)), partial=False)
+            for said, told in plan.rewrites:
+                answered = answered.replace(said, told)
+            return with_attune(answered, plan.attune)
         finally:
             self._release(plan)
 
-    async def stream(self, caller: Caller, body: ChatRequest) -> Relay:
+    async def stream(self, caller: Caller, body: GenerationRequest) -> Relay:
         """A streamed completion under way. The caller must close it."""
         plan, upstream = await self._send(caller, body, self._engine.stream)
 
-        async def record(transcript: Transcript, partial: bool) -> None:
-            await self._record(plan, transcript, partial=partial)
+        async def record(events: list[dict[str, Any]], partial: bool) -> None:
+            await self._record(plan, body.transcript_of(events), partial=partial)
 
         return Relay(
             upstream,
+            events=body.events(),
             attune=plan.attune,
-            model_told=plan.model_told,
-            choices=body.n or 1,
+            rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
             record=record if plan.store_for else None,
             release=lambda: self._release(plan),
         )
 
     async def _send(
-        self, caller: Caller, body: ChatRequest, call: Callable[[dict[str, Any]], Awaitable[T]]
+        self, caller: Caller, body: GenerationRequest, call: Callable[[str, dict[str, Any]], Awaitable[T]]
     ) -> tuple[Plan, T]:
         body.check(self._settings, await self._engine.model())
         plan = await self._plan(caller, body)
         try:
-            return plan, await call(plan.payload)
+            return plan, await call(body.path, plan.payload)
         except AdapterGone:
             self._release(plan)
             if not plan.adapter_version:
@@ -135,7 +129,7 @@ class Assistant:
             self._registry.reset()
             plan = await self._plan(caller, body)
             try:
-                return plan, await call(plan.payload)
+                return plan, await call(body.path, plan.payload)
             except BaseException:
                 self._release(plan)
                 raise
@@ -143,23 +137,25 @@ class Assistant:
             self._release(plan)
             raise
 
-    async def _plan(self, caller: Caller, body: ChatRequest) -> Plan:
+    async def _plan(self, caller: Caller, body: GenerationRequest) -> Plan:
         wish = body.attune
-        user = await self._user(caller, wish)
+        user = await self._user(caller, body)
         lease = await self._lease(user, wish)
         try:
             request = body.conversation()
             values = merge_values(list(user.standing_values) if user else [], wish.values)
             recalled = await self._recalled(user, lease, request, wish)
-            prompt = compose(request, values, [p.text for p in recalled], system_role=self._settings.system_role)
+            composed = body.compose(values, [p.text for p in recalled], system_role=self._settings.system_role)
             model = lease.name if lease and lease.name else self._engine.base_model
+            # Inside a JSON string these quotes would be escaped: no text can look like this member.
+            told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
             return Plan(
-                store_for=user if wish.store else None,
+                store_for=user if body.stores else None,
                 lease=lease,
                 request=request,
-                prompt=prompt,
-                payload=body.payload(prompt, model=model, cache_salt=self._salt(caller.tenant)),
-                asked_model=body.model,
+                prompt=composed.prompt,
+                payload=body.payload(composed, model=model, cache_salt=self._salt(caller.tenant)),
+                rewrites=[*told, *body.rewrites(composed)],
                 values=values,
                 recalled=recalled,
                 created_at=time.time(),
@@ -169,15 +165,15 @@ class Assistant:
                 self._registry.release(lease)
             raise
 
-    async def _user(self, caller: Caller, wish: Attune) -> User | None:
-        owner = caller.owner
+    async def _user(self, caller: Caller, body: GenerationRequest) -> User | None:
+        owner, wish = caller.owner, body.attune
         if owner is None or wish.personalize == "off":
             if wish.adapter_version:
                 raise Invalid("An adapter version needs a user (X-User-Id).", param="attune.adapter_version")
             return None
         user = await self._database.read(users.get, owner)
         # A user is made before the answer, so that one erased during it is not made anew by its turn.
-        return await self._database.write(users.ensure, owner) if user is None and wish.store else user
+        return await self._database.write(users.ensure, owner) if user is None and body.stores else user
 
     async def _lease(self, user: User | None, wish: Attune) -> Lease | None:
         if wish.adapter_version:
@@ -209,7 +205,7 @@ class Assistant:
         return await self._recall.recall(user, context, k=k, since=since)
 
     async def _record(self, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
-        if plan.store_for is None:
+        if plan.store_for is None or not transcript.completion_id:
             return
         turn = Turn(
             completion_id=transcript.completion_id,
@@ -242,3 +238,7 @@ def _record_unless_erased(c: Connection, user: User, turn: Turn) -> None:
     held = users.get(c, user.owner)
     if held is not None and held.opaque_id == user.opaque_id:
         turns.record(c, user.owner, turn)
+
+
+def _model_member(model: str) -> bytes:
+    return f'"model":{json.dumps(model)}'.encode()

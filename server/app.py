@@ -11,7 +11,8 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 
 from server import errors, middleware
-from server.routes import adapters, chat, feedback, health, models, preferences, turns, users
+from server.limits import Limits
+from server.routes import adapters, feedback, generations, health, models, preferences, turns, users
 from server.services import CachingEmbedder, Services, build
 from server.settings import Settings
 
@@ -38,14 +39,21 @@ def create_app(
         lifespan=lifespan,
     )
     v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))])
-    for part in (chat, models, feedback, turns, preferences, adapters, users):
+    for part in (generations, models, feedback, turns, preferences, adapters, users):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
     errors.install(app)
     # The last one added sees a request first.
     app.add_middleware(middleware.BodyLimit, limit=settings.body_limit)
-    app.add_middleware(middleware.Gate, per_tenant=settings.in_flight_per_tenant, total=settings.in_flight_total)
+    app.add_middleware(
+        middleware.Gate,
+        limits=Limits(
+            requests_per_minute=settings.requests_per_minute,
+            in_flight=settings.in_flight_per_key,
+            total=settings.in_flight_total,
+        ),
+    )
     app.add_middleware(middleware.RawUserPath)
     app.add_middleware(middleware.RequestId)
     return app

@@ -61,14 +61,14 @@ class Engine:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
         self._open_session: aiohttp.ClientSession | None = None
 
-    async def chat(self, payload: dict[str, Any]) -> bytes:
-        """A whole completion as the engine's own bytes. Cancelling the call aborts the generation."""
-        return await self._call("POST", "/v1/chat/completions", payload)
+    async def complete(self, path: str, payload: dict[str, Any]) -> bytes:
+        """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation."""
+        return await self._call("POST", path, payload)
 
-    async def stream(self, payload: dict[str, Any]) -> EngineStream:
-        """Start a streamed completion. Raises before the first byte when the engine refuses it."""
+    async def stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
+        """Start a streamed answer. Raises before the first byte when the engine refuses it."""
         try:
-            response = await self._session.post(f"{self._url}/v1/chat/completions", json=payload)
+            response = await self._session.post(self._url + path, json=payload)
         except _GONE as error:
             raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
         if response.status != 200:
@@ -84,7 +84,7 @@ class Engine:
             "max_tokens": max_tokens,
             "temperature": 0,
         }
-        answer = json.loads(await self.chat(payload))
+        answer = json.loads(await self.complete("/v1/chat/completions", payload))
         usage = answer["usage"]
         text = answer["choices"][0]["message"].get("content") or ""
         return Generation(text, usage["prompt_tokens"], usage["completion_tokens"])

@@ -1,19 +1,22 @@
 """SSE in, SSE out: the engine's events pass through, and what the turn needs is kept for later.
 
-An adapter's internal name becomes the model that the client asked for; every other byte stays.
+What the engine repeats of ours (an adapter's internal name) becomes what the client sent; every other byte stays.
 
-Only one event is ever held back: the last data chunk, which gets the ``attune`` object once the turn is stored.
-The engine is always asked for usage, so the chunk before its usage chunk waits for it, a few microseconds; the
-usage chunk itself goes on only to a client that asked for it. Everything else is forwarded before it is read.
+Only one event is ever held back: the last one with data, which gets the ``attune`` object once the turn is stored.
+Where answers come in choices, the engine is always asked for usage, so the chunk before its usage chunk waits for
+it, a few microseconds; the usage chunk itself goes on only to a client that asked for it. Everything else is
+forwarded before it is read.
 """
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -37,51 +40,105 @@ class ClientGone(Exception):
     """The client closed its connection before it had its answer."""
 
 
+@dataclass(frozen=True)
 class Transcript:
-    """What one generation said, from the bytes that passed; read once, at its end."""
+    """What one generation said; one text a choice, empty where a choice only called tools."""
 
-    def __init__(self) -> None:
-        self.completion_id = ""
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self._texts: dict[int, list[str]] = {}
-
-    @classmethod
-    def of_answer(cls, body: bytes) -> "Transcript":
-        """From a whole completion."""
-        transcript = cls()
-        transcript._read(json.loads(body), "message")
-        return transcript
+    completion_id: str = ""
+    answers: list[str] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     @classmethod
-    def of_events(cls, events: list[bytes]) -> "Transcript":
-        """From the events of a stream. Without a usage chunk (cut short) tokens are the chunks that carried text."""
-        transcript = cls()
-        for event in events:
-            try:
-                transcript._read(json.loads(_data(event)), "delta")
-            except (ValueError, TypeError, KeyError, AttributeError):
-                continue  # a comment, [DONE], an error, or half an event
-        return transcript
+    def of_choices(
+        cls, completions: Sequence[dict[str, Any]], text_of: Callable[[dict[str, Any]], str | None]
+    ) -> "Transcript":
+        """From one whole completion, or from a stream's chunks.
 
-    @property
-    def answers(self) -> list[str]:
-        """One text a choice; empty where a choice only called tools."""
-        return ["".join(self._texts.get(index, [])) for index in range(max(self._texts, default=-1) + 1)]
-
-    def _read(self, completion: dict[str, Any], part: str) -> None:
-        self.completion_id = self.completion_id or str(completion.get("id") or "")
-        for choice in completion["choices"]:
-            text = (choice.get(part) or {}).get("content") or ""
-            self._texts.setdefault(int(choice["index"]), []).append(text)
-            self.completion_tokens += bool(text)
-        if usage := completion.get("usage"):
-            self.prompt_tokens = int(usage["prompt_tokens"])
-            self.completion_tokens = int(usage.get("completion_tokens") or 0)
+        Without a usage chunk (cut short) tokens are the chunks that carried text.
+        """
+        texts: dict[int, list[str]] = {}
+        spoken, usage = 0, None
+        for completion in completions:
+            for choice in completion.get("choices", ()):
+                text = text_of(choice) or ""
+                texts.setdefault(int(choice["index"]), []).append(text)
+                spoken += bool(text)
+            usage = completion.get("usage") or usage
+        return cls(
+            str(completions[0].get("id") or "") if completions else "",
+            ["".join(texts.get(index, [])) for index in range(max(texts, default=-1) + 1)],
+            int(usage["prompt_tokens"]) if usage else 0,
+            int(usage.get("completion_tokens") or 0) if usage else spoken,
+        )
 
 
-Record = Callable[[Transcript, bool], Awaitable[None]]
-"""Stores a turn durably; the second argument says whether it is partial."""
+class Part(Enum):
+    """What an event of the engine is to the relay."""
+
+    BODY = auto()
+    FINISH = auto()  # the last one with choices: it gets the ``attune`` object where no usage chunk follows
+    USAGE = auto()  # goes on only to a client that asked for it, and then gets the ``attune`` object
+    DONE = auto()  # nothing follows
+    CLOSE = auto()  # gets the ``attune`` object, and nothing follows
+    ERROR = auto()
+
+
+class Events(Protocol):
+    """Tells the events of one stream apart."""
+
+    def part(self, event: bytes) -> Part:
+        """What this event is; called once for each, in order."""
+        ...
+
+    def error(self, error: bytes) -> bytes:
+        """The events that end a stream with an error, whose OpenAI body is given."""
+        ...
+
+
+class ChoicesEvents:
+    """Chat and legacy completions: chunks with choices, a usage chunk, ``[DONE]``."""
+
+    def __init__(self, choices: int) -> None:
+        self._left = choices
+
+    def part(self, event: bytes) -> Part:
+        """See ``Events``."""
+        if event.startswith(b"data: [DONE]"):
+            return Part.DONE
+        if event.startswith(b'data: {"error"'):
+            return Part.ERROR
+        if _NO_CHOICES.search(event):
+            return Part.USAGE
+        if _FINISHES.search(event):
+            self._left -= _finished(event)
+            return Part.FINISH if self._left <= 0 else Part.BODY
+        return Part.BODY
+
+    def error(self, error: bytes) -> bytes:
+        """See ``Events``."""
+        return b"data: " + error + b"\n\n" + DONE
+
+
+class NamedEvents:
+    """Responses and messages: each event has a name, and one of ``closing`` ends the stream."""
+
+    def __init__(self, *closing: str) -> None:
+        self._closing = tuple(f"event: {name}\n".encode() for name in closing)
+
+    def part(self, event: bytes) -> Part:
+        """See ``Events``."""
+        if event.startswith(self._closing):
+            return Part.CLOSE
+        return Part.ERROR if event.startswith(b"event: error\n") else Part.BODY
+
+    def error(self, error: bytes) -> bytes:
+        """See ``Events``."""
+        return b'event: error\ndata: {"type":"error",' + error[1:] + b"\n\n"
+
+
+Record = Callable[[list[dict[str, Any]], bool], Awaitable[None]]
+"""Stores a turn durably, from what its events held; the second argument says whether it is partial."""
 
 
 def with_attune(body: bytes, attune: bytes) -> bytes:
@@ -97,17 +154,17 @@ class Relay:
         self,
         upstream: EngineStream,
         *,
+        events: Events,
         attune: bytes,
-        model_told: tuple[bytes, bytes],
-        choices: int,
+        rewrites: Sequence[tuple[bytes, bytes]],
         wants_usage: bool,
         record: Record | None,
         release: Callable[[], None],
     ) -> None:
         self._upstream = upstream
+        self._events = events
         self._attune = attune
-        self._model_told = model_told
-        self._choices = choices
+        self._rewrites = rewrites
         self._wants_usage = wants_usage
         self._record = record
         self._release = release
@@ -121,22 +178,22 @@ class Relay:
         try:
             rest = b""
             async for received in self._upstream:
-                *events, rest = _split(rest + received)
+                *events, rest = _split(rest + received if rest else received)
                 if len(rest) > _EVENT_LIMIT:
                     raise EngineUnavailable("The engine sent an event without an end.")
                 out = b"".join([part for event in events for part in await self._pass(event)])
                 if out:
                     yield out
-            if not self._done:
+            if not self._done and not self._failed:
                 raise EngineUnavailable("The engine stopped in the middle of the answer.")
         except AttuneError as error:
-            if self._done:  # [DONE] is out: what breaks after it concerns nobody
+            if self._done:  # the last event is out: what breaks after it concerns nobody
                 return
             log.warning("a streamed answer failed: %s", error.message)
-            yield self._held + b"data: " + body_of(error) + b"\n\n" + DONE
+            yield self._held + self._events.error(body_of(error))
         except Exception:
             log.exception("a streamed answer failed")
-            yield b"data: " + envelope("Something went wrong here.", "server_error", code="internal") + b"\n\n" + DONE
+            yield self._events.error(envelope("Something went wrong here.", "server_error", code="internal"))
 
     async def close(self) -> None:
         """Abort a generation that still runs, store a turn that was not stored as partial, free the adapter."""
@@ -149,27 +206,33 @@ class Relay:
             release, self._release = self._release, _nothing
             release()
 
-    async def _pass(self, event: bytes) -> list[bytes]:
-        event = event.replace(*self._model_told)
-        if event.startswith(b"data: [DONE]"):
+    async def _pass(self, event: bytes) -> tuple[bytes, ...]:
+        for said, told in self._rewrites:
+            event = event.replace(said, told)
+        part = self._events.part(event)
+        if part is Part.DONE:
             last = await self._finish()
             self._done = True
-            return [last, event]
+            return (last, event)
         if self._record is not None:
             self._kept.append(event)
-        if event.startswith(b'data: {"error"'):
+        if part is Part.BODY and not self._held:
+            return (event,)
+        if part is Part.CLOSE:
+            await self._store(partial=False)
+            self._done = True
+            return (with_attune(event, self._attune),)
+        if part is Part.ERROR:
             self._failed = True
-        elif _NO_CHOICES.search(event):
+        elif part is Part.USAGE:
             if self._wants_usage:
                 self._held = event
-            return []
-        elif _FINISHES.search(event):
-            self._choices -= _finished(event)
-            if self._choices <= 0 and not self._wants_usage:
-                before, self._held = self._held, event
-                return [before]
+            return ()
+        elif part is Part.FINISH and not self._wants_usage:
+            before, self._held = self._held, event
+            return (before,)
         before, self._held = self._held, b""
-        return [before, event]
+        return (before, event)
 
     async def _finish(self) -> bytes:
         if self._failed:
@@ -183,9 +246,7 @@ class Relay:
         record, self._record = self._record, None
         kept, self._kept = self._kept, []
         if record is not None:
-            transcript = Transcript.of_events(kept)
-            if transcript.completion_id:
-                await record(transcript, partial)
+            await record([read for event in kept if (read := _data(event)) is not None], partial)
 
 
 class RelayResponse(Response):
@@ -243,14 +304,19 @@ def _split(data: bytes) -> list[bytes]:
     return [*parts, data[start:]]
 
 
-def _data(event: bytes) -> bytes:
-    return event.partition(b"data:")[2]
+def _data(event: bytes) -> dict[str, Any] | None:
+    """What an event holds; ``None`` for a comment, ``[DONE]``, or half an event."""
+    try:
+        read = json.loads(event.partition(b"data:")[2])
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def _finished(event: bytes) -> int:
     try:
-        return sum(choice.get("finish_reason") is not None for choice in json.loads(_data(event))["choices"])
-    except (ValueError, TypeError, KeyError):
+        return sum(choice.get("finish_reason") is not None for choice in (_data(event) or {})["choices"])
+    except (TypeError, KeyError, AttributeError):
         return 0
 
 

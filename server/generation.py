@@ -1,0 +1,203 @@
+"""What every request for a generation shares: who asks, the ``attune`` object, sampling, and the server's limits.
+
+Each of the engine's routes that we serve has a file of its own with the allow-list of its fields: ``chat.py``,
+``completions.py``, ``responses.py``, ``messages.py``. What is not declared there is refused.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from preference.errors import Invalid
+from preference.prompt import Message
+from preference.values import Value
+from server.errors import ModelNotFound
+from server.settings import Settings
+from server.stream import Events, Transcript
+
+Personalize = Literal["auto", "off", "retrieval", "adapter", "retrieval+adapter"]
+
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Field(ge=1)]
+TEXT = frozenset({"text", "refusal"})
+"""Types of content parts that hold nothing but text."""
+
+
+class Strict(BaseModel):
+    """Accepts what is declared and nothing else, without converting types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Attune(Strict):
+    """What to personalise in this request."""
+
+    values: list[Value] = Field(default_factory=list, max_length=32, description="Values for this request alone.")
+    personalize: Personalize = Field(default="auto", description="Which of the user's preferences and adapter to use.")
+    k: int | None = Field(
+        default=None,
+        ge=0,
+        le=50,
+        description="How many of the nearest earlier contexts vote on the preferences; 0: no preferences.",
+    )
+    adapter_version: int | None = Field(default=None, ge=0, description="One of the user's ready versions; 0 is none.")
+    store: bool = Field(default=True, description="False: nothing is written about this request.")
+
+
+class StreamOptions(Strict):
+    """OpenAI's options of a streamed answer."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A personalised prompt: the engine's fields, and the same as chat messages, which is what the turn keeps."""
+
+    fields: dict[str, Any]
+    prompt: list[Message]
+
+
+class GenerationRequest(Strict, ABC):
+    """A request for a generation, whichever route it came by."""
+
+    path: ClassVar[str]
+    """The engine's route, which is ours too."""
+    not_forwarded: ClassVar[frozenset[str]] = frozenset(
+        {"attune", "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key"}
+    )
+    """What the engine never sees: whose request it is, and what it has no use for."""
+
+    model: str = Field(min_length=1, max_length=512, description="The model that `GET /v1/models` names.")
+    stream: bool | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, str | None] | None = Field(default=None, max_length=16)
+    store: bool | None = Field(default=None, description="False: nothing is written about this request.")
+    service_tier: str | None = Field(default=None, description="Accepted and without effect.")
+    prompt_cache_key: str | None = Field(default=None, description="Accepted and without effect.")
+    attune: Attune = Field(default_factory=Attune)
+
+    @property
+    @abstractmethod
+    def choices(self) -> int:
+        """How many answers there will be."""
+
+    @property
+    def wants_usage(self) -> bool:
+        """True when the client of a stream asked for a usage chunk of its own."""
+        return False
+
+    @property
+    def stores(self) -> bool:
+        """True when the turn may be written."""
+        return self.attune.store and self.store is not False
+
+    @abstractmethod
+    def conversation(self) -> list[Message]:
+        """The request as chat messages: what preferences are recalled by, and what the turn keeps."""
+
+    @abstractmethod
+    def compose(self, values: Sequence[Value], preferences: Sequence[str], *, system_role: bool) -> Composed:
+        """The prompt with the user's values and preferences in place."""
+
+    @abstractmethod
+    def events(self) -> Events:
+        """How to read this route's streams."""
+
+    @staticmethod
+    @abstractmethod
+    def transcript(answer: dict[str, Any]) -> Transcript:
+        """What a whole answer said."""
+
+    @staticmethod
+    @abstractmethod
+    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
+        """What a stream's events said, also when it was cut short."""
+
+    def rewrites(self, composed: Composed) -> list[tuple[bytes, bytes]]:
+        """What the engine's answer repeats of our prompt, and what the client is told instead."""
+        return []
+
+    def check(self, settings: Settings, base_model: str) -> None:
+        """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
+        if self.model != base_model:
+            raise ModelNotFound(self.model, base_model)
+        if self.choices > settings.choices_limit:
+            raise Invalid(f"n must be at most {settings.choices_limit}.", param="n")
+        if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
+            raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
+        try:
+            json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:
+            raise Invalid(f"The request holds NaN, infinity or half a surrogate pair: {error}", param=None) from error
+
+    def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
+        """The engine's request."""
+        sent = self.model_dump(exclude_unset=True, exclude=set(self.not_forwarded))
+        return {**sent, **composed.fields, "model": model, "cache_salt": cache_salt}
+
+
+def check_count(messages: Sequence[Any], settings: Settings, param: str) -> None:
+    """Raise ``Invalid`` when there are more messages than the server takes."""
+    if len(messages) > settings.messages_limit:
+        raise Invalid(f"At most {settings.messages_limit} messages are accepted.", param=param)
+
+
+def check_logprobs(top_logprobs: int | None, settings: Settings, param: str = "top_logprobs") -> None:
+    """Raise ``Invalid`` when more alternatives are asked for than the server gives."""
+    if (top_logprobs or 0) > settings.logprobs_limit:
+        raise Invalid(f"{param} must be at most {settings.logprobs_limit}.", param=param)
+
+
+def check_text_only(content: Any, param: str, accepted: frozenset[str] = TEXT) -> None:
+    """Raise ``Invalid`` for a content part that is not text: the engine might fetch what it points to."""
+    for number, part in enumerate(content if isinstance(content, list) else ()):
+        if part["type"] not in accepted:
+            raise Invalid(
+                f"Parts of type {part['type']!r} are not accepted here: only text.", param=f"{param}.{number}"
+            )
+
+
+def text_or_parts(content: Any) -> Any:
+    """A validator: a string, ``None``, or a list of parts, each with a type and, where it is text, a text."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError("must be a string or a list of parts")
+    for number, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise ValueError(f"part {number} must be an object with a type")
+        if part["type"].endswith("text") and not isinstance(part.get("text"), str):
+            raise ValueError(f"part {number} must have a text")
+    return content
+
+
+def one_or_more_strings(stop: Any) -> Any:
+    """A validator: a string or a list of strings."""
+    if stop is None or isinstance(stop, str) or (isinstance(stop, list) and all(isinstance(s, str) for s in stop)):
+        return stop
+    raise ValueError("must be a string or a list of strings")
+
+
+def name_or_object(choice: Any) -> Any:
+    """A validator: a string or an object."""
+    if choice is None or isinstance(choice, str | dict):
+        return choice
+    raise ValueError("must be a string or an object")
+
+
+def text_of(content: Any) -> str:
+    """The text in a message's content, its parts joined as vLLM joins them."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content or () if isinstance(part.get("text"), str))

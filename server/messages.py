@@ -1,0 +1,189 @@
+"""Anthropic's messages: the allow-list of their fields, and how their answers are read."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from preference import prompt
+from preference.errors import Invalid
+from preference.prompt import Message, values_block
+from preference.values import Value
+from server.generation import (
+    Composed,
+    Count,
+    GenerationRequest,
+    Strict,
+    Temperature,
+    check_count,
+    check_text_only,
+    text_of,
+    text_or_parts,
+)
+from server.settings import Settings
+from server.stream import Events, NamedEvents, Transcript
+
+_TEXT = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
+
+
+class Block(Strict):
+    """One block of a message; ``cache_control`` is accepted and without effect."""
+
+    type: str
+    text: str | None = None
+    id: str | None = None
+    tool_use_id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    content: Any = None
+    is_error: bool | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    source: dict[str, Any] | None = None
+    citations: Any = Field(default=None, exclude=True)
+    cache_control: dict[str, Any] | None = Field(default=None, exclude=True)
+
+    _content = field_validator("content")(text_or_parts)
+
+
+class AnthropicMessage(Strict):
+    """One message."""
+
+    role: Literal["user", "assistant"]
+    content: str | list[Block]
+
+
+class Tool(Strict):
+    """A function that the client runs."""
+
+    name: str = Field(min_length=1, max_length=256)
+    type: Literal["custom"] | None = Field(default=None, exclude=True)
+    description: str | None = None
+    input_schema: dict[str, Any]
+    strict: bool | None = None
+    cache_control: dict[str, Any] | None = Field(default=None, exclude=True)
+
+
+class ToolChoice(Strict):
+    """Which tool to use."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Strict):
+    """Whether to think aloud, and how long."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: int | None = Field(default=None, ge=1024)
+    display: str | None = None
+
+
+class MessagesRequest(GenerationRequest):
+    """Anthropic's request for a message, less what must not reach the engine, plus ``attune``."""
+
+    path: ClassVar[str] = "/v1/messages"
+
+    messages: list[AnthropicMessage] = Field(min_length=1)
+    max_tokens: Count
+    system: str | list[Block] | None = None
+    temperature: Temperature | None = None
+    top_k: int | None = None
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    stop_sequences: list[str] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+
+    @property
+    def choices(self) -> int:
+        """Always one."""
+        return 1
+
+    def check(self, settings: Settings, base_model: str) -> None:
+        """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
+        super().check(settings, base_model)
+        check_count(self.messages, settings, "messages")
+        for block in self.system if isinstance(self.system, list) else ():
+            if block.type != "text":
+                raise Invalid("The system prompt may hold text blocks only.", param="system")
+        for place, message in enumerate(self.messages):
+            blocks = message.model_dump()["content"]
+            if settings.allow_media:
+                continue
+            check_text_only(blocks, f"messages.{place}.content", _TEXT)
+            for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
+                check_text_only(block["content"], f"messages.{place}.content.{number}.content")
+
+    def conversation(self) -> list[Message]:
+        """System prompt and messages as chat messages."""
+        dumped = self.model_dump(include={"system", "messages"}, exclude_unset=True)
+        return _as_chat(dumped.get("system"), dumped["messages"])
+
+    def compose(self, values: Sequence[Value], preferences: Sequence[str], *, system_role: bool) -> Composed:
+        """Values go to the system prompt, preferences beside the last message."""
+        dumped = self.model_dump(include={"system", "messages"}, exclude_unset=True)
+        system, stated = dumped.get("system"), values_block(values) if system_role else ""
+        if stated and isinstance(system, list):  # vLLM joins these blocks without anything in between
+            system = [*system, {"type": "text", "text": f"\n\n{stated}"}]
+        elif stated:
+            system = f"{system}\n\n{stated}" if system else stated
+        messages = prompt.compose(dumped["messages"], () if system_role else values, preferences, system_role=False)
+        fields = {"messages": messages, **({"system": system} if system else {})}
+        return Composed(fields, _as_chat(system, messages))
+
+    def events(self) -> Events:
+        """Events with names."""
+        return NamedEvents("message_stop")
+
+    @staticmethod
+    def transcript(answer: dict[str, Any]) -> Transcript:
+        """What a message said."""
+        text = "".join(block["text"] for block in answer["content"] if block["type"] == "text")
+        usage = answer.get("usage") or {}
+        return Transcript(str(answer["id"]), [text], _prompt_tokens(usage), int(usage.get("output_tokens") or 0))
+
+    @staticmethod
+    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
+        """What a stream said, as far as it came."""
+        started = next((event["message"] for event in events if event.get("type") == "message_start"), None)
+        if started is None:
+            return Transcript()
+        deltas = [event["delta"]["text"] for event in events if event.get("delta", {}).get("type") == "text_delta"]
+        usage = {**started["usage"], **next((e["usage"] for e in events if e.get("type") == "message_delta"), {})}
+        tokens = int(usage.get("output_tokens") or 0) or len(deltas)
+        return Transcript(str(started["id"]), ["".join(deltas)], _prompt_tokens(usage), tokens)
+
+
+def _prompt_tokens(usage: dict[str, Any]) -> int:
+    """Anthropic counts cached tokens apart."""
+    return sum(int(usage.get(f"{kind}input_tokens") or 0) for kind in ("", "cache_read_", "cache_creation_"))
+
+
+def _as_chat(system: Any, messages: Sequence[Message]) -> list[Message]:
+    chat: list[Message] = []
+    if system:
+        text = system if isinstance(system, str) else "".join(block.get("text") or "" for block in system)
+        chat.append({"role": "system", "content": text})
+    for message in messages:
+        if isinstance(message["content"], str):
+            chat.append({"role": message["role"], "content": message["content"]})
+            continue
+        blocks = message["content"]
+        for block in blocks:
+            if block["type"] == "tool_result":
+                output = text_of(block.get("content"))
+                chat.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": output})
+        calls = [_call(block) for block in blocks if block["type"] == "tool_use"]
+        text = text_of([block for block in blocks if block["type"] == "text"])
+        if text or calls:
+            chat.append({"role": message["role"], "content": text or None, **({"tool_calls": calls} if calls else {})})
+    return chat
+
+
+def _call(block: Message) -> Message:
+    function = {"name": block.get("name"), "arguments": json.dumps(block.get("input") or {})}
+    return {"id": block.get("id"), "type": "function", "function": function}

@@ -1,0 +1,209 @@
+"""OpenAI's responses: the allow-list of their fields, and how their answers are read.
+
+Nothing of a response is kept for later calls: the engine would hold it for whoever knows its id. So a conversation
+is sent whole, in ``input``, as OpenAI's clients do with ``store=False``.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from preference import prompt
+from preference.errors import Invalid
+from preference.prompt import Message
+from preference.values import Value
+from server.generation import (
+    TEXT,
+    Composed,
+    Count,
+    GenerationRequest,
+    Penalty,
+    Strict,
+    Temperature,
+    check_count,
+    check_logprobs,
+    check_text_only,
+    name_or_object,
+    text_of,
+    text_or_parts,
+)
+from server.settings import Settings
+from server.stream import Events, NamedEvents, Transcript
+
+_HEADS = ("system", "developer")
+_TEXT = TEXT | {"input_text", "output_text", "reasoning_text", "summary_text"}
+
+
+class InputItem(Strict):
+    """A message, a call of a function, what the function gave, or reasoning; the fields of each as OpenAI has them."""
+
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    id: str | None = None
+    status: str | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: Any = Field(default=None, description="A string, or a list of text parts.")
+    phase: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: str | None = None
+    output: Any = None
+    summary: Any = None
+
+    _texts = field_validator("content", "output", "summary")(text_or_parts)
+
+
+class Reasoning(Strict):
+    """How much to think aloud."""
+
+    effort: str | None = None
+    summary: str | None = None
+
+
+class TextFormat(Strict):
+    """The form of the answer."""
+
+    format: dict[str, Any] | None = None
+    verbosity: str | None = None
+
+
+class ResponsesRequest(GenerationRequest):
+    """OpenAI's request for a response, less what must not reach the engine, plus ``attune``."""
+
+    path: ClassVar[str] = "/v1/responses"
+    not_forwarded: ClassVar[frozenset[str]] = (GenerationRequest.not_forwarded - {"metadata"}) | {"stream_options"}
+
+    input: str | list[InputItem] = Field(description="A text, or the whole conversation.")
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    max_tool_calls: Count | None = None
+    temperature: Temperature | None = None
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    top_logprobs: int | None = Field(default=None, ge=0)
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    text: TextFormat | None = None
+    reasoning: Reasoning | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    stream_options: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+
+    _tool_choice = field_validator("tool_choice", mode="before")(name_or_object)
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _text_or_items(cls, given: Any) -> Any:
+        if isinstance(given, list) and not given:
+            raise ValueError("must not be empty")
+        if not isinstance(given, str | list):
+            raise ValueError("must be a text or a list of items")
+        return given
+
+    @property
+    def choices(self) -> int:
+        """Always one."""
+        return 1
+
+    def check(self, settings: Settings, base_model: str) -> None:
+        """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
+        super().check(settings, base_model)
+        check_logprobs(self.top_logprobs, settings)
+        for number, tool in enumerate(self.tools or ()):
+            if tool.get("type") != "function":
+                raise Invalid("Only tools of type function are served.", param=f"tools.{number}.type")
+        if isinstance(self.input, str):
+            return
+        check_count(self.input, settings, "input")
+        for place, item in enumerate(self.input):
+            if item.type == "message" and (item.role is None or item.content is None):
+                raise Invalid("A message needs a role and a content.", param=f"input.{place}")
+            if not settings.allow_media:
+                for field in ("content", "output", "summary"):
+                    check_text_only(getattr(item, field), f"input.{place}.{field}", _TEXT)
+
+    def conversation(self) -> list[Message]:
+        """Instructions and input as chat messages."""
+        return _as_chat(self._items())
+
+    def compose(self, values: Sequence[Value], preferences: Sequence[str], *, system_role: bool) -> Composed:
+        """Values go to the instructions, or to the input's own system message; preferences beside the last message."""
+        items = self._items()
+        composed = prompt.compose(items, values, preferences, system_role=system_role, part="input_text")
+        chat, fields = _as_chat(composed), dict[str, Any]()
+        if self.instructions or len(composed) > len(items):
+            fields["instructions"] = composed.pop(0)["content"]
+        fields["input"] = composed[0]["content"] if isinstance(self.input, str) else composed
+        return Composed(fields, chat)
+
+    def rewrites(self, composed: Composed) -> list[tuple[bytes, bytes]]:
+        """A response repeats its instructions: the caller gets back the caller's own."""
+        said = composed.fields.get("instructions")
+        return (
+            []
+            if said == self.instructions
+            else [(_member("instructions", said), _member("instructions", self.instructions))]
+        )
+
+    def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
+        """The engine's request; it keeps nothing of it."""
+        return {**super().payload(composed, model=model, cache_salt=cache_salt), "store": False}
+
+    def events(self) -> Events:
+        """Events with names; the last one repeats the whole response."""
+        return NamedEvents("response.completed", "response.incomplete", "response.failed")
+
+    @staticmethod
+    def transcript(answer: dict[str, Any]) -> Transcript:
+        """What a response said."""
+        texts = [
+            part.get("text") or "" for item in answer["output"] if item["type"] == "message" for part in item["content"]
+        ]
+        usage = answer.get("usage") or {}
+        return Transcript(
+            str(answer["id"]),
+            ["".join(texts)],
+            int(usage.get("input_tokens") or 0),
+            int(usage.get("output_tokens") or 0),
+        )
+
+    @staticmethod
+    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
+        """What a stream said: its last event tells all; one cut short, as far as it came."""
+        responses = [event["response"] for event in events if "response" in event]
+        if not responses:
+            return Transcript()
+        deltas = [event["delta"] for event in events if event.get("type") == "response.output_text.delta"]
+        if responses[-1].get("output"):
+            return ResponsesRequest.transcript(responses[-1])
+        return Transcript(str(responses[0]["id"]), ["".join(deltas)], 0, len(deltas))
+
+    def _items(self) -> list[Message]:
+        head = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        if isinstance(self.input, str):
+            return [*head, {"role": "user", "content": self.input}]
+        return [*head, *(item.model_dump(exclude_unset=True) for item in self.input)]
+
+
+def _member(name: str, value: Any) -> bytes:
+    return f'"{name}":{json.dumps(value, ensure_ascii=False)}'.encode()
+
+
+def _as_chat(items: Sequence[Message]) -> list[Message]:
+    messages: list[Message] = []
+    for item in items:
+        match item.get("type", "message"):
+            case "message":
+                messages.append({"role": item["role"], "content": text_of(item["content"])})
+            case "function_call":
+                function = {"name": item.get("name"), "arguments": item.get("arguments")}
+                call = {"id": item.get("call_id"), "type": "function", "function": function}
+                messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            case "function_call_output":
+                output = text_of(item.get("output"))
+                messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
+    return messages
