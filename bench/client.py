@@ -75,6 +75,11 @@ class Connection(asyncio.Protocol):
         _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
         return connection
 
+    @property
+    def closed(self) -> bool:
+        """Whether either side has ended it."""
+        return self._transport is None
+
     async def ask(self, request: bytes) -> Answer:
         """Send a whole request and wait for the end of its answer. Raises ``Broken`` when the connection ends first."""
         if self._transport is None:

@@ -1,0 +1,177 @@
+"""Measurements over arms: blocks of requests in turn, so that what the machine does meanwhile meets all arms alike."""
+
+import asyncio
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from bench.arms import Arm
+from bench.client import Answer, Broken, Connection
+
+Figures = dict[str, float]
+Told = Callable[[], None]
+"""Called after each block."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One client that asks ``requests`` times a block. Times of the first ``warm`` requests of a block do not count."""
+
+    stream: bool
+    tokens: int
+    blocks: int
+    requests: int
+    warm: int = 3
+
+
+@dataclass
+class Failures:
+    """Requests that got no whole answer, by arm, with the reason of the first."""
+
+    count: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, arm: Arm, reason: str) -> None:
+        """One more."""
+        self.count[arm.name] += 1
+        self.reasons.setdefault(arm.name, reason[:300])
+
+
+class Caller:
+    """One client of an arm: a connection, opened again when the server has closed it, and the arm's requests."""
+
+    def __init__(self, arm: Arm, failures: Failures, *, stream: bool, tokens: int) -> None:
+        self._arm = arm
+        self._failures = failures
+        self._stream = stream
+        self._requests = arm.requests(stream=stream, tokens=tokens)
+        self._connection: Connection | None = None
+
+    async def ask(self) -> Answer | None:
+        """One answer, or ``None``: then the failure is counted."""
+        request = next(self._requests)
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = await Connection.open("127.0.0.1", self._arm.server.port)
+            answer = await self._connection.ask(request)
+        except (Broken, OSError) as error:
+            self.close()
+            return self._fail(str(error))
+        if answer.status != 200:
+            return self._fail(f"{answer.status}: {answer.body.decode(errors='replace')}")
+        if self._stream and not answer.body.endswith(b"data: [DONE]\n\n"):
+            return self._fail("the stream has no end")
+        return answer
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _fail(self, reason: str) -> None:
+        self._failures.add(self._arm, reason)
+
+
+async def times(arms: Sequence[Arm], scenario: Scenario, failures: Failures, told: Told) -> dict[str, list[Figures]]:
+    """Figures of each arm, one entry a block: microseconds, as ``..._p50`` and ``..._p99`` of the block."""
+    callers = {arm.name: Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for arm in arms}
+    found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
+    for block in range(-1, scenario.blocks):  # the first one warms up
+        for arm in _rotated(arms, block):
+            answers = [await callers[arm.name].ask() for _ in range(scenario.requests)]
+            callers[arm.name].close()  # idle connections are closed by some servers
+            kept = [answer for answer in answers[scenario.warm :] if answer is not None]
+            if block >= 0 and kept:
+                found[arm.name].append(_figures(kept, stream=scenario.stream))
+            told()
+    return found
+
+
+async def throughput(
+    arms: Sequence[Arm], scenario: Scenario, steps: Sequence[int], seconds: float, failures: Failures, told: Told
+) -> dict[str, list[Figures]]:
+    """For each arm and each number of clients that ask without a pause: requests a second, and milliseconds to the end.
+
+    An arm's next step is left out once its p99 is far over what any reader would accept.
+    """
+    found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
+    for clients in steps:
+        blocks: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
+        for block in range(scenario.blocks):
+            for arm in _rotated(arms, block):
+                if not found[arm.name] or found[arm.name][-1]["p99_ms"] < 500:
+                    blocks[arm.name].append(await load(arm, scenario, clients, seconds, failures))
+                told()
+        for name, figures in blocks.items():
+            if figures:
+                found[name].append({"clients": clients} | medians(figures))
+    return found
+
+
+def best(steps: Sequence[Figures], p99_ms: float) -> float:
+    """The most requests a second with a p99 below ``p99_ms``; 0 when there is none."""
+    return max((step["requests_per_second"] for step in steps if step["p99_ms"] < p99_ms), default=0.0)
+
+
+def medians(blocks: Sequence[Figures]) -> Figures:
+    """The median over blocks of each figure."""
+    return {name: statistics.median(block[name] for block in blocks) for name in (blocks[0] if blocks else ())}
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that ``percent`` of all values do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failures: Failures) -> Figures:
+    """Requests a second of ``clients`` clients that ask without a pause, and milliseconds to the end of an answer."""
+    callers = [Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for _ in range(clients)]
+    for caller in callers:  # connections are made before the clock runs
+        await caller.ask()
+    taken: list[float] = []
+    started = time.monotonic()
+
+    async def client(caller: Caller) -> None:
+        while time.monotonic() - started < seconds:
+            answer = await caller.ask()
+            if answer is not None:
+                taken.append(answer.whole / 1e6)
+            else:
+                await asyncio.sleep(0.01)  # a server that refuses at once must not be hammered
+
+    await asyncio.gather(*map(client, callers))
+    passed = time.monotonic() - started
+    for caller in callers:
+        caller.close()
+    taken = taken or [math.inf]
+    return {
+        "requests_per_second": len(taken) / passed,
+        "p50_ms": percentile(taken, 50),
+        "p99_ms": percentile(taken, 99),
+    }
+
+
+def _figures(answers: Sequence[Answer], *, stream: bool) -> Figures:
+    samples: dict[str, list[float]] = {"whole": [answer.whole / 1000 for answer in answers]}
+    if stream:
+        tokens = [answer.tokens() for answer in answers]
+        samples["first"] = [(t[0][0] - a.asked) / 1000 for a, t in zip(answers, tokens, strict=True) if t]
+        samples["gap"] = [(after - before) / 1000 for t in tokens for (before, _), (after, _) in pairwise(t)]
+        samples["transit"] = [(came - int(sent)) / 1000 for t in tokens for came, sent in t if sent.strip().isdigit()]
+    return {
+        f"{name}_p{percent}": percentile(values, percent)
+        for name, values in samples.items()
+        if values
+        for percent in (50, 99)
+    }
+
+
+def _rotated(arms: Sequence[Arm], block: int) -> list[Arm]:
+    """Another one begins each time, so that none always follows the same."""
+    start = block % len(arms)
+    return [*arms[start:], *arms[:start]]

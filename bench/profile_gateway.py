@@ -1,0 +1,127 @@
+"""Where a gateway spends its time: `python -m bench.profile_gateway` samples one arm with py-spy over the mock engine.
+
+Figures are microseconds per request: samples over the sampling rate, divided by the requests that were answered
+meanwhile; threads that wait are left out. Sampling stops the server for moments, so that all of it is slower than
+without. Native code counts for the Python function that called it; `--gil` leaves out what has released the lock:
+commits, the embedder's arithmetic. The folded stacks are written, too: any flame graph viewer reads them.
+"""
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench import servers
+from bench.arms import USER, Arm, introduce
+from bench.measure import Failures, Figures, Scenario, load
+
+RATE = 100
+ARMS = ("attune", "personalised", "fresh", "litellm")
+WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "run_forever", "run_until_complete")
+"""Functions that only wait while nothing is below them."""
+PY_SPY = Path(sys.executable).with_name("py-spy")
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Microseconds per request of each function, itself and with what it calls, and of each thread."""
+
+    own: Counter[str] = field(default_factory=Counter)
+    total: Counter[str] = field(default_factory=Counter)
+    threads: Counter[str] = field(default_factory=Counter)
+
+
+def read(stacks: Iterable[str], requests: float) -> Profile:
+    """From py-spy's folded stacks, each ``thread;outer;...;inner count``."""
+    samples = Profile()
+    for line in stacks:
+        stack, _, count = line.strip().rpartition(" ")
+        thread, *frames = stack.split(";")
+        if frames and frames[-1].split(" (")[0].endswith(WAITING):
+            continue
+        samples.threads[thread] += int(count)
+        samples.total.update(dict.fromkeys(frames, int(count)))
+        samples.own[frames[-1] if frames else thread] += int(count)
+    each = 1_000_000 / RATE / requests
+    return Profile(*(_scaled(counter, each) for counter in (samples.own, samples.total, samples.threads)))
+
+
+async def sample(
+    name: str, *, clients: int, stream: bool, tokens: int, seconds: float, gil: bool, out: Path
+) -> Figures:
+    """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        engine = await stack.enter_async_context(servers.mock_engine(folder))
+        start = servers.litellm if name == "litellm" else servers.attune
+        server = await stack.enter_async_context(start(folder, engine))
+        if name in ("personalised", "fresh"):
+            await introduce(server)
+        arm = Arm(name, server, user=USER if name in ("personalised", "fresh") else None, fresh=name == "fresh")
+        failures, scenario = Failures(), Scenario(stream=stream, tokens=tokens, blocks=1, requests=1)
+        await load(arm, scenario, clients, 2, failures)  # warms up
+        spy = await asyncio.create_subprocess_exec(
+            *(str(PY_SPY), "record", "--pid", str(server.pid), "--output", str(out), "--format", "raw", "--threads"),
+            *("--function", "--rate", str(RATE), "--duration", str(round(seconds))),
+            *(["--gil"] if gil else []),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        figures = await load(arm, scenario, clients, seconds + 1, failures)
+        _, errors = await spy.communicate()
+        if spy.returncode:
+            raise servers.NotStarted(f"py-spy could not sample: {errors.decode()[-500:]}")
+        if failures.count:
+            raise servers.NotStarted(f"requests failed: {failures.reasons}")
+        return figures
+
+
+@app.command()
+def profile(
+    arm: Annotated[str, typer.Argument(help=" | ".join(ARMS))] = "personalised",
+    clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
+    stream: Annotated[bool, typer.Option(help="Streamed answers.")] = False,
+    tokens: Annotated[int, typer.Option(help="Tokens per answer.")] = 16,
+    seconds: Annotated[float, typer.Option(help="How long to sample.")] = 20,
+    gil: Annotated[bool, typer.Option("--gil", help="Only what holds the interpreter's lock.")] = False,
+    top: Annotated[int, typer.Option(help="Rows of each table.")] = 40,
+    out: Annotated[Path, typer.Option(help="Folder for the folded stacks.")] = Path("out"),
+) -> None:
+    """Print where one arm's server spends its time."""
+    if arm not in ARMS:
+        raise typer.BadParameter(f"{arm!r} is none of {', '.join(ARMS)}", param_hint="arm")
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"profile-{arm}{'-stream' if stream else ''}.txt"
+    figures = uvloop.run(sample(arm, clients=clients, stream=stream, tokens=tokens, seconds=seconds, gil=gil, out=file))
+    rate = figures["requests_per_second"]
+    found = read(file.read_text().splitlines(), rate * round(seconds))
+    console = Console(width=160)
+    console.print(f"{arm}: {rate:.0f} requests/s, p50 {figures['p50_ms']:.2f} ms, p99 {figures['p99_ms']:.2f} ms")
+    outermost = max(found.threads.values(), default=0)
+    inner = Counter({where: share for where, share in found.total.items() if share < 0.98 * outermost})
+    for title, counter in (("threads", found.threads), ("own time", found.own), ("with callees", inner)):
+        table = Table("µs/request", "where", title=title, title_justify="left")
+        for where, share in counter.most_common(top):
+            table.add_row(str(share), where)
+        console.print(table)
+    console.print(f"Folded stacks in {file}.")
+
+
+def _scaled(samples: Counter[str], each: float) -> Counter[str]:
+    return Counter({name: round(count * each) for name, count in samples.items()})
+
+
+if __name__ == "__main__":
+    app()
