@@ -30,6 +30,7 @@ from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnava
 from preference.feedback import Edit
 from preference.jobs import Job
 from preference.users import User
+from preference.worker import to_the_end
 
 log = logging.getLogger(__name__)
 _TAIL_BYTES, _TAIL_LINES = 4096, 20
@@ -140,6 +141,8 @@ class Training:
         if begun is None:
             return
         user, serving, edits = begun
+        # What killed workers left of it: its row never became ready, and nobody publishes while we hold the job.
+        await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
             made = dataset.build(edits, seed=self._recipe.seed, system_role=self._system_role)
         except Invalid as error:
@@ -165,8 +168,11 @@ class Training:
 
     async def on_failed(self, job: Job, reason: str | None) -> None:
         """The worker gave the job up: the version has failed. Without a ``reason``, the log alone says why."""
+        number = int(job.subject)
         with suppress(NotFound):
-            await self._database.write(_end, job, int(job.subject), "failed", _failure(reason))
+            user = await self._database.write(_end, job, number, "failed", _failure(reason))
+            if user is not None:
+                await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
 
     async def _make(
         self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
@@ -193,8 +199,11 @@ class Training:
             report=report,
             created_at=time.time(),
         )
-        return await self._database.write(
-            _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
+        # To its end: the stage is removed after us, and must not be while its files are moved into their place.
+        return await to_the_end(
+            self._database.write(
+                _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
+            )
         )
 
     async def _gate(self, user: User, number: int, serving: Version | None, made: Dataset, adapter: Path) -> Verdict:
@@ -249,9 +258,13 @@ def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, 
     return user, versions.active(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
 
 
-def _end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> None:
+def _end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> User | None:
+    """Store how it ended; None where that was known: a worker can die between a publication and its job's end."""
     jobs.hold(c, job)
+    if versions.get(c, job.owner, number).state in ("ready", "refused"):
+        return None
     versions.set_state(c, job.owner, number, state, report=report)
+    return users.get(c, job.owner)
 
 
 def _publish(

@@ -25,6 +25,7 @@ from preference.users import User
 
 State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
 UNFINISHED: tuple[State, ...] = ("queued", "training")
+_REMOVED = ".removed."
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,19 @@ def delete(c: Connection, owner: Owner, version: int) -> User:
     return user
 
 
+def remove_stranded(c: Connection, owner: Owner, directories: "Directories") -> list[int]:
+    """Remove the directories of versions that are not ready, which killed processes left; their numbers.
+
+    In a writing transaction: the user's lock keeps publications away. Raises ``NotFound`` without the user.
+    """
+    user = lock_user(c, owner)
+    ready = {v.version for v in all_of(c, owner) if v.state == "ready"}
+    stranded = sorted(directories.published(user.opaque_id) - ready)
+    for version in stranded:
+        directories.remove(user.opaque_id, version)
+    return stranded
+
+
 def lock_user(c: Connection, owner: Owner) -> User:
     """The user, held against deletion and against a second version until commit; raises ``NotFound``."""
     user = users.get(c, owner) if users.lock(c, owner) else None
@@ -163,7 +177,7 @@ def lock_user(c: Connection, owner: Owner) -> User:
 
 
 class Directories:
-    """``root/<opaque id>/v<N>``, and staging directories on the same file system.
+    """``root/<opaque id>/v<N>``, and staging directories on the same file system. The former appear and vanish whole.
 
     A staging directory holds a user's texts while a version is being made: it is as private as the rows.
     """
@@ -194,7 +208,7 @@ class Directories:
         written.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
         _sync(written)
         _sync(adapter)
-        shutil.rmtree(final, ignore_errors=True)
+        self.remove(opaque_id, manifest.version)
         adapter.rename(final)
         _sync(final.parent)
         _sync(self.root)
@@ -207,22 +221,47 @@ class Directories:
         except (OSError, ValueError, TypeError) as error:
             raise NotFound(f"Adapter version {version} has no complete directory.", param="version") from error
 
+    def users(self) -> list[str]:
+        """The opaque ids that have a directory."""
+        return [path.name for path in self.root.iterdir() if path != self._staging and path.is_dir()]
+
+    def published(self, opaque_id: str) -> set[int]:
+        """The versions of a user that have a directory."""
+        found = (self.root / opaque_id).glob("v*")
+        return {int(path.name[1:]) for path in found if path.name[1:].isdecimal()}
+
     def remove(self, opaque_id: str, version: int) -> None:
         """Remove a published version; a missing one is no error."""
-        _remove(self.path(opaque_id, version))
+        self._discard(self.path(opaque_id, version), engine_name(opaque_id, version))
+
+    def clear(self, opaque_id: str, version: int) -> None:
+        """Remove all that killed workers left of a version that is not ready: published, or being made."""
+        self.remove(opaque_id, version)
+        for staged in self._staging.glob(f"{engine_name(opaque_id, version)}.*"):
+            _remove(staged)
 
     def remove_all(self, opaque_id: str) -> None:
         """Remove everything of a user: published versions and what is being made."""
-        _remove(self.root / opaque_id)
+        self._discard(self.root / opaque_id, f"{opaque_id}.versions")
         for staged in self._staging.glob(f"{opaque_id}.v*"):
             _remove(staged)
 
     def sweep(self, older_than_seconds: float = 86_400) -> None:
-        """Remove staging directories that a killed process left behind: older than any training takes."""
+        """Remove what killed processes left in staging: half-removed versions, and what is older than any training."""
         for staged in self._staging.glob("*"):
             with suppress(FileNotFoundError):  # its own process, or another sweep, was faster
-                if time.time() - staged.stat().st_mtime > older_than_seconds:
+                if _REMOVED in staged.name or time.time() - staged.stat().st_mtime > older_than_seconds:
                     _remove(staged)
+
+    def _discard(self, directory: Path, name: str) -> None:
+        """Move a directory away in one step, then remove it: nobody sees it without some of its files."""
+        if not directory.exists():
+            return
+        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        discarded = Path(tempfile.mkdtemp(prefix=f"{name}{_REMOVED}", dir=self._staging))
+        with suppress(FileNotFoundError):  # somebody else was faster
+            directory.rename(discarded / "removed")
+        _remove(discarded)
 
 
 def _is(owner: Owner, version: int) -> ColumnElement[bool]:

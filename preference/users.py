@@ -40,6 +40,12 @@ def get(c: Connection, owner: Owner) -> User | None:
     return None if row is None else _user(owner, row)
 
 
+def named(c: Connection, opaque_id: str) -> User | None:
+    """The user whose adapters carry ``opaque_id``, or None: erased, or of another database."""
+    row = c.execute(select(users).where(users.c.opaque_id == opaque_id)).mappings().first()
+    return None if row is None else _user(Owner(row["tenant_id"], row["user_id"]), row)
+
+
 def ensure(c: Connection, owner: Owner) -> User:
     """The user, made if missing. Raises ``Invalid`` naming ``user`` for an identifier that cannot be stored."""
     found = get(c, owner)

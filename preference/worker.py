@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from preference import jobs
 from preference.database import Database
@@ -13,6 +14,7 @@ from preference.jobs import Job, LostLease
 
 Handler = Callable[[Job], Awaitable[None]]
 OnFailed = Callable[[Job, str | None], Awaitable[None]]
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 FINAL = (Invalid, Conflict, NotFound, EngineRejected)
@@ -21,6 +23,16 @@ FINAL = (Invalid, Conflict, NotFound, EngineRejected)
 
 async def _nothing(job: Job, reason: str | None) -> None:
     """The default of ``on_failed``."""
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives; who is cancelled meanwhile waits for its end, so that nothing goes on behind their back."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 class Worker:
@@ -57,6 +69,7 @@ class Worker:
         self._max_backoff_seconds = max_backoff_seconds
         self._max_deferrals = max_deferrals
         self._work = asyncio.Event()
+        self._held: set[Job] = set()
 
     def wake(self) -> None:
         """Say that work came in, so that nobody waits for the next poll. Call it in the worker's event loop."""
@@ -70,23 +83,30 @@ class Worker:
             slots.release()
             self.wake()  # the user's next job may go
 
-        async with asyncio.TaskGroup() as running:
-            while True:
-                await slots.acquire()
-                self._work.clear()
-                job = await self._next()
-                if job is None:
-                    slots.release()
-                    await self._idle()
-                else:
-                    running.create_task(self._serve(job), name=job.id).add_done_callback(free)
+        try:
+            async with asyncio.TaskGroup() as running:
+                while True:
+                    await slots.acquire()
+                    self._work.clear()
+                    job = await to_the_end(self._next())
+                    if job is None:
+                        slots.release()
+                        await self._idle()
+                    else:
+                        running.create_task(self._serve(job), name=job.id).add_done_callback(free)
+        finally:  # here, and not where they are served: a task may be cancelled before its first step
+            for job in list(self._held):
+                await self._give_back(job)
 
     async def _next(self) -> Job | None:
         try:
-            return await self._database.write(jobs.lease, self._handlers, self._lease_seconds)
+            job = await self._database.write(jobs.lease, self._handlers, self._lease_seconds)
         except Exception:
             log.exception("no job could be leased")
             return None
+        if job is not None:
+            self._held.add(job)
+        return job
 
     async def _idle(self) -> None:
         try:
@@ -107,13 +127,11 @@ class Worker:
                 await self._database.write(jobs.finish, job)
             else:
                 await self._failed(job, failure)
-        except asyncio.CancelledError:
-            await self._give_back(job)
-            raise
         except LostLease:
             log.warning("job %s (%s) was taken over or deleted while it ran", job.id, job.kind)
         except Exception:  # the job's lease runs out and it is tried again
             log.exception("what came of job %s (%s) could not be stored", job.id, job.kind)
+        self._held.discard(job)
 
     async def _handle(self, job: Job) -> BaseException | None:
         """Run the handler while its lease is renewed: its error, or None. Raises ``LostLease``."""
@@ -164,6 +182,8 @@ class Worker:
     async def _give_back(self, job: Job) -> None:
         try:
             await self._database.write(jobs.release, job)
+        except LostLease:  # over by now, or somebody else's
+            return
         except Exception:
             log.info("job %s (%s) could not be given back; its lease runs out", job.id, job.kind, exc_info=True)
 

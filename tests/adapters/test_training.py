@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,6 +278,83 @@ async def test_who_lost_the_lease_publishes_nothing(world: World) -> None:
         await world.training(overtaken)(late)
     assert (await world.version()).state == "training"
     assert (await world.user()).active_adapter == 0
+
+
+async def test_what_killed_workers_left_goes_with_the_next_attempt(world: World) -> None:
+    world.host.answer = worse
+    await world.add_edits()
+    opaque = (await world.user()).opaque_id
+    published = Directories(world.root).path(opaque, 1)
+    published.mkdir(parents=True)  # moved into its place, then killed before the commit
+    (published / "manifest.json").write_text("{}")
+    Directories(world.root).stage(opaque, 1)
+    await world.training()(await world.job())
+    assert (await world.version()).state == "refused"
+    assert not published.exists()
+    assert world.clean()
+
+
+async def test_a_job_given_up_leaves_no_files(world: World) -> None:
+    await world.add_edits()
+    opaque = (await world.user()).opaque_id
+    job = await world.job()
+    published = Directories(world.root).path(opaque, 1)
+    published.mkdir(parents=True)
+    Directories(world.root).stage(opaque, 1)
+    await world.training().on_failed(job, "the worker stopped 5 times while the job ran")
+    assert (await world.version()).state == "failed"
+    assert not published.exists()
+    assert world.clean()
+
+
+async def test_a_job_given_up_after_its_publication_takes_nothing_back(world: World) -> None:
+    await world.add_edits()
+    job = await world.job()
+    await world.training()(job)
+    before = await world.version()
+    await world.training().on_failed(job, "the worker stopped 5 times while the job ran")
+    assert await world.version() == before
+    assert (await world.user()).active_adapter == 1
+    assert Directories(world.root).manifest((await world.user()).opaque_id, 1).version == 1
+
+
+class SlowToPublish(Database):
+    """A store in which a publication takes its time, and says when it has begun."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.publishing = threading.Event()
+
+    async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def slow(c: Any, *rest: Any) -> Any:
+            if fn is training._publish:
+                self.publishing.set()
+                time.sleep(0.3)
+            return fn(c, *rest, **kwargs)
+
+        return await super().write(slow, *args)
+
+
+async def test_a_publication_under_way_is_finished_by_who_is_told_to_stop(world: World, database_url: str) -> None:
+    await world.add_edits()
+    job = await world.job()
+    slow = SlowToPublish(database_url)
+    world.database, opened = slow, world.database
+    running = asyncio.create_task(world.training()(job))
+    await until(slow.publishing.is_set, pause=0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    world.database = opened
+    slow.close()
+    assert (await world.version()).state == "ready"
+    opaque = (await world.user()).opaque_id
+    assert sorted(file.name for file in Directories(world.root).path(opaque, 1).iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    ]
+    assert world.clean()
 
 
 async def test_a_callback_that_fails_does_not_undo_the_publication(world: World) -> None:

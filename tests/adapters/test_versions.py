@@ -182,6 +182,33 @@ def test_one_version_can_be_removed(tmp_path: Path) -> None:
     assert directories.manifest("u1", 2) == manifest(2)
 
 
+def test_directories_of_versions_that_are_not_ready_are_removed(database: Database, tmp_path: Path) -> None:
+    directories = Directories(tmp_path)
+    opaque_ids = {owner: database.write_now(users.ensure, owner).opaque_id for owner in (ANN, BEN)}
+    for owner, opaque_id in opaque_ids.items():
+        for number, state in enumerate(("ready", "refused", "deleted", "training"), 1):
+            database.write_now(versions.queue, owner)
+            database.write_now(versions.set_state, owner, number, state)
+            directories.publish(stage(directories, opaque_id, number) / "adapter", opaque_id, manifest(number))
+    assert sorted(directories.users()) == sorted(opaque_ids.values())
+    assert database.write_now(versions.remove_stranded, ANN, directories) == [2, 3, 4]
+    assert directories.published(opaque_ids[ANN]) == {1}
+    assert directories.published(opaque_ids[BEN]) == {1, 2, 3, 4}
+    assert database.write_now(versions.remove_stranded, ANN, directories) == []
+    found = database.read_now(users.named, opaque_ids[BEN])
+    assert found is not None
+    assert found.owner == BEN
+    assert database.read_now(users.named, "0" * 32) is None
+
+
+def test_what_is_half_removed_is_swept(tmp_path: Path) -> None:
+    directories = Directories(tmp_path)
+    left = tmp_path / ".staging" / "u1.v1.removed.abc" / "removed"
+    left.mkdir(parents=True)
+    directories.sweep()
+    assert not left.parent.exists()
+
+
 def test_only_old_staging_directories_are_swept(tmp_path: Path) -> None:
     directories = Directories(tmp_path)
     directories.sweep()

@@ -301,6 +301,34 @@ async def test_stopping_gives_the_jobs_back_at_once(store: Database) -> None:
     assert (found.state, found.attempt) == ("queued", 0)
 
 
+class Late(Database):
+    """A store whose answer to a lease comes late, as from a busy thread."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.leased = asyncio.Event()
+
+    async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await super().write(fn, *args, **kwargs)
+        if fn is jobs.lease and result is not None:
+            self.leased.set()
+            await asyncio.sleep(0.1)
+        return result
+
+
+async def test_stopping_while_a_job_is_being_leased_gives_it_back(store: Database, database_url: str) -> None:
+    async def handler(job: Job) -> None:
+        raise AssertionError("it was stopped before")
+
+    id = await store.write(jobs.enqueue, ANN, "learn", "1")
+    late = Late(database_url)
+    async with running(worker(late, handler)):
+        await late.leased.wait()
+    found = await row(store, id)
+    assert (found.state, found.attempt) == ("queued", 0)
+    late.close()
+
+
 async def test_a_woken_worker_does_not_wait_for_its_poll(store: Database) -> None:
     done = asyncio.Event()
 
