@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -21,11 +21,13 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from preference.errors import AttuneError, Conflict, Invalid
+from preference.tables import metadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS = 30  # how long a SQLite writer waits for another process's transaction
+SCRUB_SECONDS = 1  # how long emptying its log may wait for readers
 _MIGRATION_LOCK = 0x41747475  # PostgreSQL advisory lock: two servers that start together migrate once
 
 
@@ -103,6 +105,33 @@ class Database:
                 return True
         heads = set(ScriptDirectory.from_config(migrations()).get_heads())
         return self.read_now(lambda c: set(MigrationContext.configure(c).get_current_heads()) != heads)
+
+    async def scrub(self) -> bool:
+        """``scrub_now`` in a thread of its own."""
+        return await asyncio.to_thread(self.scrub_now)
+
+    def scrub_now(self, *, full: bool = False) -> bool:
+        """Take what was deleted out of the store's files as well; whether they could be had for it.
+
+        SQLite: the write-ahead log is emptied into the database file, where deleted content is zeros. PostgreSQL: dead
+        rows are vacuumed, so that their space is written over in time; its own WAL is the operator's. ``full``
+        rewrites every table, which locks everybody out meanwhile.
+        """
+        if self._sqlite:
+            with _domain_errors(), closing(self._engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout={SCRUB_SECONDS * 1000}")  # writers wait behind us
+                if full:
+                    cursor.execute("PRAGMA query_only=OFF")
+                    cursor.execute("VACUUM")
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+                return not busy
+        with _domain_errors(), self._engine.connect() as vacuum:
+            how = "FULL, ANALYZE" if full else "ANALYZE, SKIP_LOCKED"
+            vacuum.execution_options(isolation_level="AUTOCOMMIT")
+            vacuum.exec_driver_sql(f"VACUUM ({how}) {', '.join(metadata.tables)}")
+            return True
 
     def close(self) -> None:
         """End the threads after the calls that run, then the connections."""
