@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
@@ -59,15 +59,15 @@ def create_app(
     return app
 
 
-def serve(settings: Settings) -> str | None:
+def serve(settings: Settings, *, build: Callable[..., AbstractAsyncContextManager[Services]] = build) -> str | None:
     """Serve until SIGTERM or SIGINT; the reason, in one sentence, when the engine could not start at all.
 
     Raises ``StartRefused``, or another ``AttuneError``, in one sentence before it listens.
     """
-    return asyncio.run(_serve(settings))
+    return asyncio.run(_serve(settings, build))
 
 
-async def _serve(settings: Settings) -> str | None:
+async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextManager[Services]]) -> str | None:
     failure: list[str] = []
     server: uvicorn.Server | None = None
 

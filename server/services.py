@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from adapters import versions
 from adapters.registry import Registry
 from adapters.train import Recipe
-from adapters.training import Training
+from adapters.training import RunTrainer, Training, run_trainer
 from adapters.validation import base_sha256
 from adapters.versions import Directories, Version
 from preference import feedback
@@ -92,12 +92,16 @@ async def build(
     work: bool | None = None,
     serve: bool = True,
     embedder: CachingEmbedder | None = None,
+    run_trainer: RunTrainer = run_trainer,
+    lease_seconds: float = 60.0,
+    max_attempts: int = 5,
     on_fatal: Callable[[str], None] = _ignore,
 ) -> AsyncIterator[Services]:
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
     ``work`` overrides ``worker_in_process``; with ``serve=False`` nobody will be let in, and no API key is asked
-    for. ``on_fatal`` is told, once, when the engine cannot start at all.
+    for. ``lease_seconds`` and ``max_attempts`` are the workers'. ``on_fatal`` is told, once, when the engine cannot
+    start at all.
     """
     settings.check()
     private_directory(settings.data_dir)
@@ -141,6 +145,7 @@ async def build(
             base_model=settings.training_base,
             recipe=Recipe(rank=settings.adapter_rank, alpha=2 * settings.adapter_rank),
             system_role=settings.system_role,
+            run_trainer=run_trainer,
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
             on_published=(lambda user: _activate(database, registry, user)) if serve else None,
         )
@@ -150,7 +155,8 @@ async def build(
         workers: tuple[Worker, ...] = ()
         if settings.worker_in_process if work is None else work:
             await asyncio.to_thread(directories.sweep)
-            workers = _workers(database, learner, training)
+            pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
+            workers = _workers(database, learner, training, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
@@ -256,7 +262,9 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
     return task
 
 
-def _workers(database: Database, learner: Learner, training: Training) -> tuple[Worker, ...]:
+def _workers(
+    database: Database, learner: Learner, training: Training, pace: Mapping[str, Any]
+) -> tuple[Worker, ...]:
     async def learn(job: Job) -> None:
         await learner.learn(job.owner, job.subject)
 
@@ -267,8 +275,8 @@ def _workers(database: Database, learner: Learner, training: Training) -> tuple[
 
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
     return (
-        Worker(database, {"learn": learn}, concurrency=2, on_failed=failed),
-        Worker(database, {training.kind: training}, concurrency=1, on_failed=training.on_failed),
+        Worker(database, {"learn": learn}, concurrency=2, on_failed=failed, **pace),
+        Worker(database, {training.kind: training}, concurrency=1, on_failed=training.on_failed, **pace),
     )
 
 
