@@ -25,9 +25,15 @@ class Invalid(AttuneError):
 
 
 class Conflict(AttuneError):
-    """The request contradicts the present state, or an earlier request with the same idempotency key."""
+    """The request contradicts the present state."""
 
     code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """An earlier request with the same idempotency key had another body."""
+
+    code = "idempotency_conflict"
 
 
 class EngineUnavailable(AttuneError):

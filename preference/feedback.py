@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, se
 
 from preference import jobs, turns, users
 from preference.distance import normalised_distance
-from preference.errors import Conflict, Invalid, NotFound
+from preference.errors import IdempotencyConflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import checked, findable, key, later, scope, storable
 from preference.tables import feedback
@@ -61,9 +61,9 @@ def accept(
 ) -> Feedback:
     """Store an edit and queue its learning, in the caller's one transaction.
 
-    The same ``idempotency_key`` with the same body gives the first row back. A newer edit of the same completion
+    The same ``idempotency_key`` with the same body gives the first answer again. A newer edit of the same completion
     and choice replaces the earlier one. Raises ``Invalid`` (``edited_text``, ``choice``, ``Idempotency-Key``),
-    ``NotFound`` (``completion_id``), ``Conflict`` (``Idempotency-Key`` used with another body).
+    ``NotFound`` (``completion_id``), ``IdempotencyConflict`` (``Idempotency-Key``, used with another body).
     """
     checked(edited_text, "edited_text", MAX_EDIT)
     if not users.lock(c, owner):
@@ -73,9 +73,9 @@ def accept(
         query = select(feedback).where(scope(feedback, owner), feedback.c.idempotency_key == idempotency_key)
         earlier = c.execute(query).mappings().first()
         if earlier is not None and earlier["body_sha256"] != body_sha256:
-            raise Conflict("this Idempotency-Key was used with another body", param="Idempotency-Key")
-        if earlier is not None:
-            return _feedback(earlier)
+            raise IdempotencyConflict("this Idempotency-Key was used with another body", param="Idempotency-Key")
+        if earlier is not None:  # the same answer as then, whatever became of it since
+            return _feedback({**earlier, "status": "pending", "reason": None, "learned": []})
     answers = turns.get(c, owner, completion_id).answers
     if not 0 <= choice < len(answers):
         raise Invalid(f"the completion has {len(answers)} choices, counted from 0", param="choice")

@@ -6,26 +6,36 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
-from preference.errors import NotFound
+from preference.errors import Invalid, NotFound
 from preference.rows import checked, findable
 from preference.tables import api_keys
+
+MAX_LIMIT = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Key:
-    """An API key without its secret. ``revoked_at`` is None while it works."""
+    """An API key without its secret. ``revoked_at`` is None while it works.
+
+    A limit that is None is the server's default; 0 ``requests_per_minute`` is none.
+    """
 
     id: str
     tenant: str
     name: str
     created_at: float
-    revoked_at: float | None
+    revoked_at: float | None = None
+    requests_per_minute: int | None = None
+    in_flight: int | None = None
 
 
-def create(c: Connection, tenant: str, name: str) -> tuple[str, str]:
+def create(
+    c: Connection, tenant: str, name: str, *, requests_per_minute: int | None = None, in_flight: int | None = None
+) -> tuple[str, str]:
     """A new key of ``tenant``: its id, and the plain key, which is shown this once. Raises ``Invalid``."""
     id, plain = uuid.uuid4().hex, f"att-{secrets.token_urlsafe(32)}"
     values = {
@@ -34,6 +44,8 @@ def create(c: Connection, tenant: str, name: str) -> tuple[str, str]:
         "name": checked(name, "name", 200),
         "sha256": _digest(plain),
         "created_at": time.time(),
+        "requests_per_minute": _limit(requests_per_minute, "requests_per_minute", least=0),
+        "in_flight": _limit(in_flight, "in_flight", least=1),
     }
     c.execute(insert(api_keys).values(values))
     return id, plain
@@ -42,7 +54,7 @@ def create(c: Connection, tenant: str, name: str) -> tuple[str, str]:
 def list_all(c: Connection) -> list[Key]:
     """Every key, revoked ones too, by tenant and age."""
     rows = c.execute(select(api_keys).order_by(api_keys.c.tenant_id, api_keys.c.created_at))
-    return [Key(row.id, row.tenant_id, row.name, row.created_at, row.revoked_at) for row in rows]
+    return [_key(row) for row in rows]
 
 
 def revoke(c: Connection, id: str) -> None:
@@ -52,17 +64,29 @@ def revoke(c: Connection, id: str) -> None:
         raise NotFound(f"there is no working key with the id {id!r}", param="id")
 
 
-def tenant_of(c: Connection, plain: str) -> str | None:
-    """The tenant that ``plain`` speaks for, or None."""
+def find(c: Connection, plain: str) -> Key | None:
+    """The working key that ``plain`` is, or None."""
     digest = _digest(plain)
     alive = (api_keys.c.sha256 == digest) & api_keys.c.revoked_at.is_(None)
-    row = c.execute(select(api_keys.c.tenant_id, api_keys.c.sha256).where(alive)).first()
-    return row.tenant_id if row is not None and hmac.compare_digest(row.sha256, digest) else None
+    row = c.execute(select(api_keys).where(alive)).first()
+    # The index compares digests, not secrets: its timing tells nothing that helps to find a key.
+    return _key(row) if row is not None and hmac.compare_digest(row.sha256, digest) else None
 
 
 def any_active(c: Connection) -> bool:
     """Whether any key works."""
     return c.execute(select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)).first() is not None
+
+
+def _key(row: Row[Any]) -> Key:
+    limits = (row.requests_per_minute, row.in_flight)
+    return Key(row.id, row.tenant_id, row.name, row.created_at, row.revoked_at, *limits)
+
+
+def _limit(value: int | None, param: str, least: int) -> int | None:
+    if value is not None and not least <= value <= MAX_LIMIT:
+        raise Invalid(f"{param} must be from {least} to {MAX_LIMIT}", param=param)
+    return value
 
 
 def _digest(plain: str) -> str:

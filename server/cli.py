@@ -133,12 +133,17 @@ def settings(
 def create_key(
     tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to; made with its first key.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_REQUESTS_PER_MINUTE.")
+    ] = None,
+    in_flight: Annotated[int | None, typer.Option(help="Its own limit, instead of ATTUNE_IN_FLIGHT_PER_KEY.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
-    key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name))
+    limits = {"requests_per_minute": requests_per_minute, "in_flight": in_flight}
+    key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name, **limits))
     if as_json:
-        typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain}))
+        typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain, **limits}))
         return
     typer.echo(f"{plain}\n\nThis is key {key_id} of tenant {tenant!r}. It is not stored and will not be shown again.")
 
@@ -150,9 +155,13 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([vars(key) for key in held], indent=2))
         return
-    table = Table("id", "tenant", "name", "created", "revoked")
+    table = Table("id", "tenant", "name", "created", "revoked", "requests a minute", "in flight")
     for key in held:
-        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at))
+        limits = [
+            "default" if key.requests_per_minute is None else str(key.requests_per_minute or "no limit"),
+            "default" if key.in_flight is None else str(key.in_flight),
+        ]
+        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), *limits)
     Console().print(table)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from preference.database import StoreUnavailable
-from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
+from preference.errors import (
+    AttuneError,
+    Conflict,
+    EngineRejected,
+    EngineUnavailable,
+    IdempotencyConflict,
+    Invalid,
+    NotFound,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +53,13 @@ class BodyTooLarge(AttuneError):
 
 
 class TooManyRequests(AttuneError):
-    """The tenant has too many requests under way."""
+    """The API key is at a limit of its own; ``headers`` say which, and when it may ask again."""
 
     code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: int = 1, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.headers = {**(headers or {}), "Retry-After": str(retry_after)}
 
 
 class Overloaded(EngineUnavailable):
@@ -60,6 +72,7 @@ class Overloaded(EngineUnavailable):
 _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (Unauthorized, 401, "authentication_error"),
     (NotFound, 404, "invalid_request_error"),
+    (IdempotencyConflict, 422, "invalid_request_error"),
     (Conflict, 409, "invalid_request_error"),
     (BodyTooLarge, 413, "invalid_request_error"),
     (TooManyRequests, 429, "rate_limit_error"),
@@ -68,7 +81,7 @@ _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (EngineRejected, 400, "invalid_request_error"),
     (Invalid, 400, "invalid_request_error"),
 )
-_RETRY_AFTER = {429: "1", 503: "2"}
+_RETRY_AFTER = {503: "2"}
 
 
 def envelope(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
@@ -94,6 +107,8 @@ def render(error: AttuneError) -> Response:
     """A domain error as a response."""
     status = status_of(error)[0]
     headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
+    if isinstance(error, TooManyRequests):
+        headers |= error.headers
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return _json(status, body_of(error), headers)

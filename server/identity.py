@@ -1,6 +1,7 @@
 """Whose request it is: the API key gives the tenant, a header or the body gives the user."""
 
 import hashlib
+import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from cachetools import TTLCache
 from preference import keys
 from preference.database import Database
 from preference.errors import Invalid
+from preference.keys import Key
 from preference.owner import Owner
 from server.errors import StartRefused, Unauthorized
 
-LOCAL_TENANT = "local"
+LOCAL_KEY = Key(id="local", tenant="local", name="no key", created_at=0.0)
 USER_LIMIT = 256
 _CACHE_SECONDS = 1.0  # how long a revoked key may still be honoured
 
@@ -40,7 +42,8 @@ class Identity:
         self._loopback = loopback
         self._open = False
         self._open_checked = 0.0
-        self._known: TTLCache[bytes, str] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
+        self._known: TTLCache[bytes, Key] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
+        self._unknown: TTLCache[bytes, None] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
 
     async def start(self) -> bool:
         """Decide whether requests without a key are let in (True); raises ``StartRefused`` where that is unsafe.
@@ -56,25 +59,39 @@ class Identity:
         self._open_checked = time.monotonic()
         return self._open
 
-    async def tenant(self, authorization: str | None) -> str:
-        """The tenant of an ``Authorization`` header. Raises ``Unauthorized``."""
+    async def key(self, authorization: str | None, x_api_key: str | None, client: tuple[str, int] | None) -> Key:
+        """The key in ``Authorization: Bearer``, else in ``x-api-key``. Raises ``Unauthorized``.
+
+        ``client`` is the caller's address as ASGI has it; without any key, only this machine is let in.
+        """
         if self._open and time.monotonic() - self._open_checked > _CACHE_SECONDS:
             self._open = not await self._database.read(keys.any_active)
             self._open_checked = time.monotonic()
         if self._open:
-            return LOCAL_TENANT
-        scheme, _, key = (authorization or "").partition(" ")
-        key = key.strip()
-        if scheme.lower() != "bearer" or not key:
-            raise Unauthorized("Send your API key in the header Authorization: Bearer <key>.")
-        digest = hashlib.sha256(key.encode()).digest()  # so that a memory dump shows no keys
-        tenant = self._known.get(digest)
-        if tenant is None:
-            tenant = await self._database.read(keys.tenant_of, key)
-            if tenant is None:
+            if not _is_local(client):  # whatever address an ASGI server of somebody's own listens on
+                raise Unauthorized("No API key exists, so only this machine is served: see `attune keys create`.")
+            return LOCAL_KEY
+        scheme, _, plain = (authorization or "").partition(" ")
+        plain = (plain if scheme.lower() == "bearer" else x_api_key or "").strip()
+        if not plain:
+            raise Unauthorized("Send your API key in the header Authorization: Bearer <key>, or in x-api-key.")
+        digest = hashlib.sha256(plain.encode()).digest()  # so that a memory dump shows no keys
+        found = self._known.get(digest)
+        if found is None:
+            found = None if digest in self._unknown else await self._database.read(keys.find, plain)
+            if found is None:
+                self._unknown[digest] = None
                 raise Unauthorized("The API key is unknown or revoked.")
-            self._known[digest] = tenant
-        return tenant
+            self._known[digest] = found
+        return found
+
+
+def _is_local(client: tuple[str, int] | None) -> bool:
+    """Whether a caller is on this machine; one without an address came through a Unix socket."""
+    try:
+        return client is None or ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def user_of(header: str | None, body: Mapping[str, Any]) -> str | None:

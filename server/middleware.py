@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from preference.errors import AttuneError
 from server.errors import BodyTooLarge, Overloaded, TooManyRequests, render
 from server.identity import Identity
+from server.limits import Limits
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -67,35 +67,47 @@ class BodyLimit:
 
 
 class Gate:
-    """Lets a request to ``/v1`` in: its key names a tenant, and neither the tenant nor the server is at its limit."""
+    """Lets a request to ``/v1`` in: its API key names a tenant, and neither the key nor the server is at its limit.
 
-    def __init__(self, app: ASGIApp, per_tenant: int, total: int) -> None:
+    Sets ``tenant`` and ``key``, the key's id, in the request's state.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
-        self._per_tenant = per_tenant
-        self._total = total
-        self._in_flight: Counter[str] = Counter()
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
             return await self._app(scope, receive, send)
-        identity: Identity = scope["app"].state.services.identity
-        try:
-            tenant = await identity.tenant(Headers(scope=scope).get("authorization"))
-            if self._in_flight.total() >= self._total:
-                raise Overloaded("The server is at its limit; try again shortly.")
-            if self._in_flight[tenant] >= self._per_tenant:
-                raise TooManyRequests(f"At most {self._per_tenant} requests at a time; try again shortly.")
+        try:  # a place in the server first: then what unknown keys cost is bounded as well
+            self._limits.arrive()
         except AttuneError as error:
             return await render(error)(scope, receive, send)
-        scope["state"]["tenant"] = tenant
-        self._in_flight[tenant] += 1
         try:
-            await self._app(scope, receive, send)
+            await self._with_key(scope, receive, send)
         finally:
-            self._in_flight[tenant] -= 1
-            if not self._in_flight[tenant]:
-                del self._in_flight[tenant]
+            self._limits.depart()
+
+    async def _with_key(self, scope: Scope, receive: Receive, send: Send) -> None:
+        identity: Identity = scope["app"].state.services.identity
+        headers = Headers(scope=scope)
+        try:
+            key = await identity.key(headers.get("authorization"), headers.get("x-api-key"), scope.get("client"))
+            told = self._limits.enter(key)
+        except AttuneError as error:
+            return await render(error)(scope, receive, send)
+        scope["state"]["tenant"], scope["state"]["key"] = key.tenant, key.id
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(told)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_limits if told else send)
+        finally:
+            self._limits.leave(key)
 
 
 class RawUserPath:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
@@ -87,7 +88,19 @@ class Settings(BaseSettings):
     allow_media: bool = Field(
         default=False, description="Accept message parts other than text; the engine may fetch their URLs."
     )
-    in_flight_per_tenant: int = Field(default=64, ge=1, description="Concurrent requests per tenant; more get 429.")
+    requests_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_LIMIT,
+        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit. "
+        "Each server process counts its own.",
+    )
+    in_flight_per_key: int = Field(
+        default=64,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Concurrent requests per API key without a limit of its own; more get 429.",
+    )
     in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
     drain_seconds: float = Field(
         default=20, ge=0, description="How long a stopping server waits for answers under way."

@@ -1,13 +1,14 @@
 """Rows of feedback: durable with its job, idempotent, replaced by newer edits, and read by its owner alone."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, func, select
 
 from preference import feedback, jobs, turns, users
 from preference.database import Database
-from preference.errors import Conflict, Invalid, NotFound
+from preference.errors import IdempotencyConflict, Invalid, NotFound
 from preference.feedback import Feedback
 from preference.owner import Owner
 from preference.rows import scope
@@ -93,10 +94,57 @@ async def test_the_same_key_is_accepted_once_even_at_once(store: Database) -> No
 
 def test_the_same_key_with_another_body_conflicts(store: Database) -> None:
     first = accept(store, idempotency_key="k")
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(IdempotencyConflict) as caught:
         accept(store, edited_text="else", idempotency_key="k", body="another")
     assert caught.value.param == "Idempotency-Key"
-    assert accept(store, owner=OTHER_ANN, idempotency_key="k", body="another").id != first.id
+    assert store.read_now(feedback.page, ANN) == [first]
+
+
+def test_the_same_key_with_the_same_body_is_answered_as_the_first_time(store: Database) -> None:
+    first = accept(store, idempotency_key="k")
+    store.write_now(feedback.resolve, ANN, first.id, "learned", "it was clear", ["pref-1"])
+    assert accept(store, idempotency_key="k") == first
+    second = accept(store, edited_text="Newer", body="newer")  # replaces the first
+    assert accept(store, idempotency_key="k") == first
+    assert store.read_now(feedback.get, ANN, second.id).status == "pending"
+    assert len(store.read_now(feedback.page, ANN)) == 2
+    assert store.read_now(queued, ANN) == 2
+
+
+def test_a_key_is_of_one_user_of_one_tenant(store: Database) -> None:
+    first = accept(store, idempotency_key="k", body="of ann")
+    others = [accept(store, owner=owner, idempotency_key="k", body=owner.user) for owner in (BOB, OTHER_ANN)]
+    assert len({first.id, *(other.id for other in others)}) == 3
+    assert accept(store, idempotency_key="k", body="of ann") == first
+    for owner in (ANN, BOB, OTHER_ANN):
+        assert len(store.read_now(feedback.page, owner)) == 1
+        assert store.read_now(queued, owner) == 1
+
+
+def test_of_many_edits_of_one_answer_at_once_exactly_one_stands(store: Database) -> None:
+    texts = [f"Done {number}" for number in range(12)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        accepted = list(pool.map(lambda text: accept(store, edited_text=text, body=text), texts))
+    assert len({one.id for one in accepted}) == len(texts)
+    held = store.read_now(feedback.page, ANN)
+    assert [one.status for one in held] == ["replaced"] * (len(texts) - 1) + ["pending"]
+    assert [edit.feedback_id for edit in store.read_now(feedback.edits, ANN)] == [held[-1].id]
+
+
+def test_different_bodies_under_one_key_at_once_have_one_winner(store: Database) -> None:
+    def attempt(text: str) -> Feedback | IdempotencyConflict:
+        try:
+            return accept(store, edited_text=text, idempotency_key="k", body=text)
+        except IdempotencyConflict as conflict:
+            return conflict
+
+    with ThreadPoolExecutor(12) as pool:
+        came = list(pool.map(attempt, ["one", "two", "three"] * 4))
+    accepted = [one for one in came if isinstance(one, Feedback)]
+    assert len(accepted) == 4
+    assert len(set(accepted)) == 1
+    assert store.read_now(feedback.page, ANN) == [accepted[0]]
+    assert store.read_now(queued, ANN) == 1
 
 
 def test_a_newer_edit_replaces_the_earlier_one_of_the_same_answer(store: Database) -> None:

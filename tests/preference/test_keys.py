@@ -10,25 +10,53 @@ from preference.tables import api_keys
 from tests.preference.helpers import NOT_STORABLE
 
 
+def tenant_of(database: Database, plain: str) -> str | None:
+    found = database.read_now(keys.find, plain)
+    return None if found is None else found.tenant
+
+
 def test_a_key_speaks_for_its_tenant_until_revoked(database: Database) -> None:
     assert not database.read_now(keys.any_active)
     id, plain = database.write_now(keys.create, "acme", "production")
     _, other = database.write_now(keys.create, "globex", "production")
     assert plain.startswith("att-")
     assert len(plain) == len("att-") + 43  # 256 bits
-    assert database.read_now(keys.tenant_of, plain) == "acme"
-    assert database.read_now(keys.tenant_of, other) == "globex"
+    assert tenant_of(database, plain) == "acme"
+    assert tenant_of(database, other) == "globex"
     assert [(k.tenant, k.name, k.revoked_at) for k in database.read_now(keys.list_all)] == [
         ("acme", "production", None),
         ("globex", "production", None),
     ]
     database.write_now(keys.revoke, id)
-    assert database.read_now(keys.tenant_of, plain) is None
-    assert database.read_now(keys.tenant_of, other) == "globex"
+    assert tenant_of(database, plain) is None
+    assert tenant_of(database, other) == "globex"
     assert database.read_now(keys.any_active)
     assert database.read_now(keys.list_all)[0].revoked_at is not None
     with pytest.raises(NotFound):
         database.write_now(keys.revoke, id)
+
+
+def test_a_key_has_limits_of_its_own_or_the_servers(database: Database) -> None:
+    _, plain = database.write_now(keys.create, "acme", "plain")
+    id, limited = database.write_now(keys.create, "acme", "limited", requests_per_minute=0, in_flight=3)
+    found = database.read_now(keys.find, plain)
+    assert found is not None
+    assert (found.requests_per_minute, found.in_flight) == (None, None)
+    found = database.read_now(keys.find, limited)
+    assert found is not None
+    assert (found.id, found.requests_per_minute, found.in_flight) == (id, 0, 3)
+    assert database.read_now(keys.list_all)[1] == found
+
+
+@pytest.mark.parametrize(
+    ("param", "limit"),
+    [("requests_per_minute", -1), ("in_flight", 0), ("requests_per_minute", keys.MAX_LIMIT + 1), ("in_flight", 2**40)],
+)
+def test_a_limit_that_cannot_be_is_named(database: Database, param: str, limit: int) -> None:
+    with pytest.raises(Invalid) as caught:
+        database.write_now(keys.create, "acme", "n", **{param: limit})
+    assert caught.value.param == param
+    assert not database.read_now(keys.list_all)
 
 
 def test_the_plain_key_is_nowhere_in_the_rows(database: Database) -> None:
@@ -40,7 +68,7 @@ def test_the_plain_key_is_nowhere_in_the_rows(database: Database) -> None:
 @pytest.mark.parametrize("plain", ["", "att-", "att-wrong", *NOT_STORABLE])
 def test_a_wrong_key_has_no_tenant(database: Database, plain: str) -> None:
     database.write_now(keys.create, "acme", "production")
-    assert database.read_now(keys.tenant_of, plain) is None
+    assert database.read_now(keys.find, plain) is None
 
 
 @pytest.mark.parametrize(

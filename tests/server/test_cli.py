@@ -41,6 +41,19 @@ def test_a_key_is_shown_once_listed_without_it_and_revoked(tmp_path: Path) -> No
     assert "no working key" in again.output
 
 
+def test_a_keys_limits_are_given_listed_and_checked(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "create", "acme")
+    limits = ["--requests-per-minute", "60", "--in-flight", "2"]
+    made = json.loads(run(tmp_path, "keys", "create", "acme", *limits, "--json").output)
+    assert (made["requests_per_minute"], made["in_flight"]) == (60, 2)
+    listed = json.loads(run(tmp_path, "keys", "list", "--json").output)
+    assert [(key["requests_per_minute"], key["in_flight"]) for key in listed] == [(None, None), (60, 2)]
+    shown = run(tmp_path, "keys", "list").output
+    assert "default" in shown
+    assert "60" in shown
+    assert "in_flight" in sentence(run(tmp_path, "keys", "create", "acme", "--in-flight", "0"))
+
+
 def test_the_data_folder_is_private(tmp_path: Path) -> None:
     run(tmp_path, "keys", "create", "acme")
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
