@@ -1,29 +1,39 @@
-"""Runs inside vLLM, as its `vllm.general_plugins` entry point: base-model answers stay free of other users' adapters.
+"""Runs inside vLLM, as its `vllm.general_plugins` entry point: no adapter's weights where they do not belong.
 
-vLLM marks a token of the base model with the adapter index -1. Its GPU kernels skip such tokens; its CPU operations
-(0.32.0) index the stacked weights with -1 instead, which is the last slot: once all slots are filled, a base-model
-answer that shares a batch with an adapter's is computed with somebody else's weights (vllm-project/vllm#48421). Zero
-inputs give such tokens a zero delta. With a vLLM that skips them itself this changes nothing.
+On CPUs, base-model answers stay free of them. vLLM marks a token of the base model with the adapter index -1. Its GPU
+kernels skip such tokens; its CPU operations (0.32.0) index the stacked weights with -1 instead, which is the last slot:
+once all slots are filled, a base-model answer that shares a batch with an adapter's is computed with somebody else's
+weights (vllm-project/vllm#48421). Zero inputs give such tokens a zero delta. With a vLLM that skips them itself this
+changes nothing.
+
+Everywhere, what is unloaded is gone. vLLM's HTTP unload only forgets the name: the weights stay in a cache until newer
+ones push them out, and in their slot until another adapter takes it (vllm-project/vllm#54839).
 """
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from importlib import import_module
 from typing import Any
 
+log = logging.getLogger("vllm.attune")  # vLLM shows what is logged below its own name
+
 _OPERATIONS = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")
+_TRIES, _PAUSE = 600, 0.05  # half a minute, and what the calls take
 
 
 def register() -> None:
     """Called by vLLM in each of its processes, before a model is loaded."""
-    if not import_module("vllm.platforms").current_platform.is_cpu():
-        return
-    operations = import_module("vllm.lora.ops.torch_ops.lora_ops")
-    wrapper = import_module("vllm.lora.punica_wrapper.punica_cpu")
-    for name in _OPERATIONS:
-        skipping = skip_base_tokens(getattr(operations, name))
-        setattr(operations, name, skipping)
-        setattr(wrapper, name, skipping)
+    if import_module("vllm.platforms").current_platform.is_cpu():
+        operations = import_module("vllm.lora.ops.torch_ops.lora_ops")
+        wrapper = import_module("vllm.lora.punica_wrapper.punica_cpu")
+        for name in _OPERATIONS:
+            skipping = skip_base_tokens(getattr(operations, name))
+            setattr(operations, name, skipping)
+            setattr(wrapper, name, skipping)
+    _wrap("vllm.entrypoints.openai.models.serving", "OpenAIServingModels", "unload_lora_adapter", remove_weights)
+    _wrap("vllm.lora.model_manager", "LoRAModelManager", "_deactivate_adapter", clear_slot)
 
 
 def skip_base_tokens(operation: Callable[..., None]) -> Callable[..., None]:
@@ -37,3 +47,49 @@ def skip_base_tokens(operation: Callable[..., None]) -> Callable[..., None]:
         operation(inputs.masked_fill((indices < 0).unsqueeze(1), 0), weights, output, indices, *rest, **named)
 
     return skipping
+
+
+def remove_weights(unload: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """``unload(models, request)``, which answers once the engine has the adapter's weights no longer.
+
+    A request that was aborted a moment ago may still be in a batch and bring them back: then once more.
+    """
+
+    @wraps(unload)
+    async def unloading(models: Any, request: Any) -> Any:
+        held = models.lora_requests.get(request.lora_name)
+        answer = await unload(models, request)
+        if held is None or request.lora_name in models.lora_requests:
+            return answer
+        for _ in range(_TRIES):
+            await models.engine_client.remove_lora(held.lora_int_id)
+            await asyncio.sleep(_PAUSE)
+            if held.lora_int_id not in await models.engine_client.list_loras():
+                return answer
+        log.warning("adapter %s is unloaded, but requests still use its weights", request.lora_name)
+        return answer
+
+    return unloading
+
+
+def clear_slot(deactivate: Callable[[Any, int], None]) -> Callable[[Any, int], None]:
+    """``deactivate(manager, adapter)``, which leaves zeros where the adapter's weights were."""
+
+    @wraps(deactivate)
+    def deactivating(manager: Any, adapter: int) -> None:
+        slots = [slot for slot, holds in enumerate(manager.lora_index_to_id) if holds == adapter]
+        deactivate(manager, adapter)
+        for slot in slots:
+            for module in manager.modules.values():
+                module.reset_lora(slot)
+
+    return deactivating
+
+
+def _wrap(module: str, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replace a method; a vLLM that has it no longer runs as it is, and says so."""
+    try:
+        held = getattr(import_module(module), owner)
+        setattr(held, name, wrapper(getattr(held, name)))
+    except (ImportError, AttributeError) as error:
+        log.warning("unloaded adapters may stay in memory for a while: %s", error)
