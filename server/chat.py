@@ -1,9 +1,9 @@
 """OpenAI's chat completions: the allow-list of their fields, and how their answers are read."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from preference import prompt
 from preference.errors import Invalid
@@ -12,6 +12,7 @@ from preference.values import Value
 from server.generation import (
     Composed,
     Count,
+    Effort,
     GenerationRequest,
     Penalty,
     Probability,
@@ -19,6 +20,7 @@ from server.generation import (
     StreamOptions,
     Strict,
     Temperature,
+    TopK,
     check_count,
     check_logprobs,
     check_text_only,
@@ -26,8 +28,12 @@ from server.generation import (
     one_or_more_strings,
     text_or_parts,
 )
+from server.schema import check_format, check_tool_choice, check_tool_name, check_tools
 from server.settings import Settings
 from server.stream import ChoicesEvents, Events, Transcript
+
+TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class ChatMessage(Strict):
@@ -35,7 +41,7 @@ class ChatMessage(Strict):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Any = Field(default=None, description="A string, or a list of text parts.")
-    name: str | None = Field(default=None, max_length=256)
+    name: str | None = Field(default=None, max_length=256, pattern=r"^[^\s<>|\[\]{}\\]+$")
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
@@ -51,7 +57,7 @@ class Choices(GenerationRequest):
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None
     top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = None
+    top_k: TopK | None = None
     min_p: Probability | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -59,7 +65,7 @@ class Choices(GenerationRequest):
     seed: Seed | None = None
     max_tokens: Count | None = None
     stop: str | list[str] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[TokenId, Bias] | None = Field(default=None, max_length=1024)
     response_format: dict[str, Any] | None = None
 
     _stop = field_validator("stop", mode="before")(one_or_more_strings)
@@ -83,6 +89,7 @@ class Choices(GenerationRequest):
         super().check(settings, base_model)
         if self.stream_options is not None and not self.stream:
             raise Invalid("stream_options needs stream: true.", param="stream_options")
+        check_format(self.response_format)
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request. A stream always asks for usage: the turn keeps it, and the client may not want it."""
@@ -105,7 +112,7 @@ class ChatRequest(Choices):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: Effort | None = None
 
     _tool_choice = field_validator("tool_choice", mode="before")(name_or_object)
 
@@ -114,6 +121,13 @@ class ChatRequest(Choices):
         super().check(settings, base_model)
         check_count(self.messages, settings, "messages")
         check_logprobs(self.top_logprobs, settings)
+        check_tools(self.tools)
+        check_tool_choice(self.tool_choice)
+        for place, message in enumerate(self.messages):
+            for number, call in enumerate(message.tool_calls or ()):
+                function = call.get("function")
+                where = f"messages.{place}.tool_calls.{number}"
+                check_tool_name(function.get("name") if isinstance(function, dict) else None, where)
         if not settings.allow_media:
             for place, message in enumerate(self.messages):
                 check_text_only(message.content, f"messages.{place}.content")

@@ -26,8 +26,14 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, Field(ge=1)]
+TopK = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+MAX_STOPS, MAX_STOP = 16, 256
+"""Stop strings of a request, and the characters of one."""
 TEXT = frozenset({"text", "refusal"})
 """Types of content parts that hold nothing but text."""
+_TEXT_PART = frozenset({"type", "text", "annotations", "logprobs", "cache_control"})
+"""Fields of a part of text. An engine may read others whatever the type says, an image's URL for one."""
 
 
 class Strict(BaseModel):
@@ -138,8 +144,9 @@ class GenerationRequest(Strict, ABC):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
         try:
             json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:
-            raise Invalid(f"The request holds NaN, infinity or half a surrogate pair: {error}", param=None) from error
+        except (ValueError, RecursionError) as error:
+            message = f"The request holds NaN, infinity, half a surrogate pair, or nests too deep: {error}"
+            raise Invalid(message, param=None) from error
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""
@@ -177,16 +184,22 @@ def text_or_parts(content: Any) -> Any:
     for number, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise ValueError(f"part {number} must be an object with a type")
-        if part["type"].endswith("text") and not isinstance(part.get("text"), str):
-            raise ValueError(f"part {number} must have a text")
+        if part["type"].endswith("text"):
+            if not isinstance(part.get("text"), str):
+                raise ValueError(f"part {number} must have a text")
+            if strange := sorted(part.keys() - _TEXT_PART):
+                raise ValueError(f"part {number} is text and may not have the field {strange[0]!r}")
     return content
 
 
 def one_or_more_strings(stop: Any) -> Any:
-    """A validator: a string or a list of strings."""
-    if stop is None or isinstance(stop, str) or (isinstance(stop, list) and all(isinstance(s, str) for s in stop)):
-        return stop
-    raise ValueError("must be a string or a list of strings")
+    """A validator: a string or a list of strings, few and short: each is looked for at every token."""
+    stops = stop if isinstance(stop, list) else [stop]
+    if stop is not None and not all(isinstance(s, str) for s in stops):
+        raise ValueError("must be a string or a list of strings")
+    if stop is not None and (len(stops) > MAX_STOPS or not all(0 < len(s) <= MAX_STOP for s in stops)):
+        raise ValueError(f"may be {MAX_STOPS} strings of 1 to {MAX_STOP} characters at most")
+    return stop
 
 
 def name_or_object(choice: Any) -> Any:

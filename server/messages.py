@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from preference import prompt
 from preference.errors import Invalid
@@ -16,11 +16,14 @@ from server.generation import (
     GenerationRequest,
     Strict,
     Temperature,
+    TopK,
     check_count,
     check_text_only,
+    one_or_more_strings,
     text_of,
     text_or_parts,
 )
+from server.schema import check_tool_name, check_tools
 from server.settings import Settings
 from server.stream import Events, NamedEvents, Transcript
 
@@ -46,6 +49,12 @@ class Block(Strict):
     cache_control: dict[str, Any] | None = Field(default=None, exclude=True)
 
     _content = field_validator("content")(text_or_parts)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Block":
+        if self.type == "text" and self.text is None:
+            raise ValueError("must have a text")
+        return self
 
 
 class AnthropicMessage(Strict):
@@ -82,21 +91,33 @@ class Thinking(Strict):
     display: str | None = None
 
 
+class OutputConfig(Strict):
+    """The form of the answer."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: dict[str, Any] | None = None
+
+
 class MessagesRequest(GenerationRequest):
     """Anthropic's request for a message, less what must not reach the engine, plus ``attune``."""
 
     path: ClassVar[str] = "/v1/messages"
+    not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {"cache_control"}
 
     messages: list[AnthropicMessage] = Field(min_length=1)
     max_tokens: Count
     system: str | list[Block] | None = None
     temperature: Temperature | None = None
-    top_k: int | None = None
+    top_k: TopK | None = None
     top_p: float | None = Field(default=None, gt=0, le=1)
     stop_sequences: list[str] | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    cache_control: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+
+    _stop = field_validator("stop_sequences", mode="before")(one_or_more_strings)
 
     @property
     def choices(self) -> int:
@@ -107,15 +128,21 @@ class MessagesRequest(GenerationRequest):
         """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
         super().check(settings, base_model)
         check_count(self.messages, settings, "messages")
+        check_tools([tool.model_dump() for tool in self.tools or ()])
+        if self.tool_choice and self.tool_choice.name is not None:
+            check_tool_name(self.tool_choice.name, "tool_choice.name")
         for block in self.system if isinstance(self.system, list) else ():
             if block.type != "text":
                 raise Invalid("The system prompt may hold text blocks only.", param="system")
         for place, message in enumerate(self.messages):
             blocks = message.model_dump()["content"]
-            if settings.allow_media:
-                continue
-            check_text_only(blocks, f"messages.{place}.content", _TEXT)
+            if not settings.allow_media:
+                check_text_only(blocks, f"messages.{place}.content", _TEXT)
             for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
+                if block["type"] == "tool_use":
+                    check_tool_name(block["name"], f"messages.{place}.content.{number}.name")
+                if settings.allow_media:
+                    continue
                 check_text_only(block["content"], f"messages.{place}.content.{number}.content")
 
     def conversation(self) -> list[Message]:

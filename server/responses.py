@@ -18,6 +18,7 @@ from server.generation import (
     TEXT,
     Composed,
     Count,
+    Effort,
     GenerationRequest,
     Penalty,
     Strict,
@@ -29,6 +30,7 @@ from server.generation import (
     text_of,
     text_or_parts,
 )
+from server.schema import check_format, check_tool_choice, check_tool_name, check_tools
 from server.settings import Settings
 from server.stream import Events, NamedEvents, Transcript
 
@@ -58,7 +60,7 @@ class InputItem(Strict):
 class Reasoning(Strict):
     """How much to think aloud."""
 
-    effort: str | None = None
+    effort: Effort | None = None
     summary: str | None = None
 
 
@@ -116,12 +118,17 @@ class ResponsesRequest(GenerationRequest):
         for number, tool in enumerate(self.tools or ()):
             if tool.get("type") != "function":
                 raise Invalid("Only tools of type function are served.", param=f"tools.{number}.type")
+        check_tools(self.tools)
+        check_tool_choice(self.tool_choice)
+        check_format(self.text.format if self.text else None, "text.format")
         if isinstance(self.input, str):
             return
         check_count(self.input, settings, "input")
         for place, item in enumerate(self.input):
             if item.type == "message" and (item.role is None or item.content is None):
                 raise Invalid("A message needs a role and a content.", param=f"input.{place}")
+            if item.type == "function_call":
+                check_tool_name(item.name, f"input.{place}")
             if not settings.allow_media:
                 for field in ("content", "output", "summary"):
                     check_text_only(getattr(item, field), f"input.{place}.{field}", _TEXT)
