@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 
 from preference import preferences
 from preference.database import Database
-from preference.owner import Owner
 from preference.ports import Embedder, Vectors
 from preference.preferences import Context, Preference
 from preference.users import User
@@ -121,7 +120,7 @@ class Recall:
         self._embedder = embedder
         self.limits = limits
         self._capacity = capacity
-        self._partitions: OrderedDict[Owner, Partition] = OrderedDict()
+        self._partitions: OrderedDict[str, Partition] = OrderedDict()  # by opaque id: tombstones name no more
 
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
         """The preferences that apply to ``context``, best first, by the vote of the ``k`` nearest alike contexts.
@@ -145,16 +144,16 @@ class Recall:
         found.sort(key=lambda r: (-r.score, partition.preferences[r.id].created_at, r.id))
         return _within_budget(found, self.limits.budget)
 
-    def forget(self, owner: Owner) -> None:
-        """Drop an owner's index from memory."""
-        self._partitions.pop(owner, None)
+    def forget(self, opaque_id: str) -> None:
+        """Drop a user's index from memory."""
+        self._partitions.pop(opaque_id, None)
 
     async def _partition(self, user: User) -> Partition:
-        cached = self._partitions.get(user.owner)
+        cached = self._partitions.get(user.opaque_id)
         if cached is None or cached.revision != user.revision:
             cached = await self._database.read(self._load, user)
-            self._partitions[user.owner] = cached
-        self._partitions.move_to_end(user.owner)
+            self._partitions[user.opaque_id] = cached
+        self._partitions.move_to_end(user.opaque_id)
         while len(self._partitions) > self._capacity:
             self._partitions.popitem(last=False)
         return cached

@@ -75,7 +75,7 @@ class Services:
 
     async def forget(self, user: User) -> None:
         """After a user's rows are gone: the index, cached vectors, adapters in the engine, late files."""
-        self.recall.forget(user.owner)
+        self.recall.forget(user.opaque_id)
         self.embedder.forget()
         await self.registry.forget(user)
         await self.remove_files(user)
