@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -81,6 +82,8 @@ _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (EngineRejected, 400, "invalid_request_error"),
     (Invalid, 400, "invalid_request_error"),
 )
+_PLACES = ("body", "query", "path", "header")
+_FORM = re.compile(r"str|int|float|bool|function-\w+\(.*|[A-Z]\w*|\w+\[.*")  # pydantic's names of a union's members
 _RETRY_AFTER = {503: "2"}
 
 
@@ -155,9 +158,10 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def describe(errors: Sequence[Any]) -> tuple[str, str | None]:
-    """The first of pydantic's errors as a sentence, and the dotted path of the field it is about."""
-    first = errors[0]
-    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    """The most telling of pydantic's errors as a sentence, and the dotted path of the field it is about."""
+    # Of a field that takes one form or another, the error deepest inside belongs to the form that was meant.
+    first = max((error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]), key=lambda e: len(e["loc"]))
+    place = [part for part in first["loc"] if part not in _PLACES and not _FORM.fullmatch(str(part))]
     if first["type"] == "json_invalid":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
     param = ".".join(str(part) for part in place) or None

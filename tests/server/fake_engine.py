@@ -70,7 +70,8 @@ class FakeEngine:
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"):
+            app.router.add_post(path, self._generate)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -103,12 +104,12 @@ class FakeEngine:
             return _error(404, "not found")
         return web.Response(text="Success")
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
         if "temperature" in body and body.get("max_tokens") == 1:  # the registry's probe
-            return self._whole(body, Script(tokens=["."]))
+            return self._whole(request, body, Script(tokens=["."]))
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         script = self._scripts.popleft() if self._scripts else Script()
@@ -119,47 +120,30 @@ class FakeEngine:
                 await asyncio.sleep(3600 if script.hang else script.delay)
                 if script.die_after is not None and request.transport is not None:
                     request.transport.abort()
-                return self._whole(body, script)
+                return self._whole(request, body, script)
             return await self._stream(request, body, script)
         except (asyncio.CancelledError, ConnectionError):
             self.aborted.set()
             raise
 
-    def _whole(self, body: dict[str, Any], script: Script) -> web.Response:
-        n = body.get("n") or 1
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(script.tokens)}
-        if script.tool_calls:
-            message = {"role": "assistant", "content": None, "tool_calls": script.tool_calls}
-        choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(n)]
-        answer = {"id": _id(), "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
-        sent = json.dumps({**answer, "usage": _usage(script, n)}).encode()
+    def _whole(self, request: web.Request, body: dict[str, Any], script: Script) -> web.Response:
+        sent = json.dumps(_ANSWERS[request.path](body, script), separators=(",", ":"), ensure_ascii=False).encode()
         self.sent.append(sent)
         return web.Response(body=sent, content_type="application/json")
 
     async def _stream(self, request: web.Request, body: dict[str, Any], script: Script) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        n, head = body.get("n") or 1, {"id": _id(), "object": "chat.completion.chunk", "created": 1}
-        head["model"] = body["model"]
-        events: list[bytes] = []
-        for i in range(n):
-            events.append(_event({**head, "choices": [_choice(i, {"role": "assistant", "content": ""})]}))
-        for token in script.tokens:
-            events += [_event({**head, "choices": [_choice(i, {"content": token})]}) for i in range(n)]
-        if script.error_event:
-            events.append(_event({"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}))
-        else:
-            events += [_event({**head, "choices": [_choice(i, {"content": ""}, "stop")]}) for i in range(n)]
-            if (body.get("stream_options") or {}).get("include_usage"):
-                events.append(_event({**head, "choices": [], "usage": _usage(script, n)}))
-        events.append(b"data: [DONE]\n\n")
+        events = _STREAMS[request.path](body, script)
+        n = body.get("n") or 1
+        spoken = _HEADS[request.path] * n + len(script.tokens) * n  # events until all tokens are out
         sent = b""
         for number, event in enumerate(events):
             if script.die_after == number:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
-            if script.hang and number == n + len(script.tokens):
+            if script.hang and number == spoken:
                 await asyncio.sleep(3600)
             sent += event
             if script.split is None:
@@ -174,8 +158,173 @@ class FakeEngine:
         return response
 
 
-def _id() -> str:
-    return f"chatcmpl-{uuid.uuid4().hex}"
+def _id(prefix: str = "chatcmpl-") -> str:
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
+def _chat(body: dict[str, Any], script: Script) -> dict[str, Any]:
+    n = body.get("n") or 1
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(script.tokens)}
+    if script.tool_calls:
+        message = {"role": "assistant", "content": None, "tool_calls": script.tool_calls}
+    choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(n)]
+    answer = {"id": _id(), "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
+    return {**answer, "usage": _usage(script, n)}
+
+
+def _chat_stream(body: dict[str, Any], script: Script) -> list[bytes]:
+    n, head = body.get("n") or 1, {"id": _id(), "object": "chat.completion.chunk", "created": 1}
+    head["model"] = body["model"]
+    starts = [_choice(i, {"role": "assistant", "content": ""}) for i in range(n)]
+    texts = [_choice(i, {"content": token}) for token in script.tokens for i in range(n)]
+    return _chunks(head, [*starts, *texts], [_choice(i, {"content": ""}, "stop") for i in range(n)], body, script)
+
+
+def _completion(body: dict[str, Any], script: Script) -> dict[str, Any]:
+    n = body.get("n") or 1
+    choices = [_text(i, "".join(script.tokens), "stop") for i in range(n)]
+    answer = {"id": _id("cmpl-"), "object": "text_completion", "created": 1, "model": body["model"]}
+    return {**answer, "choices": choices, "usage": _usage(script, n)}
+
+
+def _completion_stream(body: dict[str, Any], script: Script) -> list[bytes]:
+    n, head = body.get("n") or 1, {"id": _id("cmpl-"), "object": "text_completion", "created": 1}
+    head["model"] = body["model"]
+    texts = [_text(i, token) for token in script.tokens for i in range(n)]
+    return _chunks(head, texts, [_text(i, "", "stop") for i in range(n)], body, script)
+
+
+def _chunks(
+    head: dict[str, Any],
+    choices: list[dict[str, Any]],
+    ends: list[dict[str, Any]],
+    body: dict[str, Any],
+    script: Script,
+) -> list[bytes]:
+    events = [_event({**head, "choices": [choice]}) for choice in choices]
+    if script.error_event:
+        events.append(_event({"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}))
+    else:
+        events += [_event({**head, "choices": [end]}) for end in ends]
+        if (body.get("stream_options") or {}).get("include_usage"):
+            events.append(_event({**head, "choices": [], "usage": _usage(script, len(ends))}))
+    return [*events, b"data: [DONE]\n\n"]
+
+
+def _response(body: dict[str, Any], script: Script) -> dict[str, Any]:
+    part = {"annotations": [], "text": "".join(script.tokens), "type": "output_text", "logprobs": None}
+    message = {"id": _id("msg_"), "content": [part], "role": "assistant", "status": "completed", "type": "message"}
+    usage = {
+        "input_tokens": 7,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": len(script.tokens),
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 7 + len(script.tokens),
+    }
+    return {
+        **_started_response(body),
+        "output": [message],
+        "status": "completed",
+        "usage": usage,
+    }
+
+
+def _started_response(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": _id("resp_"),
+        "created_at": 1,
+        "instructions": body.get("instructions"),
+        "metadata": body.get("metadata"),
+        "model": body["model"],
+        "object": "response",
+        "output": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "status": "in_progress",
+        "usage": None,
+    }
+
+
+def _response_stream(body: dict[str, Any], script: Script) -> list[bytes]:
+    whole = _response(body, script)
+    started = {**_started_response(body), "id": whole["id"]}
+    item = whole["output"][0]
+    where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    empty = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
+    events: list[dict[str, Any]] = [
+        {"response": started, "type": "response.created"},
+        {"item": {**item, "content": []}, "output_index": 0, "type": "response.output_item.added"},
+        {**where, "part": empty, "type": "response.content_part.added"},
+    ]
+    events += [
+        {**where, "delta": token, "logprobs": [], "type": "response.output_text.delta"} for token in script.tokens
+    ]
+    if script.error_event:
+        events.append({"error": {"message": "EngineCore died", "type": "InternalServerError"}, "type": "error"})
+    else:
+        events.append({**where, "text": "".join(script.tokens), "logprobs": [], "type": "response.output_text.done"})
+        events.append({"response": whole, "type": "response.completed"})
+    return [_named({**event, "sequence_number": number}) for number, event in enumerate(events)]
+
+
+def _message(body: dict[str, Any], script: Script) -> dict[str, Any]:
+    return {
+        "id": _id(),
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "".join(script.tokens)}],
+        "model": body["model"],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 5, "output_tokens": len(script.tokens), "cache_read_input_tokens": 2},
+    }
+
+
+def _message_stream(body: dict[str, Any], script: Script) -> list[bytes]:
+    usage = {"input_tokens": 5, "output_tokens": 0, "cache_read_input_tokens": 2}
+    message = {**_message(body, script), "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
+    events += [
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": token}, "index": 0}
+        for token in script.tokens
+    ]
+    events.insert(1, {"type": "content_block_start", "content_block": {"type": "text", "text": ""}, "index": 0})
+    if script.error_event:
+        return [
+            *(_named(event) for event in events),
+            _named({"type": "error", "error": {"type": "internal_error", "message": "EngineCore died"}}),
+        ]
+    events.append({"type": "content_block_stop", "index": 0})
+    told = {"input_tokens": 5, "output_tokens": len(script.tokens), "cache_read_input_tokens": 2}
+    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    events += [{"type": "message_delta", "delta": ended, "usage": told}, {"type": "message_stop"}]
+    return [_named(event) for event in events]
+
+
+_ANSWERS = {
+    "/v1/chat/completions": _chat,
+    "/v1/completions": _completion,
+    "/v1/responses": _response,
+    "/v1/messages": _message,
+}
+_STREAMS = {
+    "/v1/chat/completions": _chat_stream,
+    "/v1/completions": _completion_stream,
+    "/v1/responses": _response_stream,
+    "/v1/messages": _message_stream,
+}
+
+
+_HEADS = {"/v1/chat/completions": 1, "/v1/completions": 0, "/v1/responses": 3, "/v1/messages": 2}
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    data = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+    return f"event: {event['type']}\ndata: {data}\n\n".encode()
+
+
+def _text(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
 
 def _choice(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
