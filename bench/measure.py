@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from bench.arms import Arm
 from bench.client import Answer, Broken, Connection
+from bench.machine import cpu_seconds
 
 Figures = dict[str, float]
 Told = Callable[[], None]
@@ -58,13 +59,14 @@ class Caller:
             if self._connection is None or self._connection.closed:
                 self._connection = await Connection.open("127.0.0.1", self._arm.server.port)
             answer = await self._connection.ask(request)
+            if answer.status != 200:
+                raise Broken(f"{answer.status}: {answer.body.decode(errors='replace')}")
+            if self._stream and not answer.body.endswith(b"data: [DONE]\n\n"):
+                raise Broken("The stream has no end.")
         except (Broken, OSError) as error:
             self.close()
-            return self._fail(str(error))
-        if answer.status != 200:
-            return self._fail(f"{answer.status}: {answer.body.decode(errors='replace')}")
-        if self._stream and not answer.body.endswith(b"data: [DONE]\n\n"):
-            return self._fail("the stream has no end")
+            self._failures.add(self._arm, str(error))
+            return None
         return answer
 
     def close(self) -> None:
@@ -73,21 +75,24 @@ class Caller:
             self._connection.close()
             self._connection = None
 
-    def _fail(self, reason: str) -> None:
-        self._failures.add(self._arm, reason)
-
 
 async def times(arms: Sequence[Arm], scenario: Scenario, failures: Failures, told: Told) -> dict[str, list[Figures]]:
-    """Figures of each arm, one entry a block: microseconds, as ``..._p50`` and ``..._p99`` of the block."""
+    """Figures of each arm, one entry a block, in microseconds: ``..._p50`` and ``..._p99``, and ``cpu``.
+
+    ``whole`` is an answer, ``first`` its first token, ``gap`` what lies between two tokens, ``transit`` how long after
+    it was sent a token came, ``cpu`` what an answer cost the process that was asked.
+    """
     callers = {arm.name: Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for arm in arms}
     found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
     for block in range(-1, scenario.blocks):  # the first one warms up
         for arm in _rotated(arms, block):
+            used = cpu_seconds(arm.server.pid)
             answers = [await callers[arm.name].ask() for _ in range(scenario.requests)]
             callers[arm.name].close()  # idle connections are closed by some servers
             kept = [answer for answer in answers[scenario.warm :] if answer is not None]
             if block >= 0 and kept:
-                found[arm.name].append(_figures(kept, stream=scenario.stream))
+                cpu = (cpu_seconds(arm.server.pid) - used) * 1e6 / len(answers)
+                found[arm.name].append(_figures(kept, stream=scenario.stream) | {"cpu": cpu})
             told()
     return found
 
@@ -148,7 +153,8 @@ async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failu
     passed = time.monotonic() - started
     for caller in callers:
         caller.close()
-    taken = taken or [math.inf]
+    if not taken:
+        return {"requests_per_second": 0.0, "p50_ms": seconds * 1000, "p99_ms": seconds * 1000}
     return {
         "requests_per_second": len(taken) / passed,
         "p50_ms": percentile(taken, 50),

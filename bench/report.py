@@ -1,0 +1,209 @@
+"""What a run of the gateway's benchmark says: the JSON, the table, the plot, and their place in `docs/gateway.md`."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Failures, Figures, best, medians
+from bench.servers import ROOT
+
+P99_MS = 50
+ARMS = {
+    "raw": "engine, raw",
+    "raw-fresh": "engine, raw, new texts",
+    "raw-prompt": "engine, raw, personalised prompts",
+    "unpersonalised": "Attune, no user",
+    "personalised": "Attune, personalised",
+    "uncached": "Attune, personalised, new texts",
+    "litellm": "LiteLLM's proxy",
+}
+ENGINES = {"mock": "mock engine", "vllm": "vLLM"}
+COLUMNS = (
+    ("answer", "whole", "whole"),
+    ("first token", "stream", "first"),
+    ("streamed answer", "stream", "whole"),
+    ("between tokens", "paced", "transit"),
+)
+"""Title, measurement, figure."""
+DOCS = ROOT / "docs" / "gateway.md"
+BEGIN, END = "<!-- bench-gateway -->", "<!-- /bench-gateway -->"
+
+Found = Mapping[str, Mapping[str, Mapping[str, Sequence[Figures]]]]
+
+
+def result(found: Found, failures: Failures, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a run: the figures that matter first, then all there are. Times are microseconds unless named."""
+    engines = {engine: _engine(measurements) for engine, measurements in found.items()}
+    mock, vllm = engines.get("mock"), engines.get("vllm")
+    return {
+        "ttft_ratio_personalised_vs_vllm": _ratio(vllm, "stream", "first_p50", "personalised", "raw"),
+        "ttft_ratio_personalised_vs_vllm_same_prompt": _ratio(
+            vllm, "stream", "first_p50", "personalised", "raw-prompt"
+        ),
+        "throughput_ratio_vs_vllm": _ratio(vllm, "load", "best", "personalised", "raw"),
+        "overhead_ratio_vs_litellm": _overhead(mock, "personalised"),
+        "overhead_ratio_unpersonalised_vs_litellm": _overhead(mock, "unpersonalised"),
+        "inter_token_gap_p50_us": added(mock, "paced", "transit_p50", "personalised"),
+        "inter_token_gap_p99_us": added(mock, "paced", "transit_p99", "personalised"),
+        "failures": failures.count.total(),
+        "failures_by_arm": dict(failures.count),
+        "failure_reasons": failures.reasons,
+        **about,
+        "engines": engines,
+    }
+
+
+def added(engine: Mapping[str, Any] | None, measurement: str, figure: str, arm: str) -> float | None:
+    """How much more ``figure`` is than when the engine was asked raw, with texts as new."""
+    if engine is None:
+        return None
+    arms = engine.get(measurement, {})
+    baseline = "raw-fresh" if arm == "uncached" and "raw-fresh" in arms else "raw"
+    values = [arms.get(name, {}).get("median", {}).get(figure) for name in (arm, baseline)]
+    return None if None in values else round(values[0] - values[1], 1)
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print the figures as tables."""
+    for engine, measurements in result["engines"].items():
+        head, rows = _rows(measurements, result["failures_by_arm"])
+        table = Table(*head, title=f"{ENGINES[engine]}: added p50 / p99 in ms (raw: absolute)", title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for name, value in headlines(result).items():
+        console.print(f"{name}: {value}", highlight=False)
+
+
+def headlines(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The single figures at the top of a result."""
+    return {name: value for name, value in result.items() if name.endswith(("_vllm", "_prompt", "_litellm", "_us"))} | {
+        "failures": result["failures"]
+    }
+
+
+def write_docs(result: Mapping[str, Any], plot_file: Path, docs: Path = DOCS) -> None:
+    """Put the tables of ``result`` between the marks in ``docs``, and the plot beside it."""
+    before, rest = docs.read_text().split(BEGIN)
+    docs.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{rest.split(END)[1]}")
+    shutil.copyfile(plot_file, docs.with_suffix(".png"))
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The tables of ``result``."""
+    machine, versions = result["machine"], result["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    lines = [
+        f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']} "
+        f"(load {machine['load_average_1m']} before the run); {named}.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| `{name}` | {'-' if value is None else value} |" for name, value in headlines(result).items()),
+    ]
+    for engine, measurements in result["engines"].items():
+        head, rows = _rows(measurements, result["failures_by_arm"])
+        lines += ["", f"In front of {'the mock engine' if engine == 'mock' else 'vLLM'}, p50 / p99 in ms:", ""]
+        lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Bars of what each gateway adds, and requests per second against p99."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, places = pyplot.subplots(1, 3, figsize=(13, 3.8))
+    engine = result["engines"].get("mock") or next(iter(result["engines"].values()))
+    gateways = [arm for arm in ARMS if arm in engine["whole"] and not arm.startswith("raw")]
+    panels = (
+        (places[0], "Added to an answer (ms)", "whole", "whole", 1000),
+        (places[1], "Added between tokens (µs)", "paced" if "paced" in engine else "stream", "transit", 1),
+    )
+    for axes, title, measurement, name, unit in panels:
+        for offset, percent in ((-0.2, 50), (0.2, 99)):
+            values = [(added(engine, measurement, f"{name}_p{percent}", arm) or 0) / unit for arm in gateways]
+            bars = axes.bar([i + offset for i in range(len(gateways))], values, 0.4, label=f"p{percent}")
+            axes.bar_label(bars, fmt="%.3g", fontsize=7)
+        axes.set(title=title, yscale="log")
+        axes.set_xticks(range(len(gateways)), gateways, fontsize=8, rotation=15)
+        axes.legend(fontsize=8)
+    for arm in ("raw", *gateways):
+        steps = engine["load"][arm]["steps"]
+        places[2].plot(
+            [s["p99_ms"] for s in steps], [s["requests_per_second"] for s in steps], "o-", label=arm, markersize=3
+        )
+    places[2].axvline(P99_MS, color="0.7", linestyle="--")
+    places[2].set(title="Requests per second, by clients", xlabel="p99 (ms)", xscale="log", yscale="log")
+    places[2].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _engine(measurements: Mapping[str, Mapping[str, Sequence[Figures]]]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, arms in measurements.items():
+        if name == "load":
+            told[name] = {
+                arm: {"median": {"best": round(best(steps, P99_MS), 1)}, "steps": [_rounded(step) for step in steps]}
+                for arm, steps in arms.items()
+            }
+        else:
+            told[name] = {
+                arm: {"median": _rounded(medians(blocks)), "blocks": [_rounded(block) for block in blocks]}
+                for arm, blocks in arms.items()
+            }
+    return told
+
+
+def _ratio(engine: Mapping[str, Any] | None, measurement: str, figure: str, arm: str, against: str) -> float | None:
+    if engine is None:
+        return None
+    value, base = (engine[measurement].get(name, {}).get("median", {}).get(figure) for name in (arm, against))
+    return round(value / base, 4) if value and base else None
+
+
+def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
+    """Added median latency over LiteLLM's, on the mock engine; of three kinds the one that looks worst."""
+    ratios = []
+    for _, measurement, figure in COLUMNS[:3]:
+        ours, theirs = (added(mock, measurement, f"{figure}_p50", name) for name in (arm, "litellm"))
+        if ours is None or not theirs:
+            return None
+        ratios.append(ours / theirs)
+    return round(max(ratios), 4)
+
+
+def _rows(engine: Mapping[str, Any], failures: Mapping[str, int]) -> tuple[list[str], list[list[str]]]:
+    columns = [column for column in COLUMNS if column[1] in engine]
+    head = ["", *(title for title, _, _ in columns), "CPU per answer", f"requests/s, p99 < {P99_MS} ms", "failures"]
+    rows = []
+    for arm, label in ARMS.items():
+        if arm not in engine["whole"]:
+            continue
+        cells = []
+        for _, measurement, figure in columns:
+            names = [f"{figure}_p{percent}" for percent in (50, 99)]
+            if arm.startswith("raw"):
+                values = [engine[measurement][arm]["median"].get(name) for name in names]
+            else:
+                values = [added(engine, measurement, name, arm) for name in names]
+            sign = "" if arm.startswith("raw") else "+"
+            cells.append(" / ".join("-" if value is None else f"{value / 1000:{sign}.2f}" for value in values))
+        cpu = engine["whole"][arm]["median"].get("cpu")
+        served = engine["load"][arm]["median"]["best"]
+        rows.append(
+            [label, *cells, "-" if cpu is None else f"{cpu / 1000:.2f}", f"{served:.0f}", str(failures.get(arm, 0))]
+        )
+    return head, rows
+
+
+def _rounded(figures: Figures) -> Figures:
+    return {name: round(value, 2) for name, value in figures.items()}
