@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _PROBE = ({"role": "user", "content": "Hello"},)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
+OnSwap = Callable[[float, bool], None]
 _REMEMBERED = 4096
 """How many failed activations and erased users are remembered; the oldest are forgotten first."""
 
@@ -76,7 +77,8 @@ class Registry:
     The engine needs room for a few more: a user has two for the duration of a swap, a gate loads two. ``version_of``
     reads from the rows which version should serve a user now. ``base_sha256`` gives the base model's hash, or None
     where it cannot be known; it is asked at each load, adapters of another base model are refused, and so are all
-    while it raises.
+    while it raises. ``on_swap`` is told of each change of what serves a user: the seconds it took, and whether it
+    succeeded.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Registry:
         base_sha256: Callable[[], Awaitable[str | None]] | None = None,
         drain_seconds: float = 60.0,
         retry_seconds: float = 3.0,
+        on_swap: OnSwap | None = None,
     ) -> None:
         self._host = host
         self._directories = Directories(directory)
@@ -97,6 +100,7 @@ class Registry:
         self._base_sha256 = base_sha256
         self._drain_seconds = drain_seconds
         self._retry_seconds = retry_seconds
+        self._on_swap = on_swap
         self._seats: OrderedDict[Owner, _Seat] = OrderedDict()
         self._leases: set[Lease] = set()
         self._activating: set[Owner] = set()
@@ -104,6 +108,16 @@ class Registry:
         self._erased: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch = 0
+
+    @property
+    def loaded(self) -> int:
+        """How many adapters are in the engine."""
+        return sum(len(seat.adapters) for seat in self._seats.values())
+
+    @property
+    def serving(self) -> int:
+        """How many users an adapter serves by default."""
+        return sum(seat.current is not None for seat in self._seats.values())
 
     def acquire(self, user: User) -> Lease:
         """What serves ``user`` now, counted as in flight until ``release``.
@@ -149,8 +163,15 @@ class Registry:
         the engine; what served before then goes on serving.
         """
         async with self._hold(user.owner) as seat:
-            new = None if version is None else await self._ensure(user, seat, version)
+            started = time.monotonic()
+            try:
+                new = None if version is None else await self._ensure(user, seat, version)
+            except Exception:
+                self._tell_swap(started, done=False)
+                raise
             old, seat.current = seat.current, new
+            if old is not new:
+                self._tell_swap(started, done=True)
         self._not_before.pop(user.owner, None)
         if old is not None and old is not new:
             await self._drain(old)
@@ -276,6 +297,10 @@ class Registry:
             await asyncio.shield(self._host.unload(adapter.name))
         except AttuneError as error:
             log.warning("adapter %s could not be unloaded: %s", adapter.name, error.message)
+
+    def _tell_swap(self, started: float, *, done: bool) -> None:
+        if self._on_swap is not None:
+            self._on_swap(time.monotonic() - started, done)
 
     def _activate_later(self, user: User) -> None:
         if user.owner in self._activating or time.monotonic() < self._not_before.get(user.owner, 0.0):

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from preference import feedback, jobs, users
 from preference.errors import Conflict, NotFound
 from preference.owner import Owner
 from preference.rows import key, later, scope
 from preference.tables import adapters
+from preference.tables import users as users_table
 from preference.users import User
 
 State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
@@ -80,6 +81,17 @@ def active(c: Connection, owner: Owner) -> Version | None:
         return None
     version = get(c, owner, user.active_adapter)
     return version if version.state == "ready" else None
+
+
+def census(c: Connection, limit: int) -> tuple[dict[str, int], int]:
+    """How many versions there are by state, and how many that users are set to, over all tenants; ``limit`` of them."""
+    some = select(adapters.c.tenant_id, adapters.c.user_id, adapters.c.version, adapters.c.state).limit(limit)
+    held = some.subquery()
+    states = c.execute(select(held.c.state, func.count()).group_by(held.c.state))
+    of_user = and_(users_table.c.tenant_id == held.c.tenant_id, users_table.c.user_id == held.c.user_id)
+    serving = and_(users_table.c.active_adapter == held.c.version, held.c.state == "ready")
+    active = select(func.count()).select_from(held.join(users_table, of_user)).where(serving)
+    return {state: count for state, count in states}, int(c.execute(active).scalar_one())
 
 
 def learned_through(c: Connection, owner: Owner) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, update
 
 from preference import users
 from preference.errors import AttuneError, NotFound
@@ -39,6 +39,29 @@ class Job:
     attempt: int
     fence: int
     deferrals: int = 0
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How many jobs there are by kind and state, and when the oldest that waits was queued, by kind."""
+
+    counts: dict[tuple[str, str], int]
+    oldest: dict[str, float]
+
+
+def backlog(c: Connection, limit: int) -> Backlog:
+    """The jobs of all tenants that are not done, as figures alone; of each state the first ``limit`` are counted."""
+    counts: dict[tuple[str, str], int] = {}
+    oldest: dict[str, float] = {}
+    for state in ("queued", "running", "failed"):
+        some = select(jobs.c.kind, jobs.c.created_at).where(jobs.c.state == state)
+        first = some.order_by(jobs.c.run_after).limit(limit).subquery()
+        query = select(first.c.kind, func.count(), func.min(first.c.created_at)).group_by(first.c.kind)
+        for kind, count, created_at in c.execute(query):
+            counts[kind, state] = count
+            if state == "queued":
+                oldest[kind] = created_at
+    return Backlog(counts, oldest)
 
 
 def enqueue(c: Connection, owner: Owner, kind: str, subject: str, run_after: float | None = None) -> str:

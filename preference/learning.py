@@ -57,15 +57,18 @@ class Learner:
         self._limits = limits
         self._max_preferences = max_preferences
 
-    async def learn(self, owner: Owner, feedback_id: str) -> None:
-        """Learn from one feedback row and resolve it; running it again after a crash changes nothing twice."""
+    async def learn(self, owner: Owner, feedback_id: str) -> str | None:
+        """Learn from one feedback row and resolve it; running it again after a crash changes nothing twice.
+
+        Gives the row's new status; None when there was nothing left to do.
+        """
         edit, active = await self._database.read(_load, owner, feedback_id)
         if edit is None:
-            return
+            return None
         lesson = await self._study(edit, active)
         context = last_user_text(edit.turn.request)[:CONTEXT_CHARACTERS]
         vector = (await asyncio.to_thread(self._embedder.embed, [context]))[0]
-        await self._database.write(self._store, owner, edit, lesson, context, vector)
+        return await self._database.write(self._store, owner, edit, lesson, context, vector)
 
     async def _study(self, edit: Edit, active: list[Preference]) -> Lesson:
         shown = {applied["id"] for applied in edit.turn.applied_preferences}
@@ -145,9 +148,9 @@ class Learner:
 
     def _store(
         self, connection: Connection, owner: Owner, edit: Edit, lesson: Lesson, context: str, vector: Vectors
-    ) -> None:
+    ) -> str | None:
         if not users.lock(connection, owner) or feedback.pending_edit(connection, owner, edit.feedback_id) is None:
-            return  # erased, or replaced by a newer edit, while we were learning
+            return None  # erased, or replaced by a newer edit, while we were learning
         active = preferences.active(connection, owner)
         by_text = {canonical(p.text): p for p in active}
         present = {p.id for p in active}
@@ -165,7 +168,7 @@ class Learner:
             self._supersede(connection, owner, contradicted, held[-1].id if held else None)
         status: feedback.Status = "learned" if lesson.new else "nothing_learned"
         learned = [p.id for p in held] if lesson.new else []
-        feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned)
+        return feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned).status
 
     def _supersede(self, connection: Connection, owner: Owner, contradicted: list[Preference], by: str | None) -> None:
         """End what was contradicted and is by now outvoted in every situation that it was learned in."""

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, FastAPI
 
-from server import errors, middleware
+from server import errors, middleware, openapi
+from server.access import Access
 from server.limits import Limits
-from server.routes import adapters, feedback, generations, health, models, preferences, turns, users
+from server.routes import adapters, feedback, generations, health, metrics, models, preferences, turns, users
 from server.services import CachingEmbedder, Services, build
 from server.settings import Settings
 
@@ -35,15 +35,19 @@ def create_app(
     app = FastAPI(
         title="Attune",
         summary="A personalized assistant inference server: edits are the feedback.",
+        description=openapi.DESCRIPTION,
         version=_version(),
         lifespan=lifespan,
+        redirect_slashes=False,
     )
-    v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))])
+    v1 = APIRouter(prefix="/v1", dependencies=openapi.SECURITY, responses=openapi.ALWAYS)
     for part in (generations, models, feedback, turns, preferences, adapters, users):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     errors.install(app)
+    openapi.install(app)
     # The last one added sees a request first.
     app.add_middleware(middleware.BodyLimit, limit=settings.body_limit)
     app.add_middleware(
@@ -55,6 +59,7 @@ def create_app(
         ),
     )
     app.add_middleware(middleware.RawUserPath)
+    app.add_middleware(Access)
     app.add_middleware(middleware.RequestId)
     return app
 
@@ -82,7 +87,8 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
             host=settings.host,
             port=settings.port,
             log_level=settings.log_level,
-            access_log=settings.log_level == "debug",
+            log_config=None,  # its lines are ours
+            access_log=False,  # it would tell paths and query strings; see access.py
             timeout_graceful_shutdown=round(settings.drain_seconds),
             timeout_keep_alive=75,
             ws="none",

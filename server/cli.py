@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typer.main import get_command, get_group
 from preference import keys
 from preference.database import Database
 from preference.errors import AttuneError
+from server import logs
 from server.errors import StartRefused
 from server.settings import Settings
 
@@ -241,7 +241,7 @@ def _exit(message: str) -> NoReturn:
 
 
 def _log(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_level, settings.log_format)
 
 
 def _when(seconds: float | None) -> str:

@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preference.errors import AttuneError
-from server.errors import BodyTooLarge, Overloaded, TooManyRequests, render
+from server import logs
+from server.errors import BodyTooLarge, render
 from server.identity import Identity
 from server.limits import Limits
 
@@ -28,6 +29,7 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.request_id.set(request_id)  # for good: the server runs each request in a context of its own
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -32,8 +32,11 @@ from server.answer import Assistant
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment, on_cpu
 from server.errors import StartRefused
+from server.gauges import Gauges
 from server.identity import Identity
+from server.metrics import Metrics
 from server.settings import Settings
+from server.tracing import Tracing, tracing
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,9 @@ class Services:
     assistant: Assistant
     workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
+    metrics: Metrics
+    gauges: Gauges
+    tracing: Tracing
 
     def wake_worker(self) -> None:
         """Say that a job was queued."""
@@ -106,6 +112,9 @@ async def build(
     settings.check()
     private_directory(settings.data_dir)
     async with AsyncExitStack() as stack:
+        traces = tracing(settings)
+        stack.push_async_callback(traces.close)
+        metrics = Metrics(traces)
         database = await _database(settings)
         stack.callback(database.close)
         identity = Identity(database, loopback=settings.loopback)
@@ -114,6 +123,7 @@ async def build(
         registry: Registry | None = None
 
         def engine_restarted() -> None:
+            metrics.engine_restarted()
             if registry is not None:
                 registry.reset()
 
@@ -134,6 +144,7 @@ async def build(
             version_of=lambda user: _active_version(database, user),
             base_sha256=_BaseHash(settings),
             drain_seconds=settings.engine_read_timeout,
+            on_swap=metrics.swapped,
         )
         stack.push_async_callback(registry.close)
         limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
@@ -156,7 +167,7 @@ async def build(
         if settings.worker_in_process if work is None else work:
             await asyncio.to_thread(directories.sweep)
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
-            workers = _workers(database, learner, training, pace)
+            workers = _workers(database, learner, training, metrics, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
@@ -172,7 +183,17 @@ async def build(
             assistant=Assistant(settings, database, engine, recall, registry, secret),
             workers=workers,
             tasks=tuple(tasks),
+            metrics=metrics,
+            gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
+            tracing=traces,
         )
+
+
+async def engine_state(engine: Engine, process: EngineProcess | None) -> str:
+    """``ready``, ``unreachable``, or what our own engine's process is doing instead."""
+    if process is not None and process.state != "ready":
+        return process.state
+    return "ready" if await engine.ready() else "unreachable"
 
 
 def private_directory(folder: Path) -> None:
@@ -263,20 +284,28 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
 
 
 def _workers(
-    database: Database, learner: Learner, training: Training, pace: Mapping[str, Any]
+    database: Database, learner: Learner, training: Training, metrics: Metrics, pace: Mapping[str, Any]
 ) -> tuple[Worker, ...]:
     async def learn(job: Job) -> None:
-        await learner.learn(job.owner, job.subject)
+        with metrics.job(job.kind):
+            status = await learner.learn(job.owner, job.subject)
+        if status is not None:
+            metrics.resolved(status)
+
+    async def train(job: Job) -> None:
+        with metrics.job(job.kind):
+            await training(job)
 
     async def failed(job: Job, reason: str | None) -> None:
         told = reason or "learning failed; the server's log says why"
         with suppress(NotFound):  # erased meanwhile
-            await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
+            held = await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
+            metrics.resolved(held.status)
 
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
     return (
         Worker(database, {"learn": learn}, concurrency=2, on_failed=failed, **pace),
-        Worker(database, {training.kind: training}, concurrency=1, on_failed=training.on_failed, **pace),
+        Worker(database, {training.kind: train}, concurrency=1, on_failed=training.on_failed, **pace),
     )
 
 

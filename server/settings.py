@@ -106,6 +106,15 @@ class Settings(BaseSettings):
         default=20, ge=0, description="How long a stopping server waits for answers under way."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What the server logs.")
+    log_format: Literal["text", "json"] = Field(default="text", description="How the server writes its log.")
+    metrics: Literal["loopback", "all", "off"] = Field(
+        default="loopback",
+        description="Who may read `/metrics`: this machine, whoever reaches the port, or nobody. It names tenants.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector for traces, `http://host:4318`; the `OTEL_*` variables work, too.",
+    )
 
     @property
     def database(self) -> str:

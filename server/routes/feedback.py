@@ -1,7 +1,8 @@
 """POST and GET /v1/feedback: edits of answers, durable before the reply, learned from afterwards."""
 
 import hashlib
-from typing import Annotated, Any, Literal
+import time
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +14,7 @@ from preference.errors import Invalid
 from preference.feedback import Feedback
 from preference.owner import Owner
 from server.identity import user_of
+from server.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, ServicesOf, TenantOf
 
 router = APIRouter(tags=["feedback"])
@@ -24,22 +26,41 @@ class FeedbackRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["edit"] = Field(description="Only edits so far.")
-    completion_id: str = Field(min_length=1, max_length=128, description="The `id` of the answer.")
-    edited_text: str = Field(description="The text the user really sent.")
+    completion_id: str = Field(
+        min_length=1, max_length=128, description="The `id` of the answer.", examples=["chatcmpl-9f2c"]
+    )
+    edited_text: str = Field(description="The text the user really sent.", examples=["Hi Ann, see you at 9. Bo"])
     choice: int = Field(default=0, ge=0, description="Which of the answer's choices.")
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
 
-@router.post("/feedback", status_code=202)
+class FeedbackResponse(BaseModel):
+    """Feedback, and what came of it."""
+
+    id: str = Field(examples=["fb-4c1d"])
+    object: Literal["feedback"] = "feedback"
+    type: Literal["edit"] = "edit"
+    status: feedback.Status = Field(description="`pending` until it was learned from.", examples=["learned"])
+    completion_id: str = Field(examples=["chatcmpl-9f2c"])
+    choice: int = Field(examples=[0])
+    cost: float = Field(
+        description="Normalised word edit distance from draft to edited text: 0 is equal, 1 all new.", examples=[0.42]
+    )
+    learned: list[str] = Field(description="Ids of the preferences it taught or confirmed.", examples=[["pref-77a0"]])
+    reason: str | None = Field(description="Why nothing was learned, or why it failed.", examples=[None])
+    created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
+
+
+@router.post("/feedback", status_code=202, responses=errors(404, 422))
 async def create_feedback(
     body: FeedbackRequest,
     services: ServicesOf,
     tenant: TenantOf,
     header: HeaderUser,
     idempotency_key: Annotated[str | None, Header(description="Repeats with the same key count once.")] = None,
-) -> dict[str, Any]:
+) -> FeedbackResponse:
     """Accept an edit. It is stored, with its learning job, before this returns."""
     user = user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"}))
     if user is None:
@@ -47,20 +68,25 @@ async def create_feedback(
     limit = services.settings.edit_limit
     if len(body.edited_text) > limit:
         raise Invalid(f"edited_text may have {limit} characters at most.", param="edited_text")
-    accepted = await services.database.write(
+    accepted, is_new = await services.database.write(
         _accept, Owner(tenant, user), body, idempotency_key, services.settings.adapter_min_edits
     )
+    if is_new:
+        services.metrics.accepted(tenant, accepted.cost)
     services.wake_worker()
     return _rendered(accepted)
 
 
-@router.get("/feedback/{id}")
-async def get_feedback(id: str, services: ServicesOf, owner: AskingOwner) -> dict[str, Any]:
+@router.get("/feedback/{id}", responses=errors(404))
+async def get_feedback(id: str, services: ServicesOf, owner: AskingOwner) -> FeedbackResponse:
     """What came of it: pending, learned, nothing_learned, failed or replaced; and why."""
     return _rendered(await services.database.read(feedback.get, owner, id))
 
 
-def _accept(c: Connection, owner: Owner, body: FeedbackRequest, key: str | None, min_edits: int) -> Feedback:
+def _accept(
+    c: Connection, owner: Owner, body: FeedbackRequest, key: str | None, min_edits: int
+) -> tuple[Feedback, bool]:
+    began = time.time()
     accepted = feedback.accept(
         c,
         owner,
@@ -71,19 +97,8 @@ def _accept(c: Connection, owner: Owner, body: FeedbackRequest, key: str | None,
         body_sha256=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
     )
     versions.queue_if_due(c, owner, min_edits)
-    return accepted
+    return accepted, accepted.created_at >= began  # an older one was found by its Idempotency-Key
 
 
-def _rendered(held: Feedback) -> dict[str, Any]:
-    return {
-        "id": held.id,
-        "object": "feedback",
-        "type": held.type,
-        "status": held.status,
-        "completion_id": held.completion_id,
-        "choice": held.choice,
-        "cost": held.cost,
-        "learned": list(held.learned),
-        "reason": held.reason,
-        "created_at": held.created_at,
-    }
+def _rendered(held: Feedback) -> FeedbackResponse:
+    return FeedbackResponse.model_validate(held, from_attributes=True)

@@ -1,14 +1,15 @@
 """GET /health and /ready: alive, and fit to answer."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from preference import keys
 from preference.errors import AttuneError
 from server.routes.requests import ServicesOf
-from server.services import Services
+from server.services import Services, engine_state
 
 router = APIRouter(tags=["health"])
 
@@ -16,17 +17,19 @@ router = APIRouter(tags=["health"])
 class Health(BaseModel):
     """The process answers."""
 
-    status: str = "ok"
+    status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
     """``ready``, ``loading`` or ``failed``, and the same for each part."""
 
-    status: str
-    engine: str
-    store: str
-    worker: str
-    reason: str | None = None
+    status: Literal["ready", "loading", "failed"]
+    engine: str = Field(
+        description="`loading`, `ready`, `restarting`, `failed`, `stopped` or `unreachable`.", examples=["ready"]
+    )
+    store: Literal["ready", "unreachable"]
+    worker: Literal["ready", "failed", "elsewhere"]
+    reason: str | None = Field(default=None, description="Why the engine is not ready.", examples=[None])
 
 
 @router.get("/health")
@@ -35,15 +38,19 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/ready", responses={503: {"model": Readiness}})
+@router.get("/ready", responses={503: {"model": Readiness, "description": "Not fit to answer: the parts say why."}})
 async def ready(services: ServicesOf, response: Response) -> Readiness:
     """503 until the engine answers and the database is up to date."""
-    engine, store = await asyncio.gather(_engine(services), _store(services))
-    worker = "ready" if services.workers else "elsewhere"
+    engine, store = await asyncio.gather(engine_state(services.engine, services.engine_process), _store(services))
+    worker: Literal["ready", "failed", "elsewhere"] = "ready" if services.workers else "elsewhere"
     if any(task.done() and task.get_name() == "worker" for task in services.tasks):
         worker = "failed"
     parts = {engine, store, worker}
-    status = "failed" if "failed" in parts else "ready" if parts <= {"ready", "elsewhere"} else "loading"
+    status: Literal["ready", "loading", "failed"] = "loading"
+    if "failed" in parts:
+        status = "failed"
+    elif parts <= {"ready", "elsewhere"}:
+        status = "ready"
     if status != "ready":
         response.status_code = 503
         response.headers["Retry-After"] = "2"
@@ -51,13 +58,7 @@ async def ready(services: ServicesOf, response: Response) -> Readiness:
     return Readiness(status=status, engine=engine, store=store, worker=worker, reason=reason)
 
 
-async def _engine(services: Services) -> str:
-    if services.engine_process is not None and services.engine_process.state != "ready":
-        return services.engine_process.state
-    return "ready" if await services.engine.ready() else "unreachable"
-
-
-async def _store(services: Services) -> str:
+async def _store(services: Services) -> Literal["ready", "unreachable"]:
     try:
         await services.database.read(keys.any_active)  # migrations were settled at start; any query shows the rest
         return "ready"

@@ -1,11 +1,13 @@
 """GET /v1/models: the base model. Adapters are chosen by the server, never by a client's ``model``."""
 
 import time
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 from server.errors import ModelNotFound
+from server.openapi import errors
 from server.routes.requests import ServicesOf
 from server.services import Services
 
@@ -13,20 +15,36 @@ router = APIRouter(tags=["models"])
 _STARTED = int(time.time())
 
 
+class ModelResponse(BaseModel):
+    """A model as OpenAI describes one."""
+
+    id: str = Field(examples=["attune-tiny"])
+    object: Literal["model"] = "model"
+    created: int = Field(description="When this server started; Unix seconds.", examples=[1790000000])
+    owned_by: Literal["attune"] = "attune"
+
+
+class ModelList(BaseModel):
+    """The served model, alone."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelResponse]
+
+
 @router.get("/models")
-async def list_models(services: ServicesOf) -> dict[str, Any]:
+async def list_models(services: ServicesOf) -> ModelList:
     """The one model that requests may name."""
-    return {"object": "list", "data": [await _model(services)]}
+    return ModelList(data=[await _model(services)])
 
 
-@router.get("/models/{model:path}")
-async def get_model(model: str, services: ServicesOf) -> dict[str, Any]:
+@router.get("/models/{model:path}", responses=errors(404))
+async def get_model(model: str, services: ServicesOf) -> ModelResponse:
     """The model, if it is the one served here."""
     served = await _model(services)
-    if model != served["id"]:
-        raise ModelNotFound(model, served["id"])
+    if model != served.id:
+        raise ModelNotFound(model, served.id)
     return served
 
 
-async def _model(services: Services) -> dict[str, Any]:
-    return {"id": await services.engine.model(), "object": "model", "created": _STARTED, "owned_by": "attune"}
+async def _model(services: Services) -> ModelResponse:
+    return ModelResponse(id=await services.engine.model(), created=_STARTED)

@@ -1,44 +1,97 @@
 """GET /v1/turns/{completion_id}: why this answer."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from preference import feedback, preferences, turns
 from preference.errors import NotFound
 from preference.owner import Owner
+from preference.values import Value
+from server.openapi import errors
 from server.routes.requests import AskingOwner, ServicesOf
 
 router = APIRouter(tags=["turns"])
 _EDITS = 10  # newest source edits shown of one preference
 
 
-@router.get("/turns/{completion_id}")
-async def get_turn(completion_id: str, services: ServicesOf, owner: AskingOwner) -> dict[str, Any]:
+class SourceEdit(BaseModel):
+    """An edit that taught a preference."""
+
+    feedback_id: str = Field(examples=["fb-4c1d"])
+    completion_id: str = Field(examples=["chatcmpl-9f2c"])
+    draft: str = Field(description="What the model had answered.", examples=["Dear Ann, I will see you at 9 o'clock."])
+    edited_text: str = Field(description="What the user sent instead.", examples=["Hi Ann, see you at 9. Bo"])
+    created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
+
+
+class AppliedPreference(BaseModel):
+    """A preference as it was applied, and what has become of it."""
+
+    id: str = Field(examples=["pref-77a0"])
+    text: str = Field(description="Its text then.", examples=["Sign with 'Bo'"])
+    score: float = Field(description="Cosine of its most alike context.", examples=[0.83])
+    status: Literal["active", "superseded", "deleted"] = Field(examples=["active"])
+    source: Literal["learned", "stated"] | None = Field(description="None once it is deleted.", examples=["learned"])
+    edits: list[SourceEdit] = Field(description=f"The edits it comes from, the newest {_EDITS} at most.")
+
+
+class Usage(BaseModel):
+    """Tokens."""
+
+    prompt_tokens: int = Field(examples=[120])
+    completion_tokens: int = Field(examples=[40])
+
+
+class TurnResponse(BaseModel):
+    """One personalised generation, with its provenance."""
+
+    id: str = Field(examples=["chatcmpl-9f2c"])
+    object: Literal["turn"] = "turn"
+    created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
+    model: str = Field(examples=["attune-tiny"])
+    personalized: str = Field(
+        description="`none`, `retrieval`, `adapter` or `retrieval+adapter`: what was applied.", examples=["retrieval"]
+    )
+    values: list[Value]
+    preferences: list[AppliedPreference]
+    adapter_version: int = Field(description="0 is the base model.", examples=[0])
+    request: list[dict[str, Any]] = Field(description="The messages as the caller sent them.")
+    prompt: list[dict[str, Any]] = Field(description="The messages as the engine got them.")
+    prompt_sha256: str
+    answers: list[str] = Field(description="One text a choice.")
+    partial: bool = Field(description="Whether the answer was cut short.", examples=[False])
+    usage: Usage
+
+
+@router.get("/turns/{completion_id}", responses=errors(404))
+async def get_turn(completion_id: str, services: ServicesOf, owner: AskingOwner) -> TurnResponse:
     """Values, preferences with the edits they come from, adapter version, and the prompt as the engine got it."""
     return await services.database.read(_explained, owner, completion_id)
 
 
-def _explained(c: Connection, owner: Owner, completion_id: str) -> dict[str, Any]:
+def _explained(c: Connection, owner: Owner, completion_id: str) -> TurnResponse:
     turn = turns.get(c, owner, completion_id)
-    return {
-        "id": turn.completion_id,
-        "object": "turn",
-        "created_at": turn.created_at,
-        "model": turn.model,
-        "personalized": turn.personalized,
-        "values": [value.model_dump() for value in turn.applied_values],
-        "preferences": [{**applied, **_source(c, owner, applied["id"])} for applied in turn.applied_preferences],
-        "adapter_version": turn.adapter_version,
-        "request": list(turn.request),
-        "prompt": list(turn.prompt),
-        "prompt_sha256": turn.prompt_sha256,
-        "answers": list(turn.answers),
-        "partial": turn.partial,
-        "usage": {"prompt_tokens": turn.prompt_tokens, "completion_tokens": turn.completion_tokens},
-    }
+    return TurnResponse(
+        id=turn.completion_id,
+        created_at=turn.created_at,
+        model=turn.model,
+        personalized=turn.personalized,
+        values=list(turn.applied_values),
+        preferences=[
+            AppliedPreference(**applied, **_source(c, owner, applied["id"])) for applied in turn.applied_preferences
+        ],
+        adapter_version=turn.adapter_version,
+        request=list(turn.request),
+        prompt=list(turn.prompt),
+        prompt_sha256=turn.prompt_sha256,
+        answers=list(turn.answers),
+        partial=turn.partial,
+        usage=Usage(prompt_tokens=turn.prompt_tokens, completion_tokens=turn.completion_tokens),
+    )
 
 
 def _source(c: Connection, owner: Owner, preference_id: str) -> dict[str, Any]:
@@ -55,12 +108,12 @@ def _source(c: Connection, owner: Owner, preference_id: str) -> dict[str, Any]:
             held = feedback.get(c, owner, context.feedback_id)
             draft = turns.get(c, owner, held.completion_id).answers[held.choice]
             edits.append(
-                {
-                    "feedback_id": held.id,
-                    "completion_id": held.completion_id,
-                    "draft": draft,
-                    "edited_text": held.edited_text,
-                    "created_at": held.created_at,
-                }
+                SourceEdit(
+                    feedback_id=held.id,
+                    completion_id=held.completion_id,
+                    draft=draft,
+                    edited_text=held.edited_text,
+                    created_at=held.created_at,
+                )
             )
     return {"status": preference.status, "source": preference.source, "edits": edits}

@@ -1,0 +1,148 @@
+"""What the server measures about itself, in Prometheus form. Labels are our own words and tenants, never users.
+
+Each measurement is one call where it happens, and costs a few microseconds at most.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPMethod
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary
+
+from server.tracing import Tracing
+
+Stage = Literal["load_user", "recall", "engine_first_byte", "record", "whole"]
+"""The parts of the request path: ``recall`` with its embedding, ``engine_first_byte`` until the answer begins."""
+
+OTHER = "other"
+"""The label of what is not told apart: tenants beyond the limit, paths and methods that are no route's."""
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_SLOW = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_FEW = (0, 1, 2, 3, 5, 10, 20, 50)
+_MANY = (0, 1, 5, 10, 50, 100, 500, 1000, 5000, 10000)
+_METHODS = frozenset(HTTPMethod)
+
+
+class Metrics:
+    """Every measurement of one server, in a registry of its own."""
+
+    def __init__(self, tracing: Tracing, *, tenants: int = 100) -> None:
+        """``tenants`` is how many get a label of their own; those after them share ``other``."""
+        self.registry = registry = CollectorRegistry()
+        self._tracing = tracing
+        self._tenant_limit = tenants
+        self._tenants: set[str] = set()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "attune_http_requests",
+            "Requests answered, by route template and status.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "attune_http_request_duration_seconds",
+            "Seconds from a request's arrival to the last byte of its answer.",
+            ("method", "route", "status_class"),
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.in_flight = Gauge("attune_http_requests_in_flight", "Requests under way.", registry=registry)
+        self._stage_seconds = Histogram(
+            "attune_stage_duration_seconds",
+            "Seconds in one stage of the request path.",
+            ("stage",),
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._searched = Histogram(
+            "attune_recall_contexts", "Contexts searched by a recall.", buckets=_MANY, registry=registry
+        )
+        self._recalled = Histogram(
+            "attune_recall_preferences", "Preferences that a recall brought.", buckets=_FEW, registry=registry
+        )
+        self._job_seconds = Histogram(
+            "attune_job_duration_seconds",
+            "Seconds that a job ran, by how that ended: done, failed (it may be tried again).",
+            ("kind", "outcome"),
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self._feedback = Counter(
+            "attune_feedback",
+            "Feedback by what came of it: accepted, then learned, nothing_learned, failed or replaced.",
+            ("status",),
+            registry=registry,
+        )
+        self._edit_cost = Summary(
+            "attune_edit_cost",
+            "Normalised word edit distance from draft to edited text of accepted feedback; sum / count is the mean.",
+            ("tenant",),
+            registry=registry,
+        )
+        self._swaps = Counter("attune_adapter_swaps", "Changes of a user's adapter.", ("outcome",), registry=registry)
+        self._swap_seconds = Histogram(
+            "attune_adapter_swap_duration_seconds",
+            "Seconds to load and probe another adapter, until it served.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._restarts = Counter("attune_engine_restarts", "Times the engine was started again.", registry=registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered. ``route`` is a template such as ``/v1/feedback/{id}``."""
+        method = method if method in _METHODS else OTHER
+        self._requests.labels(method, route, status).inc()
+        self._request_seconds.labels(method, route, f"{status // 100}xx").observe(seconds)
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Time one stage of a request; where traces are on, it is a span, too."""
+        started = time.perf_counter()
+        try:
+            with self._tracing.span(name):
+                yield
+        finally:
+            self._stage_seconds.labels(name).observe(time.perf_counter() - started)
+
+    def recalled(self, searched: int, found: int) -> None:
+        """A recall searched so many contexts and brought so many preferences."""
+        self._searched.observe(searched)
+        self._recalled.observe(found)
+
+    @contextmanager
+    def job(self, kind: str) -> Iterator[None]:
+        """Time one run of a job; where traces are on, it is a trace of its own."""
+        started, outcome = time.perf_counter(), "failed"
+        try:
+            with self._tracing.span(f"{kind} job"):
+                yield
+            outcome = "done"
+        finally:
+            self._job_seconds.labels(kind, outcome).observe(time.perf_counter() - started)
+
+    def accepted(self, tenant: str, cost: float) -> None:
+        """An edit was accepted, and what it cost its user."""
+        self._feedback.labels("accepted").inc()
+        if tenant not in self._tenants:
+            if len(self._tenants) >= self._tenant_limit:
+                tenant = OTHER
+            else:
+                self._tenants.add(tenant)
+        self._edit_cost.labels(tenant).observe(cost)
+
+    def resolved(self, status: str) -> None:
+        """Feedback was learned from, or not."""
+        self._feedback.labels(status).inc()
+
+    def swapped(self, seconds: float, done: bool) -> None:
+        """Another adapter came to serve a user, or could not."""
+        self._swaps.labels("done" if done else "failed").inc()
+        if done:
+            self._swap_seconds.observe(seconds)
+
+    def engine_restarted(self) -> None:
+        """The engine went away and is started again."""
+        self._restarts.inc()
