@@ -10,6 +10,7 @@ BUILT_FOR := $(patsubst .venv/.setup-%,%,$(wildcard .venv/.setup-?pu))
 VARIANT ?= $(or $(firstword $(BUILT_FOR)),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu))
 STAMP := .venv/.setup-$(VARIANT)
 STAMP_DEV := .venv/.setup-dev-$(VARIANT)
+STAMP_LITELLM := .venv-litellm/.setup
 FORMATTED := server preference adapters lab bench tests
 
 ifeq ($(filter $(VARIANT),cpu gpu),)
@@ -17,11 +18,11 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything the server needs
 
@@ -52,10 +53,17 @@ lab-train: $(STAMP) ## Train the bundled model from its recipe
 lab-eval: $(STAMP) ## Measure the bundled model (ARGS="--json FILE")
 	$(BIN)/attune lab eval $(ARGS)
 
+bench-gateway: $(STAMP) $(STAMP_LITELLM) ## Measure what Attune adds to an engine, beside LiteLLM (ARGS="--quick")
+	$(BIN)/python -m bench.gateway --json out/bench-gateway.json $(ARGS)
+
+profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
+	$(BIN)/python -m bench.profile_gateway $(ARGS)
+
 lock: $(STAMP_DEV) ## Pin requirements/*.in again (ARGS="--upgrade" for newer versions)
 	$(call compile,cpu,attune.in vllm.in,--unsafe-package=torch --unsafe-package=triton)
 	$(call compile,gpu,gpu.in,--allow-unsafe)
 	$(call compile,dev,dev.in,--allow-unsafe --constraint=lock-cpu.txt)
+	$(call compile,litellm,litellm.in,--allow-unsafe)
 
 clean: ## Remove caches and build outputs, not .venv or data
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
@@ -79,6 +87,12 @@ compile = cd requirements && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-co
 
 $(STAMP_DEV): $(STAMP) requirements/lock-dev.txt
 	$(PIP) install --no-deps -r requirements/lock-dev.txt
+	@touch $@
+
+# LiteLLM's pins are its own: they would not fit beside vLLM's.
+$(STAMP_LITELLM): requirements/lock-litellm.txt
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r requirements/lock-litellm.txt
 	@touch $@
 
 define venv

@@ -6,7 +6,7 @@ from pathlib import Path
 from server.cli import settings_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("server", "adapters", "preference", "lab")
+PACKAGES = ("server", "adapters", "preference", "lab", "bench")
 
 
 def modules() -> set[str]:
