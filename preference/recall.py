@@ -8,6 +8,7 @@ here each of those contexts votes for the preferences that held in it, the neare
 import asyncio
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import faiss
@@ -19,6 +20,8 @@ from preference.database import Database
 from preference.ports import Embedder, Vectors
 from preference.preferences import Context, Preference
 from preference.users import User
+
+OnRecall = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,20 @@ class Partition:
 class Recall:
     """Recalls over rows through per-owner indexes; safe to share between requests of one event loop."""
 
-    def __init__(self, database: Database, embedder: Embedder, limits: RecallLimits, capacity: int = 4096) -> None:
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        limits: RecallLimits,
+        capacity: int = 4096,
+        on_recall: OnRecall | None = None,
+    ) -> None:
+        """``on_recall`` is told of each recall: how many contexts were searched, how many preferences found."""
         self._database = database
         self._embedder = embedder
         self.limits = limits
         self._capacity = capacity
+        self._on_recall = on_recall
         self._partitions: OrderedDict[str, Partition] = OrderedDict()  # by opaque id: tombstones name no more
 
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
@@ -142,7 +154,10 @@ class Recall:
             if partition.preferences[id].updated_at > since or _binding(partition.preferences[id])
         ]
         found.sort(key=lambda r: (-r.score, partition.preferences[r.id].created_at, r.id))
-        return _within_budget(found, self.limits.budget)
+        kept = _within_budget(found, self.limits.budget)
+        if self._on_recall is not None:
+            self._on_recall(len(partition.vectors), len(kept))
+        return kept
 
     def forget(self, opaque_id: str) -> None:
         """Drop a user's index from memory."""

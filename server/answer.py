@@ -21,9 +21,10 @@ from preference.recall import Recall, Recalled
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
-from server.engine import AdapterGone, Engine
+from server.engine import AdapterGone, Engine, EngineStream
 from server.generation import Attune, GenerationRequest
 from server.identity import Caller
+from server.metrics import Metrics
 from server.settings import Settings
 from server.stream import Relay, Transcript, with_attune
 
@@ -76,7 +77,14 @@ class Assistant:
     """Answers requests for a generation. One for the whole server; holds no state of any request."""
 
     def __init__(
-        self, settings: Settings, database: Database, engine: Engine, recall: Recall, registry: Registry, secret: bytes
+        self,
+        settings: Settings,
+        database: Database,
+        engine: Engine,
+        recall: Recall,
+        registry: Registry,
+        secret: bytes,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -84,10 +92,12 @@ class Assistant:
         self._recall = recall
         self._registry = registry
         self._secret = secret
+        self._metrics = metrics
 
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
         """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
-        plan, answered = await self._send(caller, body, self._engine.complete)
+        started = time.perf_counter()
+        plan, answered = await self._send(caller, body, self._complete)
         try:
             if plan.store_for is not None:
                 await self._record(plan, body.transcript(json.loads(answered)), partial=False)
@@ -96,13 +106,21 @@ class Assistant:
             return with_attune(answered, plan.attune)
         finally:
             self._release(plan)
+            self._metrics.took("whole", time.perf_counter() - started)
 
     async def stream(self, caller: Caller, body: GenerationRequest) -> Relay:
         """A streamed completion under way. The caller must close it."""
-        plan, upstream = await self._send(caller, body, self._engine.stream)
+        started = time.perf_counter()
+        plan, upstream = await self._send(caller, body, self._stream)
 
         async def record(events: list[dict[str, Any]], partial: bool) -> None:
             await self._record(plan, body.transcript_of(events), partial=partial)
+
+        def release() -> None:
+            self._release(plan)
+            if upstream.first_byte_seconds is not None:
+                self._metrics.took("engine", upstream.first_byte_seconds)
+            self._metrics.took("whole", time.perf_counter() - started)
 
         return Relay(
             upstream,
@@ -111,8 +129,16 @@ class Assistant:
             rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
             record=record if plan.store_for else None,
-            release=lambda: self._release(plan),
+            release=release,
         )
+
+    async def _complete(self, path: str, payload: dict[str, Any]) -> bytes:
+        with self._metrics.stage("engine"):
+            return await self._engine.complete(path, payload)
+
+    async def _stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
+        with self._metrics.tracing.span("engine"):
+            return await self._engine.stream(path, payload)
 
     async def _send(
         self, caller: Caller, body: GenerationRequest, call: Callable[[str, dict[str, Any]], Awaitable[T]]
@@ -171,9 +197,10 @@ class Assistant:
             if wish.adapter_version:
                 raise Invalid("An adapter version needs a user (X-User-Id).", param="attune.adapter_version")
             return None
-        user = await self._database.read(users.get, owner)
-        # A user is made before the answer, so that one erased during it is not made anew by its turn.
-        return await self._database.write(users.ensure, owner) if user is None and body.stores else user
+        with self._metrics.stage("load_user"):
+            user = await self._database.read(users.get, owner)
+            # A user is made before the answer, so that one erased during it is not made anew by its turn.
+            return await self._database.write(users.ensure, owner) if user is None and body.stores else user
 
     async def _lease(self, user: User | None, wish: Attune) -> Lease | None:
         if wish.adapter_version:
@@ -202,7 +229,8 @@ class Assistant:
         # The gate found such an adapter best alone: it knows what was learned before it was trained.
         alone = wish.personalize == "auto" and lease is not None and lease.version and lease.mode == "adapter"
         since = lease.learned_through if alone and lease else 0.0
-        return await self._recall.recall(user, context, k=k, since=since)
+        with self._metrics.stage("recall"):
+            return await self._recall.recall(user, context, k=k, since=since)
 
     async def _record(self, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
         if plan.store_for is None or not transcript.completion_id:
@@ -224,7 +252,8 @@ class Assistant:
             partial=partial,
         )
         # A client that leaves now must not cancel a write that still waits for its thread.
-        await asyncio.shield(self._database.write(_record_unless_erased, plan.store_for, turn))
+        with self._metrics.stage("record"):
+            await asyncio.shield(self._database.write(_record_unless_erased, plan.store_for, turn))
 
     def _release(self, plan: Plan) -> None:
         if plan.lease:

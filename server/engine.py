@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,17 @@ class AdapterGone(EngineRejected):
 class EngineStream:
     """A streamed answer: raw bytes as they come, and ``close``, which aborts generation when it is still under way."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, started: float) -> None:
         self._response = response
+        self._started = started
+        self.first_byte_seconds: float | None = None  # from the request to the first chunk, once it is there
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Chunks as the network delivers them. Raises ``EngineUnavailable`` when the engine goes away."""
         try:
             async for chunk in self._response.content.iter_any():
+                if self.first_byte_seconds is None:
+                    self.first_byte_seconds = time.perf_counter() - self._started
                 yield chunk
         except _GONE as error:
             raise EngineUnavailable("The engine stopped in the middle of the answer.") from error
@@ -53,11 +58,14 @@ class Engine:
         base_model: str | None = None,
         api_key: str | None = None,
         read_timeout: float = 300,
+        trace_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """``trace_headers`` gives the headers that join the engine's trace to ours, asked for each generation."""
         self.base_model = base_model or ""
         self._url = url.rstrip("/").removesuffix("/v1")
         self._socket = socket
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._trace_headers = trace_headers
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
         self._open_session: aiohttp.ClientSession | None = None
 
@@ -67,14 +75,15 @@ class Engine:
 
     async def stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
         """Start a streamed answer. Raises before the first byte when the engine refuses it."""
+        started = time.perf_counter()
         try:
-            response = await self._session.post(self._url + path, json=payload)
+            response = await self._session.post(self._url + path, json=payload, headers=self._trace_headers())
         except _GONE as error:
             raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
         if response.status != 200:
             async with response:
                 raise await _refusal(response, payload)
-        return EngineStream(response)
+        return EngineStream(response, started)
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         """Answer ``messages`` greedily, outside the request path."""
@@ -154,7 +163,11 @@ class Engine:
     ) -> bytes:
         try:
             async with self._session.request(
-                method, self._url + path, json=payload, timeout=timeout or self._timeout
+                method,
+                self._url + path,
+                json=payload,
+                timeout=timeout or self._timeout,
+                headers=self._trace_headers() if payload else None,
             ) as response:
                 if response.status != 200:
                     raise await _refusal(response, payload or {})

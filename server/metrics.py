@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from server.tracing import Tracing
 
-Stage = Literal["load_user", "recall", "engine_first_byte", "record", "whole"]
-"""The parts of the request path: ``recall`` with its embedding, ``engine_first_byte`` until the answer begins."""
+Stage = Literal["load_user", "recall", "engine", "record", "whole"]
+"""The parts of a generation: ``recall`` with its embedding; ``engine`` until a stream begins or an answer is there."""
 
 OTHER = "other"
 """The label of what is not told apart: tenants beyond the limit, paths and methods that are no route's."""
@@ -32,7 +32,7 @@ class Metrics:
     def __init__(self, tracing: Tracing, *, tenants: int = 100) -> None:
         """``tenants`` is how many get a label of their own; those after them share ``other``."""
         self.registry = registry = CollectorRegistry()
-        self._tracing = tracing
+        self.tracing = tracing
         self._tenant_limit = tenants
         self._tenants: set[str] = set()
         ProcessCollector(registry=registry)
@@ -52,7 +52,7 @@ class Metrics:
         self.in_flight = Gauge("attune_http_requests_in_flight", "Requests under way.", registry=registry)
         self._stage_seconds = Histogram(
             "attune_stage_duration_seconds",
-            "Seconds in one stage of the request path.",
+            "Seconds in one stage of a generation; of the engine, until the first byte of a stream.",
             ("stage",),
             buckets=_FAST,
             registry=registry,
@@ -102,10 +102,14 @@ class Metrics:
         """Time one stage of a request; where traces are on, it is a span, too."""
         started = time.perf_counter()
         try:
-            with self._tracing.span(name):
+            with self.tracing.span(name):
                 yield
         finally:
-            self._stage_seconds.labels(name).observe(time.perf_counter() - started)
+            self.took(name, time.perf_counter() - started)
+
+    def took(self, name: Stage, seconds: float) -> None:
+        """A stage took so long."""
+        self._stage_seconds.labels(name).observe(seconds)
 
     def recalled(self, searched: int, found: int) -> None:
         """A recall searched so many contexts and brought so many preferences."""
@@ -117,7 +121,7 @@ class Metrics:
         """Time one run of a job; where traces are on, it is a trace of its own."""
         started, outcome = time.perf_counter(), "failed"
         try:
-            with self._tracing.span(f"{kind} job"):
+            with self.tracing.span(f"{kind} job"):
                 yield
             outcome = "done"
         finally:

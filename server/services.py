@@ -127,7 +127,7 @@ async def build(
             if registry is not None:
                 registry.reset()
 
-        engine, process = _engine(settings, engine_restarted)
+        engine, process = _engine(settings, engine_restarted, traces)
         stack.push_async_callback(engine.close)
         tasks: list[asyncio.Task[None]] = []
         if process is not None:
@@ -148,7 +148,7 @@ async def build(
         )
         stack.push_async_callback(registry.close)
         limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
-        recall = Recall(database, embedder, limits)
+        recall = Recall(database, embedder, limits, on_recall=metrics.recalled)
         training = Training(
             database,
             engine,
@@ -180,7 +180,7 @@ async def build(
             registry=registry,
             directories=directories,
             identity=identity,
-            assistant=Assistant(settings, database, engine, recall, registry, secret),
+            assistant=Assistant(settings, database, engine, recall, registry, secret, metrics),
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
@@ -231,7 +231,7 @@ async def _database(settings: Settings) -> Database:
     return database
 
 
-def _engine(settings: Settings, on_restart: Callable[[], None]) -> tuple[Engine, EngineProcess | None]:
+def _engine(settings: Settings, on_restart: Callable[[], None], traces: Tracing) -> tuple[Engine, EngineProcess | None]:
     key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
     if settings.engine_url is not None:
         remote = Engine(
@@ -242,13 +242,18 @@ def _engine(settings: Settings, on_restart: Callable[[], None]) -> tuple[Engine,
         )
         return remote, None
     if settings.bundled:
+            trace_headers=traces.headers,
         log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
         log.warning("there is a GPU here, but vLLM's CPU build is installed")
     folder = EngineProcess.private_folder()
     socket = folder / "vllm.sock"
     engine = Engine(
-        "http://engine", socket=socket, base_model=settings.model_name, read_timeout=settings.engine_read_timeout
+        "http://engine",
+        socket=socket,
+        base_model=settings.model_name,
+        read_timeout=settings.engine_read_timeout,
+        trace_headers=traces.headers,
     )
     process = EngineProcess(
         command(settings, socket),
