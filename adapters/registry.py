@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from adapters.ports import AdapterHost
-from adapters.versions import Directories, Version, engine_name
+from adapters.versions import Directories, Version, engine_name, user_of
 from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
@@ -42,18 +42,25 @@ class _Adapter:
 
 @dataclass(eq=False)
 class _Seat:
-    """One user's adapters. ``lock`` orders loading and unloading; ``holders`` have it or wait for it."""
+    """One user's adapters. ``lock`` orders loading and unloading; ``holders`` have it or wait for it.
+
+    ``loading`` is the opaque id of the user whose adapter is being loaded; one erased and made anew has another.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     holders: int = 0
-    loading: bool = False
-    adapters: dict[int, _Adapter] = field(default_factory=dict)
+    loading: str = ""
+    adapters: dict[str, _Adapter] = field(default_factory=dict)  # by name
     current: _Adapter | None = None
 
     @property
     def evictable(self) -> bool:
         """Whether it has adapters that nobody uses, loads or unloads."""
         return bool(self.adapters) and not self.holders and not any(a.in_flight for a in self.adapters.values())
+
+    def is_of(self, opaque_id: str) -> bool:
+        """Whether it has, or is about to have, an adapter of that user."""
+        return self.loading == opaque_id or any(user_of(a.name) == opaque_id for a in self.adapters.values())
 
     def is_idle(self, adapter: _Adapter) -> bool:
         """Whether an adapter neither serves by default nor answers a request."""
@@ -127,6 +134,8 @@ class Registry:
         """
         seat = self._seats.get(user.owner)
         current = seat.current if seat else None
+        if current is not None and user_of(current.name) != user.opaque_id:
+            current = None  # of a namesake who was erased
         if (current.version.version if current else 0) != user.active_adapter:
             self._activate_later(user)
         if current is None or not user.active_adapter:
@@ -152,7 +161,7 @@ class Registry:
             return
         adapter.idle.set()
         seat = self._seats.get(adapter.owner)
-        if seat is not None and seat.adapters.get(adapter.version.version) is adapter and seat.is_idle(adapter):
+        if seat is not None and seat.adapters.get(adapter.name) is adapter and seat.is_idle(adapter):
             self._start(self._unload_idle(adapter.owner))
 
     async def activate(self, user: User, version: Version | None) -> None:
@@ -177,14 +186,22 @@ class Registry:
             await self._drain(old)
         await self._unload_idle(user.owner)
 
-    async def forget(self, user: User) -> None:
-        """Unload all of a user's adapters, for good: erasure. Requests that hold one finish on it, then it goes too."""
-        _remember(self._erased, user.opaque_id, None)
-        async with self._hold(user.owner) as seat:
-            seat.current = None
-            held = list(seat.adapters.values())
-        await asyncio.gather(*(self._drain(adapter) for adapter in held))
-        await self._unload_idle(user.owner)
+    async def forget(self, opaque_id: str) -> None:
+        """Unload all adapters of an erased user, for good; one that a request holds is waited for.
+
+        Those too that another process left in the engine. Raises ``EngineUnavailable`` or ``EngineRejected``.
+        """
+        _remember(self._erased, opaque_id, None)
+        for owner in [owner for owner, seat in self._seats.items() if seat.is_of(opaque_id)]:
+            async with self._hold(owner) as seat:
+                theirs = [a for a in seat.adapters.values() if user_of(a.name) == opaque_id]
+                seat.current = None if seat.current in theirs else seat.current
+            await asyncio.gather(*(self._drain(adapter) for adapter in theirs))
+            await self._unload_idle(owner)
+        held = {adapter.name for seat in self._seats.values() for adapter in seat.adapters.values()}
+        for name in await self._host.loaded() - held:
+            if user_of(name) == opaque_id:
+                await self._host.unload(name)
 
     def reset(self) -> None:
         """The engine restarted: nothing is loaded any more. Leases of before stay valid to release."""
@@ -231,7 +248,8 @@ class Registry:
 
     async def _ensure(self, user: User, seat: _Seat, version: Version) -> _Adapter:
         """The adapter, loaded and probed; the caller holds the seat."""
-        found = seat.adapters.get(version.version)
+        name = engine_name(user.opaque_id, version.version)
+        found = seat.adapters.get(name)
         if found is not None:
             return found
         if version.state != "ready":
@@ -242,8 +260,8 @@ class Registry:
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
         await self._make_room(seat)
-        seat.loading = True
-        adapter = _Adapter(user.owner, version, engine_name(user.opaque_id, version.version))
+        seat.loading = user.opaque_id
+        adapter = _Adapter(user.owner, version, name)
         adapter.idle.set()
         try:
             # A name stands for the same weights for ever: one that a cancelled load left behind is as good as new.
@@ -258,8 +276,8 @@ class Registry:
             await self._unload(adapter)
             raise
         finally:
-            seat.loading = False
-        seat.adapters[version.version] = adapter
+            seat.loading = ""
+        seat.adapters[name] = adapter
         self._seats.move_to_end(user.owner)
         return adapter
 
@@ -287,8 +305,8 @@ class Registry:
             await self._unload_from(seat)
 
     async def _unload_from(self, seat: _Seat) -> None:
-        for number, adapter in list(seat.adapters.items()):
-            if seat.is_idle(adapter) and seat.adapters.pop(number, None) is not None:
+        for name, adapter in list(seat.adapters.items()):
+            if seat.is_idle(adapter) and seat.adapters.pop(name, None) is not None:
                 await self._unload(adapter)
 
     async def _unload(self, adapter: _Adapter) -> None:

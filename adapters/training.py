@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -24,7 +24,7 @@ from adapters.ports import AdapterHost
 from adapters.train import Recipe, TrainingJob
 from adapters.validation import base_directory, base_sha256, validate
 from adapters.versions import Directories, Manifest, Version, engine_name
-from preference import feedback, jobs, users
+from preference import erasures, feedback, jobs, users
 from preference.database import Database
 from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.feedback import Edit
@@ -133,6 +133,7 @@ class Training:
         self._system_role = system_role
         self._on_published = on_published
         self._run_trainer = run_trainer
+        self._making: dict[str, asyncio.Task[Any]] = {}
 
     async def __call__(self, job: Job) -> None:
         """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
@@ -141,6 +142,15 @@ class Training:
         if begun is None:
             return
         user, serving, edits = begun
+        task = cast(asyncio.Task[Any], asyncio.current_task())
+        self._making[user.opaque_id] = task
+        try:
+            await self._train(job, number, user, serving, edits)
+        finally:
+            if self._making.get(user.opaque_id) is task:
+                del self._making[user.opaque_id]
+
+    async def _train(self, job: Job, number: int, user: User, serving: Version | None, edits: list[Edit]) -> None:
         # What killed workers left of it: its row never became ready, and nobody publishes while we hold the job.
         await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
@@ -150,6 +160,9 @@ class Training:
             return
         stage = await asyncio.to_thread(self._directories.stage, user.opaque_id, number)
         try:
+            # Asked once the stage is there: who is erased from now on has it removed with everything else.
+            if await self._database.read(erasures.among, {user.opaque_id}):
+                raise jobs.LostLease(f"the user of job {job.id} was erased")
             published = await self._make(job, number, user, serving, made, stage)
         except (EngineUnavailable, jobs.LostLease):
             raise  # the version stays in training: the job goes on later, here or elsewhere
@@ -165,6 +178,13 @@ class Training:
                 await self._on_published(published)
             except AttuneError as error:
                 log.warning("adapter %s is published, not yet active: %s", number, error.message)
+
+    async def stop(self, opaque_id: str) -> None:
+        """End the training of an erased user, if one runs here; returns when what it wrote is gone."""
+        making = self._making.get(opaque_id)
+        if making is not None:
+            making.cancel()
+            await asyncio.wait((making,))
 
     async def on_failed(self, job: Job, reason: str | None) -> None:
         """The worker gave the job up: the version has failed. Without a ``reason``, the log alone says why."""

@@ -3,6 +3,7 @@
 A number is never used twice for one user, not even after a deletion: the engine keys its prefix cache by name and path.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from preference.users import User
 State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
 UNFINISHED: tuple[State, ...] = ("queued", "training")
 _REMOVED = ".removed."
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Manifest:
 def engine_name(opaque_id: str, version: int) -> str:
     """The name an adapter version carries in the engine."""
     return f"{opaque_id}.v{version}"
+
+
+def user_of(name: str) -> str:
+    """The opaque id in the name of an adapter in the engine, or of a folder in staging."""
+    return name.partition(".")[0]
 
 
 def get(c: Connection, owner: Owner, version: int) -> Version:
@@ -258,6 +265,10 @@ class Directories:
         for staged in self._staging.glob(f"{opaque_id}.v*"):
             _remove(staged)
 
+    def holders(self) -> set[str]:
+        """The opaque ids of all who have something here, published or in staging."""
+        return {*self.users(), *(user_of(staged.name) for staged in self._staging.glob("*"))}
+
     def sweep(self, older_than_seconds: float = 86_400) -> None:
         """Remove what killed processes left in staging: half-removed versions, and what is older than any training."""
         for staged in self._staging.glob("*"):
@@ -293,10 +304,16 @@ def _version(row: Row[Any]) -> Version:
 
 
 def _remove(directory: Path) -> None:
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
+    """Remove a directory; whoever removes it too, or still writes into it, is borne with for a while."""
+    for attempt in range(_TRIES):
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            if not directory.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or attempt + 1 == _TRIES:
+                raise
 
 
 def _sync(path: Path) -> None:

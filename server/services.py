@@ -31,6 +31,7 @@ from preference.worker import Worker
 from server.answer import Assistant
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment, on_cpu
+from server.erasure import Erasures
 from server.errors import StartRefused
 from server.gauges import Gauges
 from server.identity import Identity
@@ -62,6 +63,7 @@ class Services:
     recall: Recall
     registry: Registry
     directories: Directories
+    erasures: Erasures
     identity: Identity
     assistant: Assistant
     workers: tuple[Worker, ...]
@@ -74,17 +76,6 @@ class Services:
         """Say that a job was queued."""
         for worker in self.workers:
             worker.wake()
-
-    async def remove_files(self, user: User) -> None:
-        """Remove a user's adapters from the disk, and what is being made."""
-        await asyncio.to_thread(self.directories.remove_all, user.opaque_id)
-
-    async def forget(self, user: User) -> None:
-        """After a user's rows are gone: the index, cached vectors, adapters in the engine, late files."""
-        self.recall.forget(user.opaque_id)
-        self.embedder.forget()
-        await self.registry.forget(user)
-        await self.remove_files(user)
 
 
 def _ignore(reason: str) -> None:
@@ -163,6 +154,17 @@ async def build(
         learner = Learner(
             database, engine, embedder, k=settings.recall_k, limits=limits, max_preferences=settings.max_preferences
         )
+        erasures = Erasures(
+            database,
+            recall=recall,
+            embedder=embedder,
+            training=training,
+            registry=registry,
+            engine=engine,
+            directories=directories,
+        )
+        stack.push_async_callback(erasures.close)
+        tasks.append(_run(stack, erasures.run(), "erasures"))
         workers: tuple[Worker, ...] = ()
         if settings.worker_in_process if work is None else work:
             await asyncio.to_thread(directories.sweep)
@@ -179,6 +181,7 @@ async def build(
             recall=recall,
             registry=registry,
             directories=directories,
+            erasures=erasures,
             identity=identity,
             assistant=Assistant(settings, database, engine, recall, registry, secret, metrics),
             workers=workers,

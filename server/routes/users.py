@@ -1,8 +1,8 @@
 """A user's standing values, and erasing a user."""
 
-from typing import Any
+from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
@@ -10,9 +10,10 @@ from preference import users
 from preference.owner import Owner
 from preference.users import User
 from preference.values import Value
+from server.openapi import errors
 from server.routes.requests import PathOwner, ServicesOf, known
 
-router = APIRouter(prefix="/users/{user}", tags=["users"])
+router = APIRouter(prefix="/users/{user}", tags=["users"], responses=errors(404))
 
 
 class StandingValues(BaseModel):
@@ -21,6 +22,14 @@ class StandingValues(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     values: list[Value] = Field(max_length=users.MAX_STANDING_VALUES)
+
+
+class DeletedUser(BaseModel):
+    """The user is erased: no request reads or stores anything of them any more."""
+
+    id: str = Field(examples=["maria"])
+    object: Literal["user.deleted"] = "user.deleted"
+    deleted: Literal[True] = True
 
 
 @router.get("/values")
@@ -36,15 +45,21 @@ async def put_values(body: StandingValues, services: ServicesOf, owner: PathOwne
     return StandingValues(values=list(user.standing_values))
 
 
-@router.delete("")
-async def delete_user(services: ServicesOf, owner: PathOwner) -> dict[str, Any]:
-    """Erase everything held about the user. Safe to repeat when it was interrupted."""
-    user = await known(services, owner)
-    # Files first: if we are stopped in between, the row is still there and the call can be repeated.
-    await services.remove_files(user)
-    await services.database.write(users.delete, owner)
-    await services.forget(user)
-    return {"id": owner.user, "object": "user.deleted", "deleted": True}
+@router.delete(
+    "",
+    responses={
+        200: {"description": "Nothing is left."},
+        202: {"model": DeletedUser, "description": "An answer to the user is still under way; the rest follows it."},
+    },
+)
+async def delete_user(services: ServicesOf, owner: PathOwner, response: Response) -> DeletedUser:
+    """Erase everything held about the user: rows, caches, adapters on disk and in the engine.
+
+    An interrupted erasure goes on by itself, also in a server that is started again.
+    """
+    if not await services.erasures.erase(owner):
+        response.status_code = 202
+    return DeletedUser(id=owner.user)
 
 
 def _put(c: Connection, owner: Owner, values: list[Value]) -> User:

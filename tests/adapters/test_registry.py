@@ -288,7 +288,7 @@ async def test_erasure_unloads_everything_and_nothing_comes_back(world: World) -
     user = world.user("ann", 1, 2, active=2)
     await world.registry.activate(user, make_version(2))
     other = await world.registry.acquire_version(user, make_version(1))
-    erasing = asyncio.create_task(world.registry.forget(user))
+    erasing = asyncio.create_task(world.registry.forget(user.opaque_id))
     await asyncio.sleep(0.02)
     assert "opaque-ann.v1" in world.host.names
     world.registry.release(other)
@@ -297,6 +297,56 @@ async def test_erasure_unloads_everything_and_nothing_comes_back(world: World) -
     with pytest.raises(NotFound):
         await world.registry.activate(user, make_version(2))
     assert not world.host.names
+
+
+async def test_erasure_unloads_what_other_processes_left_and_nobody_elses(world: World) -> None:
+    ann, anna = world.user("ann", 1, active=1), world.user("anna", 1, active=1)
+    await world.registry.activate(anna, make_version(1))
+    for name in ("opaque-ann.v1", "opaque-ann.v2-candidate"):
+        await world.host.load(name, Directories(world.root).path("opaque-ann", 1))
+    await world.registry.forget(ann.opaque_id)
+    assert set(world.host.names) == {"opaque-anna.v1"}
+    assert world.serves(anna) == 1
+
+
+async def test_an_engine_that_is_away_is_no_erasure(world: World) -> None:
+    user = world.user("ann", 1, active=1)
+    await world.registry.activate(user, make_version(1))
+    world.host.down = True
+    with pytest.raises(EngineUnavailable):
+        await world.registry.forget(user.opaque_id)
+    world.host.down = False
+    await world.registry.forget(user.opaque_id)
+    assert not world.host.names
+
+
+async def test_erasure_waits_for_a_load_under_way(tmp_path: Path) -> None:
+    world = World(tmp_path, ticks=20)
+    user = world.user("ann", 1, active=1)
+    loading = asyncio.create_task(world.registry.activate(user, make_version(1)))
+    await until(lambda: bool(world.host.names))
+    await world.registry.forget(user.opaque_id)
+    assert not world.host.names
+    with pytest.raises(NotFound):
+        await loading
+
+
+async def test_a_namesake_made_anew_never_gets_what_the_erased_one_had(world: World) -> None:
+    erased = world.user("ann", 1, active=1)
+    await world.registry.activate(erased, make_version(1))
+    held = world.registry.acquire(erased)
+    anew = replace(erased, opaque_id="opaque-new")
+    publish(world.root, anew, 1)
+    world.rows[anew.owner] = make_version(1)
+    assert world.serves(anew) == 0
+    await until(lambda: world.serves(anew) == 1)
+    assert world.registry.acquire(anew).name == "opaque-new.v1"
+    erasing = asyncio.create_task(world.registry.forget(erased.opaque_id))
+    await asyncio.sleep(0.01)
+    world.registry.release(held)
+    await erasing
+    assert set(world.host.names) == {"opaque-new.v1"}
+    assert world.serves(anew) == 1
 
 
 async def test_a_cancelled_load_leaves_no_hole(tmp_path: Path) -> None:

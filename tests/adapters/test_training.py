@@ -250,6 +250,48 @@ async def test_a_user_erased_during_training_gets_nothing_published(world: World
     assert world.clean()
 
 
+async def test_a_user_erased_before_the_texts_are_written_has_none_written(world: World) -> None:
+    await world.add_edits()
+    opaque, job, reached = (await world.user()).opaque_id, await world.job(), []
+
+    class Erasing(Directories):
+        def stage(self, opaque_id: str, version: int) -> Path:
+            world.database.write_now(users.delete, ANN)
+            self.remove_all(opaque_id)  # as whoever erases does, too early for what comes now
+            return super().stage(opaque_id, version)
+
+    async def trainer(directory: Path, seconds: float) -> None:
+        reached.append(directory)
+
+    training = world.training(trainer)
+    training._directories = Erasing(world.root)
+    with pytest.raises(LostLease):
+        await training(job)
+    assert not reached
+    assert not (world.root / opaque).exists()
+    assert world.clean()
+
+
+async def test_stopping_ends_a_users_training_and_leaves_no_file(world: World) -> None:
+    await world.add_edits()
+    opaque, under_way = (await world.user()).opaque_id, asyncio.Event()
+
+    async def trainer(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        under_way.set()
+        await asyncio.sleep(3600)
+
+    training = world.training(trainer)
+    running = asyncio.create_task(training(await world.job()))
+    await under_way.wait()
+    await training.stop("of somebody else")
+    assert not running.done()
+    await training.stop(opaque)
+    assert running.cancelled()
+    assert world.clean()
+    await training.stop(opaque)
+
+
 async def test_a_version_deleted_during_training_is_not_published(world: World) -> None:
     await world.add_edits()
 

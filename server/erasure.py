@@ -1,0 +1,161 @@
+"""Erasing a user: the rows go at once and leave a tombstone; then every process drops what it holds of that user.
+
+Whatever is killed meanwhile, the tombstone stays. Each process looks for new ones every other second, and from time to
+time for folders and adapters that belong to old ones.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from adapters.ports import AdapterHost
+from adapters.registry import Registry
+from adapters.training import Training
+from adapters.versions import Directories, user_of
+from preference import erasures, users
+from preference.database import Database
+from preference.errors import AttuneError, NotFound
+from preference.owner import Owner
+from preference.recall import Recall
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds an erasure waits for answers under way to this user: they end on the adapter that they began with."""
+_POLL, _SWEEP, _SWEEP_AGAIN = 2.0, 600.0, 10.0
+_A_DAY = 86_400.0
+
+
+class Forgetful(Protocol):
+    """What keeps something about texts and can drop all of it."""
+
+    def forget(self) -> None:
+        """Drop everything remembered."""
+
+
+class Erasures:
+    """Erases users, and lets go of what this process holds of users who were erased elsewhere.
+
+    Memory, trainings, adapters in the engine and files go in this order: nothing makes anew what went before it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        recall: Recall,
+        embedder: Forgetful,
+        training: Training,
+        registry: Registry,
+        engine: AdapterHost,
+        directories: Directories,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._database = database
+        self._recall = recall
+        self._embedder = embedder
+        self._training = training
+        self._registry = registry
+        self._engine = engine
+        self._directories = directories
+        self._patience = patience
+        self._seen: set[str] = set()
+        self._dropping: set[asyncio.Task[bool]] = set()
+        self._to_scrub: bool | None = None  # not known before the first sweep
+        self._scrubbing = asyncio.Lock()
+
+    async def erase(self, owner: Owner) -> bool:
+        """Erase a user. False when something could not go yet: that goes later, by itself. Raises ``NotFound``."""
+        opaque_id = await self._database.write(_erase, owner)
+        self._seen.add(opaque_id)
+        self._to_scrub = True
+        return await self._drop_all([opaque_id]) and await self._scrub()
+
+    async def run(self) -> None:
+        """Notice what was erased elsewhere, and finish what was interrupted, until cancelled."""
+        next_sweep = time.monotonic()
+        while True:
+            try:
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + (_SWEEP if await self._sweep() else _SWEEP_AGAIN)
+                await self._watch()
+            except Exception:
+                log.exception("erased users could not be looked for")
+            await asyncio.sleep(_POLL)
+
+    async def close(self) -> None:
+        """End what is under way; the next start goes on with it."""
+        for task in (held := list(self._dropping)):
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        recent = await self._database.read(erasures.since, time.time() - _SWEEP)
+        new = [opaque_id for opaque_id in recent if opaque_id not in self._seen]
+        self._seen = set(recent)
+        await self._drop_all(new)
+
+    async def _sweep(self) -> bool:
+        """Drop what is left of erased users; whether nothing is."""
+        if self._to_scrub is None:
+            self._to_scrub = bool(await self._database.read(erasures.since, time.time() - _A_DAY))
+        named, complete = await asyncio.to_thread(self._directories.holders), True
+        try:
+            named |= {user_of(name) for name in await self._engine.loaded()}
+        except AttuneError:
+            complete = False
+        # The recent ones again: a request that was under way may have put something into memory since.
+        found = await self._database.read(erasures.among, named) | self._seen
+        return await self._drop_all(found) and await self._scrub() and complete
+
+    async def _drop_all(self, opaque_ids: Collection[str]) -> bool:
+        """Drop what is held of these users; False when something is left, or takes longer than our patience."""
+        if not opaque_ids:
+            return True
+        tasks = {asyncio.create_task(self._drop(opaque_id)) for opaque_id in opaque_ids}
+        self._dropping |= tasks
+        for task in tasks:
+            task.add_done_callback(self._dropping.discard)
+        done, late = await asyncio.wait(tasks, timeout=self._patience)
+        return not late and all([task.result() for task in done])
+
+    async def _drop(self, opaque_id: str) -> bool:
+        complete = True
+        self._recall.forget(opaque_id)
+        self._embedder.forget()
+        await self._training.stop(opaque_id)
+        try:
+            await self._registry.forget(opaque_id)
+        except AttuneError as error:
+            log.warning("adapters of an erased user may be in the engine still: %s", error.message)
+            complete = False
+        try:
+            await asyncio.to_thread(self._directories.remove_all, opaque_id)
+        except OSError as error:
+            log.warning("files of an erased user could not be removed yet: %s", error.strerror)
+            complete = False
+        return complete
+
+    async def _scrub(self) -> bool:
+        """Take erased rows out of the store's files, once for all who wait for it."""
+        async with self._scrubbing:
+            if self._to_scrub:
+                self._to_scrub = False
+                try:
+                    self._to_scrub = not await self._database.scrub()
+                except BaseException:
+                    self._to_scrub = True
+                    raise
+            return not self._to_scrub
+
+
+def _erase(c: Connection, owner: Owner) -> str:
+    user = users.get(c, owner) if users.lock(c, owner) else None
+    if user is None:
+        raise NotFound("Nothing is held about this user.", param="user")
+    users.delete(c, owner)
+    return user.opaque_id
