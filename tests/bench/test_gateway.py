@@ -1,0 +1,112 @@
+"""The gateway's benchmark end to end, without timing anything: a real Attune over the mock engine."""
+
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import report, servers
+from bench.arms import Arm
+from bench.gateway import Load, Plan, measure
+from bench.measure import Failures, Scenario, best, medians, percentile, times
+from bench.profile_gateway import RATE, read
+from bench.servers import Server
+
+SMALL = Plan(
+    whole=Scenario(stream=False, tokens=3, blocks=1, requests=5),
+    stream=Scenario(stream=True, tokens=3, blocks=1, requests=5),
+    paced=Scenario(stream=True, tokens=3, blocks=1, requests=5),
+    load=Load(Scenario(stream=False, tokens=3, blocks=1, requests=0), (1, 2), 0.1),
+)
+
+
+async def test_a_small_run_measures_every_arm_and_fills_the_document(tmp_path: Path) -> None:
+    result = await measure({"mock": SMALL}, Console(quiet=True), with_litellm=False)
+
+    assert result["failures"] == 0, result["failure_reasons"]
+    engine = result["engines"]["mock"]
+    for measurement in ("whole", "stream", "paced", "load"):
+        assert set(engine[measurement]) == {"raw", "unpersonalised", "personalised", "uncached"}
+    assert engine["whole"]["personalised"]["median"]["whole_p50"] > 0
+    assert engine["stream"]["personalised"]["median"]["first_p50"] > 0
+    assert result["inter_token_gap_p99_us"] is not None
+    assert result["overhead_ratio_vs_litellm"] is None  # it was not asked
+    assert result["ttft_ratio_personalised_vs_vllm"] is None
+    assert result["machine"]["cores"] > 0
+
+    plot, docs = tmp_path / "run.png", tmp_path / "gateway.md"
+    docs.write_text(f"# Before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.plot(result, plot)
+    report.show(result, Console(quiet=True))
+    report.write_docs(result, plot, docs)
+    written = docs.read_text()
+    assert written.startswith("# Before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "| Attune, a user |" in written
+    assert docs.with_suffix(".png").read_bytes() == plot.read_bytes()
+
+
+async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> None:
+    async with servers.mock_engine(tmp_path) as engine:
+        arms = [Arm("raw", engine), Arm("litellm", Server("gone", servers.free_port(), engine.pid))]
+        failures = Failures()
+        found = await times(
+            arms, Scenario(stream=False, tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None
+        )
+    assert len(found["raw"]) == 2
+    assert found["litellm"] == []
+    assert failures.count == {"litellm": 12}
+    assert failures.reasons["litellm"]
+
+
+def test_ratios_compare_what_was_added() -> None:
+    def block(whole: float) -> list[dict[str, float]]:
+        return [{"whole_p50": whole, "first_p50": whole, "transit_p50": whole, "transit_p99": 2 * whole}]
+
+    arms = {"raw": block(10), "unpersonalised": block(20), "personalised": block(30), "litellm": block(210)}
+    steps = [{"clients": 1.0, "requests_per_second": 5.0, "p50_ms": 1.0, "p99_ms": 2.0}]
+    found = {
+        engine: {"whole": arms, "stream": arms, "paced": arms, "load": dict.fromkeys(arms, steps)}
+        for engine in ("mock", "vllm")
+    }
+    about = {"machine": {}, "versions": {}}
+    result = report.result(found, Failures(), about)
+    assert result["overhead_ratio_vs_litellm"] == 0.1
+    assert result["overhead_ratio_unpersonalised_vs_litellm"] == 0.05
+    assert result["ttft_ratio_personalised_vs_vllm"] == 3
+    assert result["throughput_ratio_vs_vllm"] == 1
+    assert (result["inter_token_gap_p50_us"], result["inter_token_gap_p99_us"]) == (20, 40)
+
+
+def test_statistics() -> None:
+    assert percentile([3, 1, 2], 50) == 2
+    assert percentile(list(range(1, 101)), 99) == 99
+    assert percentile([7], 99) == 7
+    assert medians([{"a": 1}, {"a": 9}, {"a": 2}]) == {"a": 2}
+    steps = [
+        {"requests_per_second": 100.0, "p99_ms": 10.0},
+        {"requests_per_second": 300.0, "p99_ms": 49.0},
+        {"requests_per_second": 900.0, "p99_ms": 51.0},
+    ]
+    assert best(steps, 50) == 300
+    assert best(steps, 1) == 0
+
+
+def test_a_profile_counts_work_and_not_waiting() -> None:
+    stacks = [
+        "thread (1): Main;run (a.py:1);work (a.py:9) 30",
+        "thread (1): Main;run (a.py:1) 10",
+        "thread (1): Main;run (a.py:1);EpollSelector.select (selectors.py:451) 500",
+        "thread (2): pool;_worker (concurrent/futures/thread.py:69) 500",
+    ]
+    found = read(stacks, requests=1_000_000 / RATE)  # so that a sample is a microsecond a request
+    assert found.own == {"work (a.py:9)": 30, "run (a.py:1)": 10}
+    assert found.total == {"run (a.py:1)": 40, "work (a.py:9)": 30}
+    assert found.threads == {"thread (1): Main": 40}
+
+
+def test_the_document_has_its_marks_and_names_every_arm() -> None:
+    text = report.DOCS.read_text()
+    assert re.search(re.escape(report.BEGIN) + ".*" + re.escape(report.END), text, re.DOTALL)
+    assert [label for label in report.ARMS.values() if label not in text] == []
