@@ -23,7 +23,7 @@ from server.generation import (
     text_of,
     text_or_parts,
 )
-from server.schema import check_tool_name, check_tools
+from server.schema import check_format, check_tool_name, check_tools
 from server.settings import Settings
 from server.stream import Events, NamedEvents, Transcript
 
@@ -131,6 +131,7 @@ class MessagesRequest(GenerationRequest):
         check_tools([tool.model_dump() for tool in self.tools or ()])
         if self.tool_choice and self.tool_choice.name is not None:
             check_tool_name(self.tool_choice.name, "tool_choice.name")
+        check_format(self.output_config.format if self.output_config else None, "output_config.format")
         for block in self.system if isinstance(self.system, list) else ():
             if block.type != "text":
                 raise Invalid("The system prompt may hold text blocks only.", param="system")

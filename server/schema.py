@@ -6,6 +6,7 @@ possible from a few bytes: the cost of ``{1,N}`` in a pattern grows with N², an
 
 import json
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from preference.errors import Invalid
@@ -28,7 +29,7 @@ _REPEAT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 _SIZES = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minContains", "maxContains"})
 _PROPERTIES = frozenset({"minProperties", "maxProperties"})
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
-_FORMATS = frozenset({"text", "json_object", "json_schema"})
+_FORMATS = ["text", "json_object", "json_schema"]
 
 
 def check_schemas(field: Any, param: str) -> None:
@@ -36,24 +37,23 @@ def check_schemas(field: Any, param: str) -> None:
     if not field or isinstance(field, str):
         return
     repeats = lengths = 0
-    level = [field]
-    for _ in range(MAX_DEPTH):
-        objects = [item for item in level if isinstance(item, dict)]
-        for key, value in (pair for item in objects for pair in item.items()):
-            for pattern in _patterns(key, value):
-                repeats += _repeats(pattern, param)
-            if isinstance(value, int | float) and key in _SIZES:
-                lengths += _size(value, MAX_LENGTHS, f"{param}: {key}", param)
-            elif isinstance(value, int | float) and key in _PROPERTIES:
-                _size(value, MAX_PROPERTIES, f"{param}: {key}", param)
-        level = [inner for item in level for inner in _inside(item)]
-        if not level:
-            break
-    else:
-        raise Invalid(f"{param} may nest {MAX_DEPTH} levels deep at most.", param=param)
+    objects = [item for level in _levels(field, param) for item in level if isinstance(item, dict)]
+    for key, value in (pair for item in objects for pair in item.items()):
+        for pattern in _patterns(key, value):
+            repeats += _repeats(pattern, param)
+        if isinstance(value, int | float) and key in _SIZES:
+            lengths += _size(value, MAX_LENGTHS, f"{param}: {key}", param)
+        elif isinstance(value, int | float) and key in _PROPERTIES:
+            _size(value, MAX_PROPERTIES, f"{param}: {key}", param)
     _size(repeats, MAX_REPEATS, f"{param}: the sum of the repeat counts in its patterns", param)
     _size(lengths, MAX_LENGTHS, f"{param}: the sum of its lengths and numbers of items", param)
     _size(len(json.dumps(field)), MAX_BYTES, f"{param}: its size in bytes", param)
+
+
+def check_depth(field: Any, param: str) -> None:
+    """Raise ``Invalid`` where objects and arrays nest deeper than any reader of JSON is sure to bear."""
+    for _ in _levels(field, param):
+        pass
 
 
 def check_tools(tools: Any, param: str = "tools") -> None:
@@ -88,14 +88,24 @@ def check_format(form: Any, param: str = "response_format") -> None:
     if form is None:
         return
     if form.get("type") not in _FORMATS:
-        raise Invalid(f"{param}.type must be one of {', '.join(sorted(_FORMATS))}.", param=f"{param}.type")
+        raise Invalid(f"{param}.type must be one of {', '.join(_FORMATS)}.", param=f"{param}.type")
     check_schemas(form, param)
 
 
-def _inside(item: Any) -> list[Any]:
+def _levels(field: Any, param: str) -> Iterator[list[Any]]:
+    level = [field]
+    for _ in range(MAX_DEPTH):
+        yield level
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return
+    raise Invalid(f"{param} may nest {MAX_DEPTH} levels deep at most.", param=param)
+
+
+def _inside(item: Any) -> Collection[Any]:
     if isinstance(item, dict):
-        return list(item.values())
-    return item if isinstance(item, list) else []
+        return item.values()
+    return item if isinstance(item, list) else ()
 
 
 def _patterns(key: str, value: Any) -> list[str]:
