@@ -16,7 +16,7 @@ from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
 from server.errors import ModelNotFound
-from server.schema import check_depth
+from server.schema import MAX_DEPTH, check_depth
 from server.settings import Settings
 from server.stream import Events, Transcript
 
@@ -143,13 +143,16 @@ class GenerationRequest(Strict, ABC):
             raise Invalid(f"n must be at most {settings.choices_limit}.", param="n")
         if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
-        fields = self.model_dump()
-        for name, value in fields.items():
-            check_depth(value, name)
         try:
-            json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:
-            raise Invalid(f"The request holds NaN, infinity or half a surrogate pair: {error}", param=None) from error
+            fields = self.model_dump()
+            text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+            text.encode()
+        except (ValueError, RecursionError) as error:
+            message = f"The request holds NaN, infinity, half a surrogate pair, or nests too deep: {error}"
+            raise Invalid(message, param=None) from error
+        if text.count("[") + text.count("{") > MAX_DEPTH:  # the walk costs more than the count
+            for name, value in fields.items():
+                check_depth(value, name)
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""

@@ -34,7 +34,7 @@ _FORMATS = ["text", "json_object", "json_schema"]
 
 def check_schemas(field: Any, param: str) -> None:
     """Raise ``Invalid`` where ``field``, which holds schemas at any depth, asks for more than the bounds."""
-    if not field or isinstance(field, str):
+    if not isinstance(field, dict | list):
         return
     repeats = lengths = 0
     objects = [item for level in _levels(field, param) for item in level if isinstance(item, dict)]
@@ -96,7 +96,7 @@ def _levels(field: Any, param: str) -> Iterator[list[Any]]:
     level = [field]
     for _ in range(MAX_DEPTH):
         yield level
-        level = [inner for item in level for inner in _inside(item)]
+        level = [inner for item in level for inner in _inside(item) if isinstance(inner, dict | list)]
         if not level:
             return
     raise Invalid(f"{param} may nest {MAX_DEPTH} levels deep at most.", param=param)
