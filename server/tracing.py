@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanKind
 
 _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 """What a collector that does not answer may cost a server that stops."""
 
 
