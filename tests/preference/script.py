@@ -1,0 +1,447 @@
+"""One script of operations that many owners play at once, with the same ids everywhere.
+
+Nobody's answers may depend on who else is there: each owner's log must be the one that the script leaves when it is
+played by one owner alone. Between two steps of one owner all others make steps of their own.
+"""
+
+import dataclasses
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Table, delete, insert, select, update
+
+from adapters import versions
+from preference import erasures, feedback, jobs, keys, preferences, turns, users
+from preference.database import Database
+from preference.errors import AttuneError
+from preference.owner import Owner
+from preference.preferences import MAX_CONTEXTS
+from preference.tables import adapters as adapters_table
+from preference.tables import contexts as contexts_table
+from preference.tables import feedback as feedback_table
+from preference.tables import jobs as jobs_table
+from preference.tables import metadata
+from preference.tables import preferences as preferences_table
+from preference.tables import users as users_table
+from preference.values import Value
+from tests.preference.helpers import turn, unit
+
+# The same user under two tenants; a tenant and a user whose names run together alike; names equal but for case;
+# wildcards of LIKE; a letter in two forms of Unicode.
+ALIKE = [
+    Owner("t", "u"),
+    Owner("t", "2u"),
+    Owner("t2", "u"),
+    Owner("T", "u"),
+    Owner("t", "U"),
+    Owner("%", "_"),
+    Owner("_", "%"),
+    Owner("é", "u"),
+    Owner("e\u0301", "u"),
+]
+MANY = [
+    *ALIKE,
+    *(Owner(f"tenant {i}", "u") for i in range(25)),
+    *(Owner("x" * (1 + i), "x" * (20 - i)) for i in range(20)),
+    *(Owner("tenant 0", f"user {i}") for i in range(6)),
+]
+ONLOOKER = Owner("s", "u")
+"""Has more and newer of everything, and does nothing: neither may it matter to others nor lose a row."""
+
+APART = 3  # steps
+PARKED = 4e9  # a time that does not come: of jobs that are not due, and of the onlooker's rows
+_RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|\b[0-9a-f]{32}\b")
+_TIMES = {"created_at", "updated_at", "run_after", "lease_until", "learned_through"}
+
+Step = Callable[["Player", Connection], Any]
+
+
+class Player:
+    """One owner on the way through the script, and what it keeps from step to step."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.mark = "m" + hashlib.sha256(repr(owner).encode()).hexdigest()[:12]
+        self.kept: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+
+    def text(self, text: str) -> str:
+        """A text that nobody else has."""
+        return f"{text} {self.mark}"
+
+    def plain(self, value: Any) -> Any:
+        """What every owner must get alike: random ids are numbered, times left out, the own mark is ``<me>``."""
+        if dataclasses.is_dataclass(value) and not isinstance(value, type | Owner):
+            held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return {name: self.plain(one) for name, one in held.items() if name not in _TIMES}
+        if isinstance(value, Owner):
+            return "<me>" if value == self.owner else value
+        if isinstance(value, dict):
+            return {self.plain(name): self.plain(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.plain(one) for one in value]
+        if isinstance(value, set | frozenset):
+            return sorted(self.plain(one) for one in value)
+        if isinstance(value, np.ndarray):
+            return [round(one, 4) for one in value.tolist()]
+        if isinstance(value, Value):
+            return self.plain(value.model_dump())
+        if isinstance(value, str):
+            return _RANDOM.sub(self._named, value.replace(self.mark, "<me>"))
+        return value
+
+    def _named(self, found: re.Match[str]) -> str:
+        return self._names.setdefault(found[0], f"<{len(self._names)}>")
+
+
+def prepare(database: Database, owners: Sequence[Owner]) -> list[Player]:
+    """Players of the script, with rows of their own, and after them the onlooker."""
+    players = [Player(owner) for owner in owners]
+    onlooker = Player(ONLOOKER)
+
+    def begin(c: Connection) -> None:
+        for player in players:
+            _seed(c, player, 1.0, more=False)
+        _seed(c, onlooker, PARKED, more=True)
+
+    database.write_now(begin)
+    return [*players, onlooker]
+
+
+def play(database: Database, players: Sequence[Player], expected: Sequence[Any] | None = None) -> list[list[Any]]:
+    """Every player's log, but for the onlooker, who is the last one; each begins ``APART`` steps after the one before.
+
+    With ``expected``, an ``AssertionError`` says who was first to learn of somebody else.
+    """
+    *players, onlooker = players
+    before = database.read_now(everything, onlooker), database.read_now(raw, ONLOOKER)
+    logs: list[list[Any]] = [[] for _ in players]
+    for number in range(len(SCRIPT) + APART * len(players)):
+        for place, (player, log) in enumerate(zip(players, logs, strict=True)):
+            at = number - place * APART
+            if 0 <= at < len(SCRIPT):
+                log.append(_answer(database, player, SCRIPT[at]))
+                if expected is not None:
+                    assert log[at] == expected[at], f"{player.owner} is not alone in {SCRIPT[at].__name__}, step {at}"
+    after = database.read_now(everything, onlooker), database.read_now(raw, ONLOOKER)
+    assert after == before, "the rows of somebody who did nothing have changed"
+    return logs
+
+
+def _answer(database: Database, player: Player, step: Step) -> Any:
+    try:
+        return player.plain(database.write_now(lambda c: step(player, c)))
+    except AttuneError as error:
+        return type(error).__name__, error.param
+
+
+def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
+    """Rows with the same ids for everybody, in the place of what the owner has."""
+    c.execute(delete(users_table).where(_mine(users_table, player.owner)))
+
+    def add(table: Table, **values: Any) -> None:
+        owner = {"tenant_id": player.owner.tenant, "user_id": player.owner.user}
+        c.execute(insert(table).values(**owner, **values, created_at=times + len(player.kept)))
+        player.kept[f"row {len(player.kept)}"] = True
+
+    opaque_id = player.kept["opaque"] = secrets.token_hex(16)
+    add(users_table, opaque_id=opaque_id, standing_values=[], active_adapter=1, revision=100)
+    for id in ("c-1", "c-2", "c-3"):
+        made = turn(id, times, player.text("Dear Sam, done."), player.text("Sam: done"), partial=id == "c-3")
+        turns.record(c, player.owner, dataclasses.replace(made, created_at=times + int(id[2:])))
+    for number, status in enumerate(("pending", "learned", "pending")):
+        add(
+            feedback_table, id=f"fb-{number}", completion_id=f"c-{number + 1}", choice=0, type="edit",
+            edited_text=player.text("Hi"), cost=0.5, status=status, reason=None, learned=["pref-0"],
+            idempotency_key=f"k-{number}", body_sha256=f"{number}",
+        )  # fmt: skip
+    for number in range(6 if more else 4):
+        add(
+            preferences_table, id=f"pref-{number}", text=player.text(f"Prefer {number}"), source="learned",
+            status="superseded" if number == 3 else "active", superseded_by="pref-0" if number == 3 else None,
+            locked=number == 2, updated_at=times,
+        )  # fmt: skip
+        for context in range(MAX_CONTEXTS if more else 2):
+            add(
+                contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context % 3}",
+                text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
+            )  # fmt: skip
+    for number, kind in enumerate(("learn", "train", "learn")):
+        state = "running" if more and number == 0 else "queued"
+        add(
+            jobs_table, id=f"job-{number}", kind=kind, subject=f"fb-{number}", state=state, run_after=PARKED,
+            lease_until=PARKED if state == "running" else None, fence=0, attempt=0, deferrals=0, error=None,
+        )  # fmt: skip
+    for number, made_state in enumerate(("ready", "refused", *(("training",) if more else ())), start=1):
+        add(
+            adapters_table, version=number, state=made_state, mode="adapter", learned_through=times,
+            report={"of": player.mark}, updated_at=times,
+        )  # fmt: skip
+
+
+def _mine(table: Table, owner: Owner) -> Any:
+    return (table.c.tenant_id == owner.tenant) & (table.c.user_id == owner.user)
+
+
+def raw(c: Connection, owner: Owner) -> dict[str, list[Any]]:
+    """The owner's rows of every table, read past the row functions."""
+    owned = [table for table in metadata.sorted_tables if "user_id" in table.c]
+    rows = {
+        table.name: c.execute(select(table).where(_mine(table, owner)).order_by(*table.primary_key)).all()
+        for table in owned
+    }
+    return {name: [tuple(row) for row in found] for name, found in rows.items()}
+
+
+def everything(c: Connection, player: Player) -> Any:
+    """What every function that reads gives about the owner; jobs, which none reads, by their rows."""
+    owner = player.owner
+    queued = select(jobs_table).where(_mine(jobs_table, owner)).order_by(jobs_table.c.created_at)
+    found = {
+        "user": users.get(c, owner),
+        "named": users.named(c, player.kept["opaque"]),
+        "turn": _or_error(turns.get, c, owner, "c-1"),
+        "turns": turns.page(c, owner),
+        "feedback": _or_error(feedback.get, c, owner, "fb-0"),
+        "all feedback": feedback.page(c, owner),
+        "edits": feedback.edits(c, owner),
+        "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
+        "count": feedback.count_since(c, owner, 0.0),
+        "preference": _or_error(preferences.get, c, owner, "pref-0"),
+        "active": preferences.active(c, owner),
+        "preferences": preferences.all_of(c, owner),
+        "contexts": sorted(preferences.contexts(c, owner, "e"), key=lambda one: (one.preference_id, one.created_at)),
+        "contexts of one": _or_error(preferences.contexts_of, c, owner, "pref-0"),
+        "versions": versions.all_of(c, owner),
+        "version": _or_error(versions.get, c, owner, 1),
+        "serving": _or_error(versions.active, c, owner),
+        "learned through": versions.learned_through(c, owner) > 0,
+        "next": versions.next_number(c, owner),
+        "jobs": [{k: v for k, v in row.items() if k[-3:] != "_id"} for row in c.execute(queued).mappings()],
+        "leased": [row.lease_until is not None for row in c.execute(queued)],
+    }
+    found["jobs"] = [{name: one for name, one in job.items() if name not in _TIMES} for job in found["jobs"]]
+    return player.plain(found)
+
+
+def _or_error(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except AttuneError as error:
+        return type(error).__name__, error.param
+
+
+def _attempts(player: Player, c: Connection, *calls: Callable[[], Any]) -> list[Any]:
+    """What each call gives, or its error; the calls that fail leave nothing."""
+    answers = []
+    for call in calls:
+        nested = c.begin_nested()
+        try:
+            answers.append(player.plain(call()))
+            nested.commit()
+        except AttuneError as error:
+            nested.rollback()
+            answers.append((type(error).__name__, error.param))
+    return answers
+
+
+def read(player: Player, c: Connection) -> Any:
+    return everything(c, player)
+
+
+def settle(player: Player, c: Connection) -> Any:
+    users.set_standing_values(c, player.owner, [Value(preference=player.text("Be brief"))])
+    users.set_active_adapter(c, player.owner, 2)
+    users.touch(c, player.owner)
+    return users.ensure(c, player.owner), users.lock(c, player.owner)
+
+
+def serve_first(player: Player, c: Connection) -> Any:
+    users.set_active_adapter(c, player.owner, 1)
+    return versions.active(c, player.owner)
+
+
+def record(player: Player, c: Connection) -> Any:
+    made = turn("c-4", 5.0, player.text("A new one"))
+    return _attempts(player, c, *[lambda: turns.record(c, player.owner, made)] * 2)
+
+
+def accept(completion_id: str, key: str | None, body: str) -> Step:
+    def accept(player: Player, c: Connection) -> Any:
+        made = feedback.accept(
+            c, player.owner, completion_id=completion_id, edited_text=player.text(body), idempotency_key=key,
+            body_sha256=body,
+        )  # fmt: skip
+        return made, abs(made.created_at - time.time()) < 1000
+
+    return accept
+
+
+def resolve(player: Player, c: Connection) -> Any:
+    return feedback.resolve(c, player.owner, "fb-2", "learned", player.text("it was clear"), ["pref-1"])
+
+
+def create(player: Player, c: Connection) -> Any:
+    made = preferences.create(c, player.owner, player.text("New"), "stated", limit=4)  # there are three
+    player.kept["preference"] = made.id
+    return made, abs(made.created_at - time.time()) < 1000
+
+
+def create_too_many(player: Player, c: Connection) -> Any:
+    return preferences.create(c, player.owner, player.text("One more"), "stated", limit=4)
+
+
+def add_context(player: Player, c: Connection) -> Any:
+    return preferences.add_context(
+        c, player.owner, "pref-0", feedback_id="fb-0", text=player.text("Another"), embedder="e", vector=unit(1, 2)
+    )
+
+
+def correct(player: Player, c: Connection) -> Any:
+    preferences.change(c, player.owner, "pref-0", text=player.text("Corrected"))
+    return preferences.change(c, player.owner, "pref-1", locked=True)
+
+
+def unlock(player: Player, c: Connection) -> Any:
+    calls = [lambda: preferences.supersede(c, player.owner, "pref-1", "pref-0")]
+    return _attempts(player, c, *calls, lambda: preferences.change(c, player.owner, "pref-1", locked=False), *calls)
+
+
+def delete_preference(player: Player, c: Connection) -> Any:
+    return preferences.delete(c, player.owner, "pref-0")
+
+
+def lease(player: Player, c: Connection) -> Any:
+    """Take the owner's first job; all others are parked."""
+    c.execute(update(jobs_table).where(_mine(jobs_table, player.owner)).values(run_after=1.0))
+    player.kept["job"] = jobs.lease(c, ["learn"], 1000)
+    park(player, c)
+    return player.kept["job"]
+
+
+def lease_left_behind(player: Player, c: Connection) -> Any:
+    held = _mine(jobs_table, player.owner) & (jobs_table.c.state == "running")
+    c.execute(update(jobs_table).where(held).values(lease_until=1.0))
+    lost, player.kept["job"] = player.kept["job"], jobs.lease(c, ["learn"], 1000)
+    return player.kept["job"], _attempts(player, c, lambda: jobs.hold(c, lost), lambda: jobs.renew(c, lost, 1000))
+
+
+def park(player: Player, c: Connection) -> Any:
+    c.execute(update(jobs_table).where(_mine(jobs_table, player.owner)).values(run_after=PARKED))
+
+
+def hold(player: Player, c: Connection) -> Any:
+    jobs.hold(c, player.kept["job"])
+    return jobs.renew(c, player.kept["job"], 1000)
+
+
+def finish(player: Player, c: Connection) -> Any:
+    return jobs.finish(c, player.kept["job"])
+
+
+def fail(player: Player, c: Connection) -> Any:
+    return jobs.fail(c, player.kept["job"], player.text("it failed"), 1000), park(player, c)
+
+
+def give_up(player: Player, c: Connection) -> Any:
+    return jobs.fail(c, player.kept["job"], player.text("it failed again"), None)
+
+
+def defer(player: Player, c: Connection) -> Any:
+    return jobs.defer(c, player.kept["job"], player.text("no engine"), 1000), park(player, c)
+
+
+def release(player: Player, c: Connection) -> Any:
+    return jobs.release(c, player.kept["job"])
+
+
+def enqueue(player: Player, c: Connection) -> Any:
+    id = jobs.enqueue(c, player.owner, "learn", "fb-0", PARKED)
+    made = c.execute(select(jobs_table).where(_mine(jobs_table, player.owner), jobs_table.c.id == id)).one()
+    return id, abs(made.created_at - time.time()) < 1000
+
+
+def queue(player: Player, c: Connection) -> Any:
+    answers = _attempts(
+        player, c,
+        lambda: versions.queue_if_due(c, player.owner, feedback.count_since(c, player.owner, 0.0) + 1),
+        lambda: versions.queue_if_due(c, player.owner, 2),
+        lambda: versions.queue(c, player.owner),
+        lambda: versions.queue_if_due(c, player.owner, 1),
+    )  # fmt: skip
+    return answers, park(player, c)
+
+
+def train(player: Player, c: Connection) -> Any:
+    report = {"of": player.mark}
+    versions.set_state(c, player.owner, 3, "ready", mode="adapter", learned_through=3.0, report=report)
+    return versions.learned_through(c, player.owner) == 3.0, versions.lock_user(c, player.owner)
+
+
+def delete_version(player: Player, c: Connection) -> Any:
+    return _attempts(player, c, *[lambda: versions.delete(c, player.owner, 1)] * 2)
+
+
+def make_key(player: Player, c: Connection) -> Any:
+    player.kept["key"] = keys.create(c, player.owner.tenant, "test")
+
+
+def use_key(player: Player, c: Connection) -> Any:
+    id, plain = player.kept["key"]
+    found = keys.find(c, plain)
+    return found is not None and (found.id, found.tenant) == (id, player.owner.tenant)
+
+
+def revoke_key(player: Player, c: Connection) -> Any:
+    keys.revoke(c, player.kept["key"][0])
+
+
+def ask_as_a_stranger(player: Player, c: Connection) -> Any:
+    """Somebody of whom nothing is known, with everybody's ids."""
+    owner = Owner(player.owner.tenant, f"{player.owner.user}~")
+    return _attempts(
+        player, c,
+        lambda: users.get(c, owner),
+        lambda: users.lock(c, owner),
+        lambda: users.touch(c, owner),
+        lambda: users.delete(c, owner),
+        lambda: turns.record(c, owner, turn("c-9")),
+        lambda: turns.get(c, owner, "c-1"),
+        lambda: feedback.accept(c, owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: feedback.resolve(c, owner, "fb-0", "failed"),
+        lambda: preferences.create(c, owner, "x", "stated"),
+        lambda: preferences.delete(c, owner, "pref-0"),
+        lambda: jobs.enqueue(c, owner, "learn", "fb-0"),
+        lambda: versions.queue(c, owner),
+        lambda: versions.set_state(c, owner, 1, "failed"),
+        lambda: versions.next_number(c, owner),
+    )  # fmt: skip
+
+
+def erase(player: Player, c: Connection) -> Any:
+    erased = users.delete(c, player.owner)
+    opaque_id = player.kept["opaque"]
+    return erased, erasures.among(c, [opaque_id, "0" * 32]), opaque_id in erasures.since(c, 0.0)
+
+
+def begin_anew(player: Player, c: Connection) -> Any:
+    made = users.ensure(c, player.owner)
+    c.execute(update(users_table).where(_mine(users_table, player.owner)).values(revision=100))
+    return made.opaque_id != player.kept["opaque"]
+
+
+SCRIPT: Sequence[Step] = [
+    settle, make_key, serve_first, record, read, use_key,
+    accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
+    accept("c-1", "k-9", "new"), accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, read,
+    create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
+    lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
+    lease, hold, lease_left_behind, read, give_up, enqueue, ask_as_a_stranger, read,
+    queue, train, read, delete_version, use_key, revoke_key, read, use_key,
+    erase, read, begin_anew, read,
+]  # fmt: skip
