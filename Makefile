@@ -11,6 +11,7 @@ VARIANT ?= $(or $(firstword $(BUILT_FOR)),$(shell nvidia-smi -L >/dev/null 2>&1 
 STAMP := .venv/.setup-$(VARIANT)
 STAMP_DEV := .venv/.setup-dev-$(VARIANT)
 STAMP_LITELLM := .venv-litellm/.setup
+STAMP_NODE := tests/e2e/node/node_modules/.package-lock.json
 FORMATTED := server preference adapters lab bench tests
 
 ifeq ($(filter $(VARIANT),cpu gpu),)
@@ -18,7 +19,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-crash profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -26,7 +27,7 @@ help: ## Show this help
 
 setup: $(STAMP) ## Create .venv with everything the server needs
 
-setup-dev: $(STAMP_DEV) ## The same, with the test tools
+setup-dev: $(STAMP_DEV) $(STAMP_LITELLM) $(STAMP_NODE) ## The same, with the test tools and the clients that tests try
 
 run: $(STAMP) ## Serve the assistant (ARGS="--port 8080")
 	$(BIN)/attune serve $(ARGS)
@@ -34,7 +35,7 @@ run: $(STAMP) ## Serve the assistant (ARGS="--port 8080")
 demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json
 	$(BIN)/attune demo $(ARGS)
 
-test: lint ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
+test: lint setup-dev ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP_DEV) ## The checks that run nothing: ruff, mypy, import-linter
@@ -55,6 +56,9 @@ lab-eval: $(STAMP) ## Measure the bundled model (ARGS="--json FILE")
 
 bench-gateway: $(STAMP) $(STAMP_LITELLM) ## Measure what Attune adds to an engine, beside LiteLLM (ARGS="--quick")
 	$(BIN)/python -m bench.gateway --json out/bench-gateway.json $(ARGS)
+
+bench-crash: $(STAMP_DEV) ## Kill the server 500 times on each store and count what that costs (ARGS="--kills 50")
+	$(BIN)/python -m bench.crash --json out/bench-crash.json $(ARGS)
 
 profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
 	$(BIN)/python -m bench.profile_gateway $(ARGS)
@@ -93,6 +97,11 @@ $(STAMP_DEV): $(STAMP) requirements/lock-dev.txt
 $(STAMP_LITELLM): requirements/lock-litellm.txt
 	$(PYTHON) -m venv .venv-litellm
 	.venv-litellm/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r requirements/lock-litellm.txt
+	@touch $@
+
+# Node itself comes from PyPI, with the test tools.
+$(STAMP_NODE): $(STAMP_DEV) tests/e2e/node/package-lock.json
+	cd tests/e2e/node && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --loglevel=error
 	@touch $@
 
 define venv

@@ -117,12 +117,14 @@ def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -
 def resolve(
     c: Connection, owner: Owner, id: str, status: Status, reason: str | None = None, learned: Sequence[str] = ()
 ) -> Feedback:
-    """Store what came of it. One that was replaced meanwhile keeps that status. Raises ``NotFound``."""
+    """Store what came of it, once: what is not pending any more, learned or replaced, stays so. Raises ``NotFound``."""
     if not users.lock(c, owner):
         raise NotFound(f"there is no feedback {id!r} of this user", param="id")
     held = get(c, owner, id)
+    if held.status != "pending":
+        return held
     values = {
-        "status": "replaced" if held.status == "replaced" else status,
+        "status": status,
         "reason": None if reason is None else storable(reason, "reason"),
         "learned": list(learned),
     }
@@ -141,6 +143,14 @@ def pending_edit(c: Connection, owner: Owner, id: str) -> Edit | None:
     query = _of_turn(_with_turn(), owner).where(feedback.c.id == id, feedback.c.status == "pending")
     row = c.execute(query).mappings().first()
     return None if row is None else _edit(row)
+
+
+def replaced_by(c: Connection, owner: Owner, id: str) -> list[str]:
+    """The ids of edits that this one replaced: those of the same answer. Raises ``NotFound``."""
+    held = get(c, owner, id)
+    same_answer = and_(feedback.c.completion_id == held.completion_id, feedback.c.choice == held.choice)
+    query = select(feedback.c.id).where(scope(feedback, owner), same_answer, feedback.c.status == "replaced")
+    return list(c.execute(query).scalars())
 
 
 def count_since(c: Connection, owner: Owner, created_at: float) -> int:

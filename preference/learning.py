@@ -163,6 +163,8 @@ class Learner:
                 connection, owner, preference.id, feedback_id=edit.feedback_id, text=context,
                 embedder=self._embedder.name, vector=vector,
             )  # fmt: skip
+        if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
+            preferences.withdraw(connection, owner, replaced)
         contradicted = [p for p in active if p in lesson.contradicted and not p.locked]
         if contradicted:
             self._supersede(connection, owner, contradicted, held[-1].id if held else None)

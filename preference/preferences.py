@@ -4,7 +4,7 @@ Every mutation raises the user's revision, because caches and indexes are derive
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,6 +138,22 @@ def add_context(
     if oldest_kept is not None:
         c.execute(delete_from(contexts_table).where(mine, contexts_table.c.created_at < oldest_kept))
     return context
+
+
+def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> None:
+    """Take back what feedback taught: its contexts, and the learned preferences that nothing else speaks for.
+
+    A preference that the user corrected or locked stays.
+    """
+    users.touch(c, owner)
+    taught = and_(scope(contexts_table, owner), contexts_table.c.feedback_id.in_(sorted(feedback_ids)))
+    ids = set(c.execute(select(contexts_table.c.preference_id).where(taught)).scalars())
+    c.execute(delete_from(contexts_table).where(taught))
+    for id in sorted(ids):
+        held = get(c, owner, id)
+        untouched = held.source == "learned" and not held.locked and held.updated_at == held.created_at
+        if untouched and not contexts_of(c, owner, id):
+            delete(c, owner, id)
 
 
 def change(c: Connection, owner: Owner, id: str, *, text: str | None = None, locked: bool | None = None) -> Preference:

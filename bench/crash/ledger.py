@@ -54,6 +54,11 @@ class Person:
         """The scope of its rows."""
         return Owner(TENANT, self.name)
 
+    @property
+    def in_doubt(self) -> list[Edit]:
+        """Edits that an app would send again: they have a key, and got no answer."""
+        return [edit for edit in self.edits.values() if edit.key is not None and edit.id is None]
+
     def of_completion(self, completion_id: str) -> list[Edit]:
         """Edits of one answer, in the order they were sent."""
         return [edit for edit in self.edits.values() if edit.completion_id == completion_id]
@@ -121,7 +126,7 @@ class Ledger:
         waiting = [row for row in rows.feedback if row.status == "pending"]
         if final:
             for row in rows.feedback:
-                if row.status not in ("learned", "replaced"):
+                if row.status not in ("learned", "nothing_learned", "replaced"):
                     self.faults.add("lost", f"{row.id} ended as {row.status}: {row.reason}")
         for job in rows.jobs:
             if final and job.state != "done":
@@ -182,7 +187,7 @@ class Ledger:
             if learned and (texts[text] != 1 or by_text[text].id not in held or set(held) != set(row.learned)):
                 self.faults.add("lost", f"{row.id} is learned, and taught {row.learned}, of which {held} are there")
             withdrawn = row.status == "replaced" and standing[row.completion_id].status == "learned"
-            if (row.status == "pending" or withdrawn) and (held or texts[text]):
+            if (row.status == "pending" or withdrawn) and held:
                 self.faults.add("doubled", f"{row.id} is {row.status}, yet it teaches {held}")
         for subject in jobs:
             self.faults.add("unexpected", f"there is a job for {subject}, which is not there")

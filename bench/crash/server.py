@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import safetensors  # noqa: F401 - what the server imports when it is first needed must be there before it is forked
-import torch  # noqa: F401
+import torch
 
 from adapters.training import run_command
 from bench.crash import trainer
@@ -73,10 +73,8 @@ class Server:
 
     def __init__(self, settings: Mapping[str, Any], log: Path) -> None:
         self.url = f"http://127.0.0.1:{settings['port']}"
-        self.application = "attune-under-test"
         self._settings = dict(settings)
         self._log = log
-        os.environ["OMP_NUM_THREADS"] = "1"
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -103,15 +101,8 @@ class Server:
                     raise RuntimeError(f"the server ended before it was ready; see {self._log}")
                 await asyncio.sleep(0.005)
 
-    async def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        await self._end(signal.SIGKILL)
-
-    async def stop(self) -> int:
-        """SIGTERM, and wait until it is gone; its exit code."""
-        return await self._end(signal.SIGTERM)
-
-    async def _end(self, number: int) -> int:
+    async def end(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal, and wait until it is gone; its exit code. Raises ``RuntimeError`` when it stays."""
         if self._process is None or self._process.pid is None:
             return 0
         with contextlib.suppress(ProcessLookupError):
@@ -131,6 +122,7 @@ def _run(settings: Mapping[str, Any], log: str) -> None:
     threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     for name in [name for name in os.environ if name.startswith("ATTUNE_")]:
         del os.environ[name]
+    torch.set_num_threads(1)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)

@@ -155,13 +155,17 @@ def test_a_newer_edit_replaces_the_earlier_one_of_the_same_answer(store: Databas
     for kept, owner in [(other_choice, ANN), (other_completion, ANN), (second, ANN), (foreign, OTHER_ANN)]:
         assert store.read_now(feedback.get, owner, kept.id).status == "pending"
     resolved = store.write_now(feedback.resolve, ANN, first.id, "learned", learned=["pref-1"])
-    assert (resolved.status, resolved.learned) == ("replaced", ("pref-1",))
+    assert (resolved.status, resolved.learned) == ("replaced", ())
+    assert store.read_now(feedback.replaced_by, ANN, second.id) == [first.id]
+    assert store.read_now(feedback.replaced_by, ANN, other_choice.id) == []
 
 
 def test_a_result_is_kept(store: Database) -> None:
     accepted = accept(store)
     store.write_now(feedback.resolve, ANN, accepted.id, "nothing_learned", "too small")
+    again = store.write_now(feedback.resolve, ANN, accepted.id, "failed", "the worker stopped 5 times")
     found = store.read_now(feedback.get, ANN, accepted.id)
+    assert again == found
     assert (found.status, found.reason, found.learned) == ("nothing_learned", "too small", ())
 
 

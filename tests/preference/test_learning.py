@@ -202,3 +202,21 @@ async def test_somebody_elses_feedback_teaches_nothing(world: World) -> None:
     world.database.write_now(users.ensure, BOB)
     await world.learner.learn(BOB, held.id)
     assert world.database.read_now(preferences.all_of, BOB) == []
+
+
+async def test_an_edit_that_replaces_one_takes_back_what_that_one_taught(world: World) -> None:
+    first = await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    assert {p.text for p in world.active()} == {BULLETS, FORMAL}
+    second = world.database.write_now(
+        lambda c: feedback.accept(
+            c,
+            ANN,
+            completion_id=first.completion_id,
+            edited_text=render(CLIENT.facts, {"format": "numbered", "tone": "formal"}),
+            body_sha256="2",
+        )
+    )
+    await world.learner.learn(ANN, second.id)
+    assert {p.text for p in world.active()} == {NUMBERED, FORMAL}
+    held = world.database.read_now(preferences.contexts, ANN, WordEmbedder.name)
+    assert [context.feedback_id for context in held] == [second.id] * 2

@@ -191,3 +191,25 @@ def test_nothing_is_made_for_a_deleted_user(store: Database) -> None:
     with pytest.raises(AttuneError) as caught:
         create(store)
     assert caught.value.param == "user"
+
+
+def test_what_feedback_taught_is_taken_back(store: Database) -> None:
+    taught = [create(store, text) for text in ("by nothing else", "by another edit", "corrected", "locked")]
+    taught.append(store.write_now(preferences.create, ANN, "stated", "stated"))
+    for preference in taught:
+        add_context(store, preference.id)
+    given = {"feedback_id": "fb-2", "text": "To Ann", "embedder": "e", "vector": unit(3, 4)}
+    other = store.write_now(lambda c: preferences.add_context(c, ANN, taught[1].id, **given))
+    store.write_now(preferences.change, ANN, taught[2].id, text="corrected by the user")
+    store.write_now(preferences.change, ANN, taught[3].id, locked=True)
+    foreign = create(store, owner=OTHER_ANN)
+    add_context(store, foreign.id, owner=OTHER_ANN)
+    before = store.read_now(users.get, ANN)
+    store.write_now(preferences.withdraw, ANN, ["fb-1", "fb-0"])
+    after = store.read_now(users.get, ANN)
+    assert before is not None
+    assert after is not None
+    assert after.revision > before.revision
+    assert [p.id for p in store.read_now(preferences.active, ANN)] == [p.id for p in taught[1:]]
+    assert [c.id for c in store.read_now(preferences.contexts, ANN, "e")] == [other.id]
+    assert len(store.read_now(preferences.contexts, OTHER_ANN, "e")) == 1

@@ -1,0 +1,225 @@
+"""What apps do to the server while it is killed: ask, edit, repeat, replace, race, train, activate, delete."""
+
+import asyncio
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from bench.crash.engine import MODEL, ScriptedEngine, edited
+from bench.crash.ledger import Edit, Faults, Person
+
+EDITS_A_PERSON = 24
+"""Then somebody new comes: what one user has stays small enough to be compared after every kill."""
+_TIMEOUT = aiohttp.ClientTimeout(total=20)
+_PAUSE = 0.02
+_TOPICS = "rent trip bill loan visit order parcel garden".split()
+
+
+class Gone(Exception):
+    """The server went away before it answered: whether it did what was asked is in doubt."""
+
+
+class Clients:
+    """``persons`` are those at work now, ``everybody`` all there ever were."""
+
+    def __init__(self, url: str, engine: ScriptedEngine, faults: Faults, *, count: int, rng: random.Random) -> None:
+        self.persons: list[Person] = []
+        self.everybody: list[Person] = []
+        self.done: Counter[str] = Counter()
+        self.on_accepted: Callable[[], None] = lambda: None
+        self._url = url
+        self._engine = engine
+        self._faults = faults
+        self._count = count
+        self._rng = rng
+        self._marks = itertools.count(1)
+        self._topics: dict[str, str] = {}  # completion id → what was asked
+
+    async def work(self, session: aiohttp.ClientSession) -> None:
+        """Everybody works until the server is gone."""
+        self.persons = [p for p in self.persons if len(p.edits) < EDITS_A_PERSON or p.in_doubt]
+        while len(self.persons) < self._count:
+            self.persons.append(Person(f"person-{len(self.everybody)}"))
+            self.everybody.append(self.persons[-1])
+        await asyncio.gather(*(self._live(session, person) for person in self.persons))
+
+    async def _live(self, session: aiohttp.ClientSession, person: Person) -> None:
+        acts = {
+            self._edit: 12,
+            self._replace: 3,
+            self._race: 2,
+            self._repeat: 2,
+            self._reuse_key: 1,
+            self._train: 1,
+            self._activate: 1,
+            self._delete: 0.3,
+        }
+        try:
+            # First, as an app does that got no answer: before anything newer that could replace them.
+            for edit in person.in_doubt:
+                await self._send(session, person, edit)
+                self.done["in doubt, sent again"] += 1
+            while True:
+                (act,) = self._rng.choices(list(acts), weights=list(acts.values()))
+                await act(session, person)
+                await asyncio.sleep(self._rng.uniform(0, 2 * _PAUSE))
+        except Gone:
+            return
+
+    async def _ask(self, session: aiohttp.ClientSession, person: Person) -> str:
+        topic = f"about the {self._rng.choice(_TOPICS)} {next(self._marks)}"
+        body = {"model": MODEL, "messages": [{"role": "user", "content": topic}], "stream": self._rng.random() < 0.3}
+        if body["stream"]:
+            completion_id, draft = await self._stream(session, person, body)
+        else:
+            status, answer = await self._call(session, person, "POST", "/v1/chat/completions", body)
+            if status != 200:
+                self._unexpected("chat", status, answer)
+                raise Gone
+            completion_id, draft = answer["id"], answer["choices"][0]["message"]["content"]
+        person.drafts[completion_id] = draft
+        self._topics[completion_id] = topic
+        self.done["answers"] += 1
+        return completion_id
+
+    async def _edit(self, session: aiohttp.ClientSession, person: Person) -> None:
+        completion_id = await self._ask(session, person)
+        await self._send(session, person, self._new(person, completion_id, keyed=self._rng.random() < 0.7))
+
+    async def _replace(self, session: aiohttp.ClientSession, person: Person) -> None:
+        if person.drafts:
+            completion_id = self._rng.choice(list(person.drafts))
+            await self._send(session, person, self._new(person, completion_id, keyed=self._rng.random() < 0.7))
+
+    async def _race(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """The same key three times at once."""
+        edit = self._new(person, await self._ask(session, person), keyed=True)
+        ends = await asyncio.gather(*(self._send(session, person, edit) for _ in range(3)), return_exceptions=True)
+        self.done["races"] += 1
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _repeat(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """The same key again, mostly after a crash: the same id."""
+        if keyed := [edit for edit in person.edits.values() if edit.key and edit.id]:
+            await self._send(session, person, self._rng.choice(keyed))
+            self.done["keys repeated"] += 1
+
+    async def _reuse_key(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """A key with another body: refused, without effect."""
+        if keyed := [edit for edit in person.edits.values() if edit.key and edit.id]:
+            edit = self._rng.choice(keyed)
+            body = {**edit.body(), "edited_text": "something else"}
+            headers = {"Idempotency-Key": str(edit.key)}
+            status, answer = await self._call(session, person, "POST", "/v1/feedback", body, headers)
+            if status != 422:
+                self._unexpected("a key with another body", status, answer)
+
+    async def _train(self, session: aiohttp.ClientSession, person: Person) -> None:
+        path = f"/v1/users/{person.name}/adapters"
+        status, answer = await self._call(session, person, "POST", path)
+        if status not in (202, 404, 409):
+            self._unexpected("train", status, answer)
+
+    async def _activate(self, session: aiohttp.ClientSession, person: Person) -> None:
+        version = self._rng.choice([0, *await self._ready(session, person)])
+        path = f"/v1/users/{person.name}/adapters/{version}/activate"
+        status, answer = await self._call(session, person, "POST", path)
+        if status not in (200, 404, 409):
+            self._unexpected("activate", status, answer)
+        self.done["activations"] += status == 200
+
+    async def _delete(self, session: aiohttp.ClientSession, person: Person) -> None:
+        if ready := await self._ready(session, person):
+            version = self._rng.choice(ready)
+            status, answer = await self._call(session, person, "DELETE", f"/v1/users/{person.name}/adapters/{version}")
+            if status == 200:
+                person.deleted.add(version)
+                self.done["versions deleted"] += 1
+            elif status != 404:
+                self._unexpected("delete", status, answer)
+
+    async def _ready(self, session: aiohttp.ClientSession, person: Person) -> list[int]:
+        status, answer = await self._call(session, person, "GET", f"/v1/users/{person.name}/adapters")
+        if status != 200:
+            if status != 404:
+                self._unexpected("adapters", status, answer)
+            return []
+        return [version["version"] for version in answer["data"] if version["state"] == "ready"]
+
+    def _new(self, person: Person, completion_id: str, *, keyed: bool) -> Edit:
+        mark = f"mark{next(self._marks):06d}"
+        edit = Edit(mark, completion_id, edited(person.drafts[completion_id], mark), f"key-{mark}" if keyed else None)
+        person.edits[mark] = edit
+        self._engine.targets[self._topics[completion_id]] = edit.text
+        return edit
+
+    async def _send(self, session: aiohttp.ClientSession, person: Person, edit: Edit) -> None:
+        headers = {"Idempotency-Key": edit.key} if edit.key else {}
+        status, answer = await self._call(session, person, "POST", "/v1/feedback", edit.body(), headers)
+        if status != 202:
+            self._unexpected("feedback", status, answer)
+            return
+        if edit.id not in (None, answer["id"]):
+            self._faults.add("doubled", f"{edit.key} was accepted as {edit.id}, then as {answer['id']}")
+        self.done["edits"] += edit.id is None
+        edit.id = answer["id"]
+        self.on_accepted()
+
+    async def _call(
+        self,
+        session: aiohttp.ClientSession,
+        person: Person,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Status and JSON of the answer. Raises ``Gone``, also where the server says that it is about to go."""
+        try:
+            async with session.request(
+                method,
+                self._url + path,
+                json=body,
+                headers={"X-User-Id": person.name, **(headers or {})},
+                timeout=_TIMEOUT,
+            ) as response:
+                answer = await response.json(content_type=None)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Gone from error
+        if response.status == 503:
+            self.done["told to come back later"] += 1
+            raise Gone
+        return response.status, answer
+
+    async def _stream(self, session: aiohttp.ClientSession, person: Person, body: Any) -> tuple[str, str]:
+        """Id and text of a streamed answer that came to its end."""
+        completion_id, text, ended = "", "", False
+        try:
+            async with session.post(
+                f"{self._url}/v1/chat/completions", json=body, headers={"X-User-Id": person.name}, timeout=_TIMEOUT
+            ) as response:
+                if response.status != 200:
+                    raise Gone
+                async for line in response.content:
+                    data = line.decode().strip().removeprefix("data: ")
+                    if data == "[DONE]":
+                        ended = True
+                    elif data:
+                        event = json.loads(data)
+                        completion_id = event.get("id", completion_id)
+                        text += "".join(c["delta"].get("content") or "" for c in event.get("choices", ()))
+        except (aiohttp.ClientError, OSError) as error:
+            raise Gone from error
+        if not ended:
+            raise Gone
+        return completion_id, text
+
+    def _unexpected(self, what: str, status: int, answer: Any) -> None:
+        self._faults.add("unexpected", f"{what} got {status}: {str(answer)[:200]}")
