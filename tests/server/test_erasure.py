@@ -1,0 +1,365 @@
+"""Erasure: nothing of a user is left in any byte, whoever is killed, whoever else serves, whatever is under way."""
+
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from adapters import versions
+from adapters.versions import Manifest
+from preference import erasures, feedback, jobs, users
+from preference.database import Database
+from preference.owner import Owner
+from preference.tables import metadata
+from preference.users import User
+from tests.server.conftest import Running, Start, ask, until
+from tests.server.fake_engine import Script
+
+ANN = Owner("local", "ann")
+AS_ANN = {"X-User-Id": "ann"}
+
+
+def publish(running: Running, mode: str = "adapter", owner: Owner = ANN) -> str:
+    """A first version, published as training does, and made the active one; the user's opaque id."""
+
+    def made(c: Any) -> User:
+        user = users.ensure(c, owner)
+        assert versions.queue(c, owner) == 1
+        versions.set_state(c, owner, 1, "ready", mode=mode, learned_through=1.0, report={"ok": True})
+        return user
+
+    user = running.services.database.write_now(made)
+    stage = running.services.directories.stage(user.opaque_id, 1)
+    (stage / "adapter_config.json").write_text("{}")
+    running.services.directories.publish(stage, user.opaque_id, Manifest(1, [], "", {}, {}, {}, 0.0))
+    path = f"/v1/users/{owner.user}/adapters/1/activate"
+    assert running.http().post(path).status_code == 200
+    return user.opaque_id
+
+
+def rows(running: Running) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every table."""
+
+    def read(c: Any) -> dict[str, list[dict[str, Any]]]:
+        return {t.name: [dict(row) for row in c.execute(select(t)).mappings()] for t in metadata.sorted_tables}
+
+    return running.services.database.read_now(read)
+
+
+def user_of(running: Running, owner: Owner = ANN) -> User:
+    found = running.services.database.read_now(users.get, owner)
+    assert found is not None
+    return found
+
+
+@dataclass
+class Canaries:
+    """Strings that are nowhere but where one user's data is."""
+
+    planted: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, place: str) -> str:
+        return self.planted.setdefault(place, f"canary{secrets.token_hex(8)}")
+
+    def found(self, folder: Path) -> set[tuple[str, str]]:
+        """Where in the files of ``folder``, or in their names, which one is."""
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        content = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+        return {
+            (place, name)
+            for place, canary in self.planted.items()
+            for name, data in content.items()
+            if canary.encode() in data or canary in name
+        }
+
+
+def plant(running: Running, canary: Canaries) -> Owner:
+    """A user with something in every place that holds anything; the owner."""
+    owner = Owner("local", canary("user"))
+    http = running.http(headers={"X-User-Id": owner.user})
+    path = f"/v1/users/{owner.user}"
+    value = {"preference": canary("value"), "description": canary("description") * 20}
+    assert http.put(f"{path}/values", json={"values": [value]}).status_code == 200
+    stated = {"text": canary("preference"), "context": f"{canary('context')} email"}
+    id = http.post(f"{path}/preferences", json=stated).json()["id"]
+    assert http.patch(f"{path}/preferences/{id}", json={"text": canary("correction")}).status_code == 200
+    for number in range(4):
+        running.engine.enqueue(Script(tokens=[canary("answer"), " ", canary("answer") * (10 ** (number % 4))]))
+        messages = [
+            {"role": "system", "content": canary("system message")},
+            {"role": "user", "content": f"{canary('message')} {'word ' * 10**number} email"},
+        ]
+        answer = running.client().chat.completions.create(
+            **ask(messages=messages), user=owner.user, stream=bool(number % 2), extra_headers={}
+        )  # fmt: skip
+        completion_id = answer.id if number % 2 == 0 else [chunk.id for chunk in answer][-1]
+        sent = {"type": "edit", "completion_id": completion_id, "edited_text": canary("edit") * (1 + 50 * number)}
+        accepted = http.post("/v1/feedback", json=sent, headers={"Idempotency-Key": canary("key") + str(number)})
+        assert accepted.status_code == 202, accepted.text
+
+    def behind(c: Any) -> None:
+        last = feedback.page(c, owner)[-1]
+        feedback.resolve(c, owner, last.id, "nothing_learned", canary("reason"))
+        while (job := jobs.lease(c, ["learn"], 60)) is not None:
+            jobs.fail(c, job, canary("error") if job.owner == owner else "none", None)
+
+    running.services.database.write_now(behind)
+    opaque, directories = publish(running, owner=owner), running.services.directories
+    (directories.path(opaque, 1) / "adapter_model.safetensors").write_text(canary("weights"))
+    (directories.stage(opaque, 2) / "train.jsonl").write_text(canary("training"))
+    return owner
+
+
+@pytest.fixture
+def canary() -> Canaries:
+    return Canaries()
+
+
+def test_no_byte_of_an_erased_user_is_left(
+    start: Start, canary: Canaries, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = start()
+    data = running.services.settings.data_dir
+    other = Canaries()
+    plant(running, other)
+    owner = plant(running, canary)
+    places = {place for place, _ in canary.found(data)}
+    assert places == set(canary.planted), "each of them is on the disk, so that the scan can find it"
+    erased = running.http().delete(f"/v1/users/{owner.user}")
+    assert (erased.status_code, erased.json()["deleted"]) == (200, True)
+    assert not canary.found(data)
+    corrected = {"preference"}  # what a correction wrote over is gone as well
+    assert {place for place, _ in other.found(data)} == set(other.planted) - corrected
+    assert len(running.engine.adapters) == 1
+    assert len(running.services.recall._partitions) <= 1
+    written = "".join(capfd.readouterr()) + caplog.text
+    assert [text for text in canary.planted.values() if text in written] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_under_way_is_not_stored_and_ends_on_its_adapter(running: Running, stream: bool) -> None:
+    opaque = publish(running)
+    folder = running.services.directories.root / opaque
+    running.engine.enqueue(Script(tokens=["slow "] * 20, delay=0.05 if stream else 1.0))
+    replies: list[httpx.Response] = []
+
+    def chat() -> None:
+        replies.append(running.http().post("/v1/chat/completions", json=ask(stream=stream), headers=AS_ANN))
+
+    def delete() -> None:
+        replies.append(running.http().delete("/v1/users/ann"))
+
+    chatting, deleting = threading.Thread(target=chat), threading.Thread(target=delete)
+    chatting.start()
+    until(lambda: running.engine.requests)
+    deleting.start()
+    until(lambda: running.services.database.read_now(users.get, ANN) is None)
+    assert list(running.engine.adapters) == [f"{opaque}.v1"]
+    assert folder.exists(), "the engine may read it as long as somebody is answered"
+    chatting.join(20)
+    deleting.join(20)
+    answer, deleted = replies
+    assert (answer.status_code, deleted.status_code) == (200, 200)
+    assert answer.text.count("slow") >= 20
+    assert not running.engine.adapters
+    assert not folder.exists()
+    assert [name for name, held in rows(running).items() if held] == ["erasures"]
+
+
+def test_who_comes_back_starts_from_nothing(running: Running) -> None:
+    http = running.http(headers=AS_ANN)
+    http.post("/v1/users/ann/preferences", json={"text": "Use bullets", "context": "Write an email to Ann"})
+    publish(running)
+    first = http.post("/v1/chat/completions", json=ask()).json()
+    before = user_of(running)
+    assert http.delete("/v1/users/ann").status_code == 200
+    assert http.delete("/v1/users/ann").status_code == 404
+    assert http.post("/v1/feedback", json=_edit(first["id"])).status_code == 404
+    again = http.post("/v1/chat/completions", json=ask()).json()
+    assert (again["attune"]["preferences"], again["attune"]["adapter_version"]) == ([], 0)
+    assert user_of(running).opaque_id != before.opaque_id
+    assert [row["completion_id"] for row in rows(running)["turns"]] == [again["id"]]
+    assert [row["opaque_id"] for row in rows(running)["erasures"]] == [before.opaque_id]
+
+
+def _edit(completion_id: str) -> dict[str, Any]:
+    return {"type": "edit", "completion_id": completion_id, "edited_text": "Hello, dear world!"}
+
+
+def test_another_replica_lets_go_too(start: Start) -> None:
+    here, there = start(), start()
+    opaque = publish(here, "retrieval+adapter")
+    preference = {"text": "Use bullets", "context": "Write an email to Ann"}
+    assert here.http().post("/v1/users/ann/preferences", json=preference).status_code == 201
+    for running in (here, there):
+        assert running.http().post("/v1/users/ann/adapters/1/activate").status_code == 200
+        told = running.http(headers=AS_ANN).post("/v1/chat/completions", json=ask()).json()["attune"]
+        assert told["personalized"] == "retrieval+adapter"
+    assert opaque in there.services.recall._partitions
+    assert there.services.registry.loaded == 1
+    assert here.http().delete("/v1/users/ann").status_code == 200
+    until(lambda: opaque not in there.services.recall._partitions and not there.services.registry.loaded, 20)
+    assert not there.engine.adapters
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from adapters.registry import Registry
+from adapters.training import Training
+from adapters.versions import Directories
+from preference.database import Database
+from preference.owner import Owner
+from preference.recall import Recall, RecallLimits
+from server.engine import Engine
+from server.erasure import Erasures
+from tests.server.conftest import WordEmbedder
+
+point, data, engine_url, user = sys.argv[1:]
+
+def die(here):
+    if here == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class DyingTraining(Training):
+    async def stop(self, opaque_id):
+        die("after the rows")
+
+class DyingDirectories(Directories):
+    def remove_all(self, opaque_id):
+        die("before the files")
+        if point == "amid the files":
+            (self.path(opaque_id, 1) / "adapter_config.json").unlink()
+        die("amid the files")
+        super().remove_all(opaque_id)
+        die("after the files")
+
+async def main():
+    adapters = Path(data, "adapters")
+    database = Database(f"sqlite:///{data}/attune.db")
+    engine = Engine(engine_url)
+    async def none(*_): return None
+    erasures = Erasures(
+        database, recall=Recall(database, WordEmbedder(), RecallLimits()), embedder=WordEmbedder(),
+        training=DyingTraining(database, engine, adapters, base_model="none"),
+        registry=Registry(engine, adapters, capacity=1, version_of=none), engine=engine,
+        directories=DyingDirectories(adapters),
+    )
+    await erasures.erase(Owner("local", user))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("point", ["after the rows", "before the files", "amid the files", "after the files"])
+def test_a_killed_erasure_goes_on_at_the_next_start(start: Start, canary: Canaries, tmp_path: Path, point: str) -> None:
+    first = start()
+    owner = plant(first, canary)
+    copy = tmp_path / "killed"
+    shutil.copytree(first.services.settings.data_dir, copy)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, point, str(copy), first.engine.url, owner.user], check=False, timeout=120
+    )
+    assert killed.returncode == -9
+    if point != "after the files":
+        assert {place for place, _ in canary.found(copy)} >= {"weights", "training"}
+    assert "message" in {place for place, _ in canary.found(copy)}, "the log of the database has it still"
+    again = start(data_dir=copy)
+    assert again.http().get(f"/v1/users/{owner.user}/values").status_code == 404
+    until(lambda: not canary.found(copy) and not again.engine.adapters, 20)
+    assert again.http().delete(f"/v1/users/{owner.user}").status_code == 404
+
+
+def test_what_an_old_process_left_of_the_erased_goes_and_nobody_elses(start: Start) -> None:
+    """A folder that is mounted again, an engine that went on: names of old tombstones, and names that are none."""
+    running = start()
+    gone, stays = secrets.token_hex(16), secrets.token_hex(16)
+    running.services.database.write_now(erasures.record, gone)
+    root = running.services.directories.root
+    for opaque in (gone, stays):
+        (root / opaque / "v1").mkdir(parents=True)
+        running.services.directories.stage(opaque, 2)
+        running.engine.adapters[f"{opaque}.v1"] = str(root / opaque / "v1")
+    again = start()
+    until(lambda: not (root / gone).exists() and len(again.engine.adapters) == 1, 20)
+    assert list(again.engine.adapters) == [f"{stays}.v1"]
+    until(lambda: again.services.directories.holders() == {stays}, 20)
+
+
+@pytest.fixture
+def known(running: Running) -> Running:
+    """A server that knows Ann: values, a preference, an adapter, and a turn."""
+    http = running.http(headers=AS_ANN)
+    http.put("/v1/users/ann/values", json={"values": [{"preference": "Be brief"}]})
+    http.post("/v1/users/ann/preferences", json={"text": "Use bullets", "context": "Write an email to Ann"})
+    publish(running, "retrieval+adapter")
+    assert http.post("/v1/chat/completions", json=ask()).status_code == 200
+    return running
+
+
+def held(running: Running) -> dict[str, bytes]:
+    """Every file, without SQLite's shared memory, in which readers leave marks."""
+    data = running.services.settings.data_dir
+    files = [path for path in data.rglob("*") if path.is_file() and path.suffix != ".db-shm"]
+    return {str(path.relative_to(data)): path.read_bytes() for path in files}
+
+
+CALLS = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Write an email to Ann"}]},
+    "/v1/completions": {"prompt": "Write an email to Ann"},
+    "/v1/responses": {"input": "Write an email to Ann"},
+    "/v1/messages": {"messages": [{"role": "user", "content": "Write an email to Ann"}], "max_tokens": 50},
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "attune"),
+    [
+        (AS_ANN, {"personalize": "off"}),
+        (AS_ANN, {"store": False}),
+        ({"X-User-Id": "somebody new"}, {"personalize": "off"}),
+        ({"X-User-Id": "somebody new"}, {"store": False}),
+        ({}, {}),
+    ],
+    ids=["off", "not stored", "new and off", "new and not stored", "nobody"],
+)
+def test_nothing_is_written(known: Running, headers: dict[str, str], attune: dict[str, Any]) -> None:
+    before, files = rows(known), held(known)
+    http = known.http()
+    for path, asked in CALLS.items():
+        for stream in (False, True):
+            body = {**asked, "model": ask()["model"], "stream": stream, "attune": attune}
+            answer = http.post(path, json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert "Hello" in answer.text
+            assert rows(known) == before, path
+            assert held(known) == files, path
+    for path, asked in CALLS.items():
+        body = {**asked, "model": ask()["model"]}
+        assert http.post(path, json=body, headers=AS_ANN).status_code == 200
+    assert len(rows(known)["turns"]) == len(before["turns"]) + len(CALLS), "the comparison can tell"
+
+
+def test_a_database_in_use_is_scrubbed_later(running: Running) -> None:
+    """A reader of before keeps the log; the erasure says so, and the next look at it finds it free."""
+    running.http().put("/v1/users/ann/values", json={"values": [{"preference": "canary of ann"}]})
+    data = running.services.settings.data_dir
+    reader = Database(f"sqlite:///{data}/attune.db")
+
+    def meanwhile(c: Any) -> int:
+        assert users.get(c, ANN)
+        return running.http().delete("/v1/users/ann").status_code
+
+    assert reader.read_now(meanwhile) == 202
+    reader.close()
+    assert b"canary of ann" in (data / "attune.db-wal").read_bytes()
+    assert running.services.database.scrub_now()
+    assert b"canary of ann" not in b"".join(held(running).values())
