@@ -154,7 +154,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     # Starlette raises the exception again after this response: uvicorn logs it with its trace.
     body = envelope("Something went wrong here; the log has it under this request id.", "server_error", code="internal")
     request_id = request.scope.get("state", {}).get("request_id", "")
-    return _json(500, body, {"X-Request-Id": request_id})
+    # uvicorn then closes the connection: a client that is told so does not lose its next request on it.
+    return _json(500, body, {"X-Request-Id": request_id, "Connection": "close"})
 
 
 def describe(errors: Sequence[Any]) -> tuple[str, str | None]:

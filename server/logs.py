@@ -1,12 +1,14 @@
 """What the server logs, as text or JSON: each line with its request's id, none with a user's text."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Literal, TextIO
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from preference.database import StoreUnavailable
@@ -38,6 +40,7 @@ _CHAIN_LIMIT = 10
 
 def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
     """Send every logger's lines to ``stream`` (stderr), unless the process has configured its logging already."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a progress bar is no line of a log
     logging.basicConfig(level=level.upper(), handlers=[handler(style, stream)])
 
 
@@ -80,6 +83,7 @@ class _JsonLine(_Line, JsonFormatter):
             timestamp=True,
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
             json_ensure_ascii=False,
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's second wording, for terminals
         )
 
 
