@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 import uvloop
 from rich.console import Console
@@ -105,11 +104,11 @@ class Run:
                 if scenario is None:
                     continue
                 if name == "paced":
-                    await _set_pace(engine, PACE_MS)
+                    await servers.set_pace(engine, PACE_MS)
                 bar = progress.add_task(f"{engine.name}: {_TITLES[name]}", total=(scenario.blocks + 1) * len(arms))
                 found[name] = await times(arms, scenario, self.failures, lambda bar=bar: progress.advance(bar))  # type: ignore[misc]
                 if name == "paced":
-                    await _set_pace(engine, 0)
+                    await servers.set_pace(engine, 0)
             load = plan.load
             bar = progress.add_task(
                 f"{engine.name}: requests per second", total=len(load.clients) * load.scenario.blocks * len(arms)
@@ -154,11 +153,6 @@ async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
     if "litellm" in gateways:
         arms.append(Arm("litellm", gateways["litellm"]))
     return arms
-
-
-async def _set_pace(engine: Server, milliseconds: float) -> None:
-    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?ms={milliseconds}") as response:
-        response.raise_for_status()
 
 
 async def measure(plans: Mapping[str, Plan], console: Console, *, with_litellm: bool) -> dict[str, Any]:

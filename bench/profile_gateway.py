@@ -26,7 +26,7 @@ from bench.arms import USER, Arm, introduce
 from bench.measure import Failures, Figures, Scenario, load
 
 RATE = 100
-ARMS = ("attune", "personalised", "fresh", "litellm")
+ARMS = ("attune", "personalised", "uncached", "litellm")
 WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "run_forever", "run_until_complete")
 """Functions that only wait while nothing is below them."""
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -59,18 +59,22 @@ def read(stacks: Iterable[str], requests: float) -> Profile:
 
 
 async def sample(
-    name: str, *, clients: int, stream: bool, tokens: int, seconds: float, gil: bool, out: Path
+    name: str, scenario: Scenario, *, clients: int, pace: float, seconds: float, gil: bool, out: Path
 ) -> Figures:
-    """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``."""
+    """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``.
+
+    ``pace`` is in milliseconds between tokens.
+    """
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         engine = await stack.enter_async_context(servers.mock_engine(folder))
         start = servers.litellm if name == "litellm" else servers.attune
         server = await stack.enter_async_context(start(folder, engine))
-        if name in ("personalised", "fresh"):
+        if name in ("personalised", "uncached"):
             await introduce(server)
-        arm = Arm(name, server, user=USER if name in ("personalised", "fresh") else None, fresh=name == "fresh")
-        failures, scenario = Failures(), Scenario(stream=stream, tokens=tokens, blocks=1, requests=1)
+        arm = Arm(name, server, user=USER if name in ("personalised", "uncached") else None, fresh=name == "uncached")
+        failures = Failures()
+        await servers.set_pace(engine, pace)
         await load(arm, scenario, clients, 2, failures)  # warms up
         spy = await asyncio.create_subprocess_exec(
             *(str(PY_SPY), "record", "--pid", str(server.pid), "--output", str(out), "--format", "raw", "--threads"),
@@ -94,6 +98,7 @@ def profile(
     clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
     stream: Annotated[bool, typer.Option(help="Streamed answers.")] = False,
     tokens: Annotated[int, typer.Option(help="Tokens per answer.")] = 16,
+    pace: Annotated[float, typer.Option(help="Milliseconds between tokens.")] = 0,
     seconds: Annotated[float, typer.Option(help="How long to sample.")] = 20,
     gil: Annotated[bool, typer.Option("--gil", help="Only what holds the interpreter's lock.")] = False,
     top: Annotated[int, typer.Option(help="Rows of each table.")] = 40,
@@ -104,7 +109,8 @@ def profile(
         raise typer.BadParameter(f"{arm!r} is none of {', '.join(ARMS)}", param_hint="arm")
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"profile-{arm}{'-stream' if stream else ''}.txt"
-    figures = uvloop.run(sample(arm, clients=clients, stream=stream, tokens=tokens, seconds=seconds, gil=gil, out=file))
+    scenario = Scenario(stream=stream, tokens=tokens, blocks=1, requests=1)
+    figures = uvloop.run(sample(arm, scenario, clients=clients, pace=pace, seconds=seconds, gil=gil, out=file))
     rate = figures["requests_per_second"]
     found = read(file.read_text().splitlines(), rate * round(seconds))
     console = Console(width=160)

@@ -24,12 +24,12 @@ ARMS = {
 }
 ENGINES = {"mock": "mock engine", "vllm": "vLLM"}
 COLUMNS = (
-    ("answer", "whole", "whole"),
-    ("first token", "stream", "first"),
-    ("streamed answer", "stream", "whole"),
-    ("between tokens", "paced", "transit"),
+    ("answer", "whole", "whole", 1000),
+    ("first token", "stream", "first", 1000),
+    ("streamed answer", "stream", "whole", 1000),
+    ("between tokens (µs)", "paced", "transit", 1),
 )
-"""Title, measurement, figure."""
+"""Title, measurement, figure, microseconds in its unit."""
 DOCS = ROOT / "docs" / "gateway.md"
 BEGIN, END = "<!-- bench-gateway -->", "<!-- /bench-gateway -->"
 
@@ -124,7 +124,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, places = pyplot.subplots(1, 3, figsize=(13, 3.8))
-    engine = result["engines"].get("mock") or next(iter(result["engines"].values()))
+    name, engine = next(iter(result["engines"].items()))
     gateways = [arm for arm in ARMS if arm in engine["whole"] and not arm.startswith("raw")]
     panels = (
         (places[0], "Added to an answer (ms)", "whole", "whole"),
@@ -139,16 +139,18 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
             axes.bar_label(bars, fmt="%.3g", fontsize=7)
         axes.set_yscale("symlog", linthresh=0.01)  # noise can make a difference negative
         axes.set_title(title)
-        axes.set_xticks(range(len(gateways)), gateways, fontsize=8, rotation=15)
-        axes.legend(fontsize=8)
+        axes.margins(y=0.1)
+        axes.set_xticks(range(len(gateways)), [ARMS[arm] for arm in gateways], fontsize=8, rotation=15)
+        axes.legend(fontsize=8, loc="upper left")
     for arm in ("raw", *gateways):
         steps = engine["load"][arm]["steps"]
         places[2].plot(
-            [s["p99_ms"] for s in steps], [s["requests_per_second"] for s in steps], "o-", label=arm, markersize=3
+            [s["p99_ms"] for s in steps], [s["requests_per_second"] for s in steps], "o-", label=ARMS[arm], markersize=3
         )
     places[2].axvline(P99_MS, color="0.7", linestyle="--")
     places[2].set(title="Requests per second, by clients", xlabel="p99 (ms)", xscale="log", yscale="log")
     places[2].legend(fontsize=8)
+    figure.suptitle(f"In front of {'a mock engine' if name == 'mock' else 'vLLM'}, one client, and more", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
@@ -183,7 +185,7 @@ def _ratio(engine: Mapping[str, Any] | None, measurement: str, figure: str, arm:
 def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
     """Added median latency over LiteLLM's, on the mock engine; of three kinds the one that looks worst."""
     ratios = []
-    for _, measurement, figure in COLUMNS[:3]:
+    for _, measurement, figure, _ in COLUMNS[:3]:
         ours, theirs = (added(mock, measurement, f"{figure}_p50", name) for name in (arm, "litellm"))
         if ours is None or not theirs:
             return None
@@ -193,20 +195,20 @@ def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
 
 def _rows(engine: Mapping[str, Any], failures: Mapping[str, int]) -> tuple[list[str], list[list[str]]]:
     columns = [column for column in COLUMNS if column[1] in engine]
-    head = ["", *(title for title, _, _ in columns), "CPU per answer", f"requests/s, p99 < {P99_MS} ms", "failures"]
+    head = ["", *(column[0] for column in columns), "CPU per answer", f"requests/s, p99 < {P99_MS} ms", "failures"]
     rows = []
     for arm, label in ARMS.items():
         if arm not in engine["whole"]:
             continue
         cells = []
-        for _, measurement, figure in columns:
+        for _, measurement, figure, unit in columns:
             names = [f"{figure}_p{percent}" for percent in (50, 99)]
             if arm.startswith("raw"):
                 values = [engine[measurement][arm]["median"].get(name) for name in names]
             else:
                 values = [added(engine, measurement, name, arm) for name in names]
-            sign = "" if arm.startswith("raw") else "+"
-            cells.append(" / ".join("-" if value is None else f"{value / 1000:{sign}.2f}" for value in values))
+            form = f"{'' if arm.startswith('raw') else '+'}.{2 if unit > 1 else 0}f"
+            cells.append(" / ".join("-" if value is None else f"{value / unit:{form}}" for value in values))
         # What a raw answer costs the engine is spread over processes of its own.
         cpu = None if arm.startswith("raw") else engine["whole"][arm]["median"].get("cpu")
         served = engine["load"][arm]["median"]["best"]

@@ -110,6 +110,12 @@ async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
         yield replace(up, key=key)
 
 
+async def set_pace(engine: Server, milliseconds: float) -> None:
+    """Set the time between two tokens of a mock engine."""
+    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?ms={milliseconds}") as response:
+        response.raise_for_status()
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
