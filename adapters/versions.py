@@ -174,17 +174,25 @@ def delete(c: Connection, owner: Owner, version: int) -> User:
     return user
 
 
-def remove_stranded(c: Connection, owner: Owner, directories: "Directories") -> list[int]:
-    """Remove the directories of versions that are not ready, which killed processes left; their numbers.
-
-    In a writing transaction: the user's lock keeps publications away. Raises ``NotFound`` without the user.
-    """
-    user = lock_user(c, owner)
+def stranded(c: Connection, owner: Owner, directories: "Directories") -> list[int]:
+    """Versions that have a directory and are not ready: a publication or a deletion was killed half-way."""
+    user = users.get(c, owner)
+    if user is None:
+        return []
     ready = {v.version for v in all_of(c, owner) if v.state == "ready"}
-    stranded = sorted(directories.published(user.opaque_id) - ready)
-    for version in stranded:
-        directories.remove(user.opaque_id, version)
-    return stranded
+    return sorted(directories.published(user.opaque_id) - ready)
+
+
+def remove_stranded(c: Connection, owner: Owner, directories: "Directories") -> list[int]:
+    """Remove the directories of ``stranded`` versions; their numbers. Raises ``NotFound`` without the user.
+
+    In a writing transaction: the user's lock keeps publications away, which move a directory before they commit.
+    """
+    opaque_id = lock_user(c, owner).opaque_id
+    found = stranded(c, owner, directories)
+    for version in found:
+        directories.remove(opaque_id, version)
+    return found
 
 
 def lock_user(c: Connection, owner: Owner) -> User:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, tuple_, update
 
 from preference import users
 from preference.errors import AttuneError, NotFound
@@ -140,12 +140,21 @@ def release(c: Connection, job: Job) -> None:
     _write(c, job, state="queued", lease_until=None, attempt=jobs.c.attempt - 1)
 
 
+def prune(c: Connection, before: float, limit: int) -> int:
+    """Delete up to ``limit`` jobs of all tenants that ended, and were last due before that time; how many."""
+    ended = and_(jobs.c.state.in_(("done", "failed")), jobs.c.run_after < before)
+    found = c.execute(select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id).where(ended).limit(limit)).all()
+    ids = [tuple(row) for row in found]
+    c.execute(delete(jobs).where(tuple_(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id).in_(ids), ended))
+    return len(ids)
+
+
 def _take(c: Connection, due: ColumnElement[bool], seconds: float) -> Job | None:
     same_user = and_(users_table.c.tenant_id == jobs.c.tenant_id, users_table.c.user_id == jobs.c.user_id)
     # Holding the user's row keeps two workers from leasing two jobs of one user (PostgreSQL; SQLite has one writer).
     # What holds under that lock is asked again by the UPDATE, whose snapshot is newer than the lock.
     candidates = (
-        select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.id)
+        select(users_table.c.tenant_id, users_table.c.user_id, jobs.c.id)
         .join(users_table, same_user)
         .where(due)
         .order_by(jobs.c.run_after)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy import Connection, and_, delete, exists, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from preference import users
@@ -12,7 +12,7 @@ from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.prompt import Message
 from preference.rows import checked, findable, key, scope
-from preference.tables import turns
+from preference.tables import feedback, turns
 from preference.values import Value
 
 
@@ -76,6 +76,16 @@ def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int =
         position = tuple_(turns.c.created_at, turns.c.completion_id)
         query = query.where(position > (after.created_at, after.completion_id))
     return [of_row(row) for row in c.execute(query).mappings()]
+
+
+def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
+    """Delete up to ``limit`` turns older than ``before`` that no standing edit refers to; how many."""
+    edit = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced")
+    edited = exists().where(scope(feedback, owner), edit)
+    old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~edited)
+    ids = list(c.execute(old.order_by(turns.c.created_at).limit(limit)).scalars())
+    c.execute(delete(turns).where(scope(turns, owner), turns.c.completion_id.in_(ids)))
+    return len(ids)
 
 
 def of_row(row: Mapping[Any, Any]) -> Turn:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
@@ -44,6 +44,14 @@ def named(c: Connection, opaque_id: str) -> User | None:
     """The user whose adapters carry ``opaque_id``, or None: erased, or of another database."""
     row = c.execute(select(users).where(users.c.opaque_id == opaque_id)).mappings().first()
     return None if row is None else _user(Owner(row["tenant_id"], row["user_id"]), row)
+
+
+def page(c: Connection, *, after: Owner | None = None, limit: int = 100) -> list[Owner]:
+    """The next users of all tenants after ``after``: for upkeep."""
+    query = select(users.c.tenant_id, users.c.user_id).order_by(users.c.tenant_id, users.c.user_id).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(users.c.tenant_id, users.c.user_id) > (after.tenant, after.user))
+    return [Owner(tenant, user) for tenant, user in c.execute(query)]
 
 
 def ensure(c: Connection, owner: Owner) -> User:

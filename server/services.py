@@ -38,6 +38,7 @@ from server.identity import Identity
 from server.metrics import Metrics
 from server.settings import Settings
 from server.tracing import Tracing, tracing
+from server.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,13 @@ async def build(
         tasks.append(_run(stack, erasures.run(), "erasures"))
         workers: tuple[Worker, ...] = ()
         if settings.worker_in_process if work is None else work:
-            await asyncio.to_thread(directories.sweep)
+            upkeep = Upkeep(
+                database,
+                directories,
+                jobs_days=settings.retain_jobs_days,
+                turns_days=settings.retain_turns_days,
+            )
+            tasks.append(_run(stack, upkeep.run(), "upkeep"))
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
             workers = _workers(database, learner, training, metrics, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)

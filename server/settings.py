@@ -80,6 +80,15 @@ class Settings(BaseSettings):
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
     max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
 
+    retain_jobs_days: float = Field(
+        default=30, gt=0, description="Days after which finished jobs are deleted; what they did stays."
+    )
+    retain_turns_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days after which turns are deleted that no standing edit refers to; by default they are kept.",
+    )
+
     body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
     messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
     edit_limit: int = Field(default=100_000, gt=0, description="Longest edited text in characters.")

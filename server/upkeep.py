@@ -1,0 +1,80 @@
+"""From time to time: what grows is cut back, and what killed processes left on the disk goes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from adapters import versions
+from adapters.versions import Directories
+from preference import jobs, turns, users
+from preference.database import Database
+from preference.errors import NotFound
+from preference.owner import Owner
+
+log = logging.getLogger(__name__)
+
+_EVERY = 6 * 3600.0
+_DAY = 86_400.0
+_BATCH = 500  # rows in one transaction: others want to write, too
+_OWNERS = 50
+
+
+class Upkeep:
+    """Runs beside the workers, once at the start and then every few hours. ``turns_days`` None keeps all turns."""
+
+    def __init__(
+        self, database: Database, directories: Directories, *, jobs_days: float, turns_days: float | None
+    ) -> None:
+        self._database = database
+        self._directories = directories
+        self._jobs_days = jobs_days
+        self._turns_days = turns_days
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            for part in (self.tidy, self.prune):
+                try:
+                    await part()
+                except Exception:  # the store or the disk is away: the next time
+                    log.exception("upkeep could not be finished")
+            await asyncio.sleep(_EVERY)
+
+    async def tidy(self) -> None:
+        """Remove half-removed and forgotten directories, and those of versions that are not ready."""
+        await asyncio.to_thread(self._directories.sweep)
+        for opaque_id in sorted(await asyncio.to_thread(self._directories.holders)):
+            user = await self._database.read(users.named, opaque_id)
+            if user is None or not await self._database.read(versions.stranded, user.owner, self._directories):
+                continue
+            try:
+                found = await self._database.write(versions.remove_stranded, user.owner, self._directories)
+            except NotFound:  # erased meanwhile, with all of its directories
+                continue
+            log.warning("removed directories of adapter versions of %s that are not ready: %s", opaque_id, found)
+
+    async def prune(self) -> None:
+        """Delete finished jobs, and turns without a standing edit, that are older than they are to be kept."""
+        now = time.time()
+        while await self._database.write(jobs.prune, now - self._jobs_days * _DAY, _BATCH) == _BATCH:
+            pass
+        if self._turns_days is None:
+            return
+        owners = await self._database.read(users.page, limit=_OWNERS)
+        while owners:
+            while await self._database.write(_prune_turns, owners, now - self._turns_days * _DAY):
+                pass
+            owners = await self._database.read(users.page, after=owners[-1], limit=_OWNERS)
+
+
+def _prune_turns(c: Connection, owners: Sequence[Owner], before: float) -> bool:
+    """Delete a batch; whether there may be more."""
+    room = _BATCH
+    for owner in owners:
+        room -= turns.prune(c, owner, before, room)
+        if not room:
+            return True
+    return False
