@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, select, update
 
 from preference import jobs, turns, users
 from preference.distance import normalised_distance
@@ -171,11 +171,7 @@ def _standing(query: Select[Any], owner: Owner) -> Select[Any]:
 
 
 def _of_turn(query: Select[Any], owner: Owner) -> Select[Any]:
-    of_turn: ColumnElement[bool] = and_(
-        turns_table.c.tenant_id == feedback.c.tenant_id,
-        turns_table.c.user_id == feedback.c.user_id,
-        turns_table.c.completion_id == feedback.c.completion_id,
-    )
+    of_turn = turns_table.c.completion_id == feedback.c.completion_id
     return query.join(turns_table, of_turn).where(scope(feedback, owner), scope(turns_table, owner))
 
 

@@ -76,14 +76,9 @@ def get(c: Connection, owner: Owner, id: str) -> Preference:
 
 def contexts(c: Connection, owner: Owner, embedder: str) -> list[Context]:
     """The contexts of active preferences in the vector space of ``embedder``, oldest first."""
-    of_preference = and_(
-        preferences.c.tenant_id == contexts_table.c.tenant_id,
-        preferences.c.user_id == contexts_table.c.user_id,
-        preferences.c.id == contexts_table.c.preference_id,
-    )
     query = (
         select(contexts_table)
-        .join(preferences, of_preference)
+        .join(preferences, preferences.c.id == contexts_table.c.preference_id)
         .where(scope(contexts_table, owner), scope(preferences, owner), preferences.c.status == "active")
         .where(contexts_table.c.embedder == embedder)
         .order_by(contexts_table.c.created_at)
