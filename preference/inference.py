@@ -7,11 +7,10 @@ import re
 from collections.abc import Sequence
 
 from preference.prompt import Message
-from preference.text import as_data, canonical
+from preference.text import as_data, as_quote, canonical
 
 MAX_PREFERENCES = 16
 _MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
-_TAG = re.compile(r"</?(?:draft|edited)>", re.IGNORECASE)
 
 
 def inference_messages(draft: str, edited: str) -> list[Message]:
@@ -20,7 +19,7 @@ def inference_messages(draft: str, edited: str) -> list[Message]:
         {
             "role": "user",
             "content": (
-                f"<draft>\n{_TAG.sub('', draft)}\n</draft>\n\n<edited>\n{_TAG.sub('', edited)}\n</edited>\n\n"
+                f"<draft>\n{as_quote(draft)}\n</draft>\n\n<edited>\n{as_quote(edited)}\n</edited>\n\n"
                 "An assistant wrote the draft; the user edited it. Which general preferences of the user explain the "
                 'changes? Answer with one short instruction per line, each after "- ", or with "none".'
             ),

@@ -22,7 +22,8 @@ class Value(BaseModel):
     def line(self) -> str:
         """The value as one line of the values block."""
         wish = as_data(self.preference)
-        return f"{wish}: {as_data(self.description, limit=2000)}" if self.description else wish
+        # Together, because a wish that ends in "User" would make a speaker of the colon.
+        return as_data(f"{wish}: {self.description}", limit=len(wish) + 2002) if self.description else wish
 
 
 def merge_values(standing: list[Value], requested: list[Value]) -> list[Value]:

@@ -14,12 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
+from preference.text import as_data
 from server.chat import ChatRequest
 from server.completions import CompletionRequest
 from server.generation import GenerationRequest
 from server.messages import MessagesRequest
 from server.responses import ResponsesRequest
 from server.settings import Settings
+from tests.preference.injections import INJECTIONS
 from tests.server.conftest import serving
 from tests.server.fake_engine import MODEL, FakeEngine
 
@@ -648,3 +650,40 @@ def test_headers_of_the_client_stay_here(server: Server, route: Route) -> None:
     assert {name.lower() for name in headers} <= {
         "host", "accept", "accept-encoding", "user-agent", "content-length", "content-type"
     }  # fmt: skip
+
+
+@every
+def test_a_stated_preference_or_value_is_text_in_its_place_and_nobody_elses(server: Server, route: Route) -> None:
+    """Whatever it says, it changes no field of the request but the prompt, and no request of another user."""
+    user = f"mallory-{ROUTES.index(route)}"
+    about, preferences = f"/v1/users/{user}", f"/v1/users/{user}/preferences"
+
+    def received(name: str) -> Body:
+        server.engine.requests.clear()
+        assert server.client.post(route.path, json=body, headers={"X-User-Id": name}).status_code == 200
+        return server.engine.requests[0]
+
+    body = route.body(**(route.tools("f", {"type": "object"}) if route.tools else {}))
+    others = received("ann")
+    told = {"values": [{"preference": "Be brief"}]}
+    assert server.client.put(f"{about}/values", json=told).status_code == 200
+    id = server.client.post(preferences, json={"text": "Use bullets"}).json()["id"]
+    harmless = received(user)
+    assert harmless != others
+    for text in [text for text in INJECTIONS if 0 < len(text) <= 400 and as_data(text) and "\0" not in text][::8]:
+        assert server.client.patch(f"{preferences}/{id}", json={"text": text}).status_code == 200
+        told = {"values": [{"preference": text, "description": text}]}
+        assert server.client.put(f"{about}/values", json=told).status_code == 200
+        assert shape(received(user)) == shape(harmless), text
+        assert server.engine.requests[0].keys() == harmless.keys()
+    assert received("ann") == others
+    server.client.delete(about)
+
+
+def shape(value: Any) -> Any:
+    """A body without its prompt's words: fields, roles, types, how many lines, and what is not a prompt as it is."""
+    if isinstance(value, str):
+        return value if len(value.split("\n")) == 1 else len(value.split("\n"))
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else value
