@@ -198,7 +198,7 @@ class Assistant:
                 raise Invalid("An adapter version needs a user (X-User-Id).", param="attune.adapter_version")
             return None
         with self._metrics.stage("load_user"):
-            user = await self._database.read(users.get, owner)
+            user = await self._database.look_up(users.get, owner)
             # A user is made before the answer, so that one erased during it is not made anew by its turn.
             return await self._database.write(users.ensure, owner) if user is None and body.stores else user
 
@@ -253,7 +253,7 @@ class Assistant:
         )
         # A client that leaves now must not cancel a write that still waits for its thread.
         with self._metrics.stage("record"):
-            await asyncio.shield(self._database.write(_record_unless_erased, plan.store_for, turn))
+            await asyncio.shield(self._database.jot(_record_unless_erased, plan.store_for, turn))
 
     def _release(self, plan: Plan) -> None:
         if plan.lease:

@@ -1,18 +1,18 @@
 """create_app(settings): the routes, their layers, and the lifespan that holds the services."""
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
+import uvloop
 from fastapi import APIRouter, FastAPI
 
 from server import errors, middleware, openapi
 from server.access import Access
 from server.limits import Limits
-from server.routes import adapters, feedback, generations, health, metrics, models, preferences, turns, users
+from server.routes import adapters, export, feedback, generations, health, metrics, models, preferences, turns, users
 from server.services import CachingEmbedder, Services, build
 from server.settings import Settings
 
@@ -41,7 +41,7 @@ def create_app(
         redirect_slashes=False,
     )
     v1 = APIRouter(prefix="/v1", dependencies=openapi.SECURITY, responses=openapi.ALWAYS)
-    for part in (generations, models, feedback, turns, preferences, adapters, users):
+    for part in (generations, models, feedback, turns, preferences, adapters, users, export):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -69,7 +69,7 @@ def serve(settings: Settings, *, build: Callable[..., AbstractAsyncContextManage
 
     Raises ``StartRefused``, or another ``AttuneError``, in one sentence before it listens.
     """
-    return asyncio.run(_serve(settings, build))
+    return uvloop.run(_serve(settings, build))
 
 
 async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextManager[Services]]) -> str | None:

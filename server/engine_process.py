@@ -60,6 +60,10 @@ def command(settings: Settings, socket: Path) -> list[str]:
         "--shutdown-timeout": 2,
         "--uvicorn-log-level": "warning",
     }
+    if settings.bundled:
+        # So small a model would write blanks into a JSON answer until its tokens are spent.
+        flags["--structured-outputs-config"] = '{"backend":"xgrammar","disable_any_whitespace":true}'
+        flags["--tool-call-parser"] = "xlam"
     utilization = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
     dtype = settings.dtype or ("float32" if on_cpu() and settings.bundled else None)
     for flag, value in (
@@ -70,6 +74,8 @@ def command(settings: Settings, socket: Path) -> list[str]:
         if value is not None:
             flags[flag] = value
     switches = ["--enable-lora", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-fastapi-docs"]
+    if settings.bundled:
+        switches.append("--enable-auto-tool-choice")
     if on_cpu():
         switches.append("--enforce-eager")
     pairs = [str(part) for pair in flags.items() for part in pair]

@@ -13,17 +13,19 @@ from server.identity import checked_user
 from server.services import Services
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _tenant(request: Request) -> str:
+async def _tenant(request: Request) -> str:
     tenant: str = request.state.tenant
     return tenant
 
 
-def _header_user(x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None) -> str | None:
+async def _header_user(
+    x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None,
+) -> str | None:
     if x_user_id is None:
         return None
     try:
@@ -32,12 +34,13 @@ def _header_user(x_user_id: Annotated[str | None, Header(description="The end us
         raise Invalid("The header X-User-Id must be UTF-8.", param="X-User-Id") from error
 
 
+# Each is a coroutine although it waits for nothing: FastAPI sends plain functions to a thread.
 ServicesOf = Annotated[Services, Depends(_services)]
 TenantOf = Annotated[str, Depends(_tenant)]
 HeaderUser = Annotated[str | None, Depends(_header_user)]
 
 
-def _asking_owner(
+async def _asking_owner(
     tenant: TenantOf,
     header: HeaderUser,
     user: Annotated[str | None, Query(description="The end user, where no header says so.")] = None,
@@ -49,7 +52,9 @@ def _asking_owner(
     raise Invalid("Name the user, in the header X-User-Id or as ?user=.", param="X-User-Id")
 
 
-def _path_owner(tenant: TenantOf, user: Annotated[str, Path(description="The end user, percent-encoded.")]) -> Owner:
+async def _path_owner(
+    tenant: TenantOf, user: Annotated[str, Path(description="The end user, percent-encoded.")]
+) -> Owner:
     try:
         return Owner(tenant, checked_user(unquote(user, errors="strict"), "user"))
     except UnicodeDecodeError as error:

@@ -58,7 +58,7 @@ def test_an_idempotency_key_counts_once(running: Running) -> None:
     assert first.json() == again.json()
     assert len(queued(running)) == 1
     other = edit(running, completion_id, {"Idempotency-Key": "k1"}, edited_text="Something else")
-    assert other.status_code == 409
+    assert other.status_code == 422
     assert other.json()["error"]["param"] == "Idempotency-Key"
 
 
