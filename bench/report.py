@@ -26,8 +26,8 @@ ENGINES = {"mock": "mock engine", "vllm": "vLLM"}
 COLUMNS = (
     ("answer", "whole", "whole", 1000),
     ("first token", "stream", "first", 1000),
-    ("streamed answer", "stream", "whole", 1000),
-    ("between tokens (µs)", "paced", "transit", 1),
+    ("stream", "stream", "whole", 1000),
+    ("between tokens, µs", "paced", "transit", 1),
 )
 """Title, measurement, figure, microseconds in its unit."""
 DOCS = ROOT / "docs" / "gateway.md"
@@ -75,7 +75,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         head, rows = _rows(measurements, result["failures_by_arm"])
         table = Table(title=f"{ENGINES[engine]}: ms, p50 / p99; what gateways add", title_justify="left")
         for title in head:
-            table.add_column(title, no_wrap=title == "", justify="left" if title == "" else "right")
+            table.add_column(title, no_wrap=title == "", overflow="fold", justify="right" if title else "left")
         for label, *cells in rows:
             table.add_row(label, *(cell.replace(" / ", "\n") for cell in cells))
         console.print(table)
@@ -102,6 +102,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
+        f"![Added latency, added time between tokens, requests per second]({DOCS.stem}.png)",
+        "",
         f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']} "
         f"(load {machine['load_average_1m']} before the run); {named}.",
         "",
@@ -111,7 +113,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     for engine, measurements in result["engines"].items():
         head, rows = _rows(measurements, result["failures_by_arm"])
-        lines += ["", f"In front of {'the mock engine' if engine == 'mock' else 'vLLM'}, p50 / p99 in ms:", ""]
+        lines += ["", f"In front of {'the mock engine' if engine == 'mock' else 'vLLM'}; ms, p50 / p99:", ""]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(lines)
 
@@ -179,7 +181,7 @@ def _ratio(engine: Mapping[str, Any] | None, measurement: str, figure: str, arm:
     if engine is None:
         return None
     value, base = (engine[measurement].get(name, {}).get("median", {}).get(figure) for name in (arm, against))
-    return round(value / base, 4) if value and base else None
+    return round(value / base, 4) if value is not None and base else None
 
 
 def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
@@ -195,7 +197,7 @@ def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
 
 def _rows(engine: Mapping[str, Any], failures: Mapping[str, int]) -> tuple[list[str], list[list[str]]]:
     columns = [column for column in COLUMNS if column[1] in engine]
-    head = ["", *(column[0] for column in columns), "CPU per answer", f"requests/s, p99 < {P99_MS} ms", "failures"]
+    head = ["", *(column[0] for column in columns), "CPU", "requests/s", "failures"]
     rows = []
     for arm, label in ARMS.items():
         if arm not in engine["whole"]:
