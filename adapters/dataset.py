@@ -67,6 +67,24 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
     )
 
 
+def sft_rows(edit: Edit, system_role: bool = True) -> list[dict[str, list[Message]]]:
+    """An edit as TRL's conversations, ``messages``: the prompts and the text that training reads; none for media."""
+    rows = _rows(edit, system_role) if _is_text(edit.turn.request) else []
+    return [{"messages": row["prompt"] + row["completion"]} for row in rows]
+
+
+def preference_row(edit: Edit, system_role: bool = True) -> dict[str, list[Message]] | None:
+    """An edit as TRL's preference pair, ``prompt``, ``chosen`` and ``rejected``, of conversations.
+
+    The prompt is the one that the draft was an answer to. None for media, and where the draft was right.
+    """
+    if edit.draft == edit.edited_text or not _is_text(edit.turn.request):
+        return None
+    prompt = _held_out(edit, system_role).messages(with_preferences=True)
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in (edit.edited_text, edit.draft))
+    return {"prompt": [_plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
+
+
 def _rows(edit: Edit, system_role: bool) -> list[dict[str, list[Message]]]:
     asked = _held_out(edit, system_role)
     prompts = [asked.messages(with_preferences=False)]

@@ -138,6 +138,12 @@ def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:
     return [_edit(row) for row in reversed(c.execute(query).mappings().all())]
 
 
+def edit_page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Edit]:
+    """The next of these edits created after ``after``, oldest first: for the export."""
+    query = _standing(_with_turn(), owner).where(feedback.c.created_at > after)
+    return [_edit(row) for row in c.execute(query.order_by(feedback.c.created_at).limit(limit)).mappings()]
+
+
 def pending_edit(c: Connection, owner: Owner, id: str) -> Edit | None:
     """The edit with its turn while it still waits to be learned from, else None (resolved, replaced, or erased)."""
     query = _of_turn(_with_turn(), owner).where(feedback.c.id == id, feedback.c.status == "pending")

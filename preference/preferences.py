@@ -61,8 +61,13 @@ def active(c: Connection, owner: Owner) -> list[Preference]:
 
 def all_of(c: Connection, owner: Owner) -> list[Preference]:
     """Every preference, superseded ones too, oldest first."""
-    query = select(preferences).where(scope(preferences, owner)).order_by(preferences.c.created_at)
-    return [_preference(row) for row in c.execute(query).mappings()]
+    return page(c, owner, limit=None)
+
+
+def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int | None = 500) -> list[Preference]:
+    """The next preferences created after ``after``, oldest first. No two times of a user are equal."""
+    query = select(preferences).where(scope(preferences, owner), preferences.c.created_at > after)
+    return [_preference(row) for row in c.execute(query.order_by(preferences.c.created_at).limit(limit)).mappings()]
 
 
 def get(c: Connection, owner: Owner, id: str) -> Preference:

@@ -20,6 +20,7 @@ from typer.main import get_command, get_group
 from preference import keys
 from preference.database import Database
 from preference.errors import AttuneError
+from preference.owner import Owner
 from server import logs
 from server.errors import StartRefused
 from server.settings import Settings
@@ -127,6 +128,20 @@ def settings(
     for row in rows:
         table.add_row(row["variable"], row["default"], row["description"])
     Console().print(table)
+
+
+@app.command()
+def export(
+    tenant: Annotated[str, typer.Argument(help="The tenant; `local` where no API key exists.")],
+    user: Annotated[str, typer.Argument(help="The user, as the app names them.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
+) -> None:
+    """Write everything held about a user: all of it as JSON lines, training rows, adapters for peft."""
+    from server.export import write
+
+    settings = _settings()
+    for path in _with_database(lambda database: write(settings, database, Owner(tenant, user), folder)):
+        typer.echo(str(path))
 
 
 @keys_app.command("create")
