@@ -6,6 +6,7 @@ here each of those contexts votes for the preferences that held in it, the neare
 """
 
 import asyncio
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from preference.preferences import Context, Preference
 from preference.users import User
 
 OnRecall = Callable[[int, int], None]
+
+_REMEMBERED_TEXTS = 16  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,14 @@ class Partition:
         return votes, total
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What memory holds of a user: the index, and the vectors of the latest texts, for what is asked again."""
+
+    partition: Partition
+    vectors: OrderedDict[bytes, Vectors]
+
+
 class Recall:
     """Recalls over rows through per-owner indexes; safe to share between requests of one event loop."""
 
@@ -132,7 +143,7 @@ class Recall:
         self.limits = limits
         self._capacity = capacity
         self._on_recall = on_recall
-        self._partitions: OrderedDict[str, Partition] = OrderedDict()  # by opaque id: tombstones name no more
+        self._known: OrderedDict[str, _Known] = OrderedDict()  # by opaque id: tombstones name no more
 
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
         """The preferences that apply to ``context``, best first, by the vote of the ``k`` nearest alike contexts.
@@ -140,12 +151,12 @@ class Recall:
         ``since`` leaves out learned ones not changed after that time (an adapter knows those), unless they are locked.
         A user without preferences costs no embedding.
         """
-        partition = await self._partition(user)
+        known = await self._known_of(user)
+        partition = known.partition
         if not partition.preferences:
             return []
         if partition.vectors and context.strip():
-            vector = (await asyncio.to_thread(self._embedder.embed, [context]))[0]
-            scores = partition.elect(vector, k, self.limits)
+            scores = partition.elect(await self._embed(known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
         found = [
@@ -160,18 +171,29 @@ class Recall:
         return kept
 
     def forget(self, opaque_id: str) -> None:
-        """Drop a user's index from memory."""
-        self._partitions.pop(opaque_id, None)
+        """Drop a user's index and vectors from memory."""
+        self._known.pop(opaque_id, None)
 
-    async def _partition(self, user: User) -> Partition:
-        cached = self._partitions.get(user.opaque_id)
-        if cached is None or cached.revision != user.revision:
-            cached = await self._database.read(self._load, user)
-            self._partitions[user.opaque_id] = cached
-        self._partitions.move_to_end(user.opaque_id)
-        while len(self._partitions) > self._capacity:
-            self._partitions.popitem(last=False)
-        return cached
+    async def _known_of(self, user: User) -> "_Known":
+        known = self._known.get(user.opaque_id)
+        if known is None or known.partition.revision != user.revision:
+            partition = await self._database.read(self._load, user)
+            known = _Known(partition, known.vectors if known else OrderedDict())
+            self._known[user.opaque_id] = known
+        self._known.move_to_end(user.opaque_id)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return known
+
+    async def _embed(self, known: "_Known", text: str) -> Vectors:
+        """[dimension]. Remembered for its user alone: nobody can tell from the time it takes what others asked."""
+        digest = hashlib.sha256(text.encode()).digest()
+        vector = known.vectors.get(digest)
+        if vector is None:
+            vector = known.vectors[digest] = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
+            if len(known.vectors) > _REMEMBERED_TEXTS:
+                known.vectors.popitem(last=False)
+        return vector
 
     def _load(self, connection: Connection, user: User) -> Partition:
         active = preferences.active(connection, user.owner)

@@ -9,17 +9,16 @@ import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI
 
+from preference.ports import Embedder
 from server import errors, middleware, openapi
 from server.access import Access
 from server.limits import Limits
 from server.routes import adapters, export, feedback, generations, health, metrics, models, preferences, turns, users
-from server.services import CachingEmbedder, Services, build
+from server.services import Services, build
 from server.settings import Settings
 
 
-def create_app(
-    settings: Settings, *, services: Services | None = None, embedder: CachingEmbedder | None = None
-) -> FastAPI:
+def create_app(settings: Settings, *, services: Services | None = None, embedder: Embedder | None = None) -> FastAPI:
     """The server as an ASGI application. Its lifespan builds the services unless they are given."""
 
     @asynccontextmanager

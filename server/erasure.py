@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
-from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -30,13 +29,6 @@ _POLL, _SWEEP, _SWEEP_AGAIN = 2.0, 600.0, 10.0
 _A_DAY = 86_400.0
 
 
-class Forgetful(Protocol):
-    """What keeps something about texts and can drop all of it."""
-
-    def forget(self) -> None:
-        """Drop everything remembered."""
-
-
 class Erasures:
     """Erases users, and lets go of what this process holds of users who were erased elsewhere.
 
@@ -48,7 +40,6 @@ class Erasures:
         database: Database,
         *,
         recall: Recall,
-        embedder: Forgetful,
         training: Training,
         registry: Registry,
         engine: AdapterHost,
@@ -57,7 +48,6 @@ class Erasures:
     ) -> None:
         self._database = database
         self._recall = recall
-        self._embedder = embedder
         self._training = training
         self._registry = registry
         self._engine = engine
@@ -126,7 +116,6 @@ class Erasures:
     async def _drop(self, opaque_id: str) -> bool:
         complete = True
         self._recall.forget(opaque_id)
-        self._embedder.forget()
         await self._training.stop(opaque_id)
         try:
             await self._registry.forget(opaque_id)

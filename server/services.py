@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from adapters import versions
 from adapters.registry import Registry
@@ -45,20 +45,13 @@ log = logging.getLogger(__name__)
 _SPARE_PLACES = 4  # a swap and a gate load adapters beside those that serve
 
 
-class CachingEmbedder(Embedder, Protocol):
-    """An embedder that remembers vectors, and can forget them for an erased user."""
-
-    def forget(self) -> None:
-        """Drop every remembered vector."""
-
-
 @dataclass(frozen=True)
 class Services:
     """What routes and commands work with. Without ``workers`` or ``engine_process``, others run them."""
 
     settings: Settings
     database: Database
-    embedder: CachingEmbedder
+    embedder: Embedder
     engine: Engine
     engine_process: EngineProcess | None
     recall: Recall
@@ -89,7 +82,7 @@ async def build(
     *,
     work: bool | None = None,
     serve: bool = True,
-    embedder: CachingEmbedder | None = None,
+    embedder: Embedder | None = None,
     run_trainer: RunTrainer = run_trainer,
     lease_seconds: float = 60.0,
     max_attempts: int = 5,
@@ -158,7 +151,6 @@ async def build(
         erasures = Erasures(
             database,
             recall=recall,
-            embedder=embedder,
             training=training,
             registry=registry,
             engine=engine,
@@ -249,10 +241,10 @@ def _engine(settings: Settings, on_restart: Callable[[], None], traces: Tracing)
             base_model=settings.model_name,
             api_key=key,
             read_timeout=settings.engine_read_timeout,
+            trace_headers=traces.headers,
         )
         return remote, None
     if settings.bundled:
-            trace_headers=traces.headers,
         log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
         log.warning("there is a GPU here, but vLLM's CPU build is installed")

@@ -52,9 +52,6 @@ class WordEmbedder:
         lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / lengths
 
-    def forget(self) -> None:
-        """Nothing is kept."""
-
 
 async def run_trainer(directory: Path, seconds: float) -> None:
     """``bench.crash.trainer`` as a subprocess."""

@@ -78,6 +78,3 @@ class WordEmbedder:
             for word in re.findall(r"\w+", text.lower()):
                 row[zlib.crc32(word.encode()) % self.dimension] += 1
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def forget(self) -> None:
-        """Nothing is remembered."""

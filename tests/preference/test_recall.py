@@ -1,12 +1,14 @@
 """Recall: nearest contexts of the same user, never anybody else's, never a deleted preference."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from preference import preferences, users
 from preference.database import Database
 from preference.owner import Owner
+from preference.ports import Vectors
 from preference.recall import Recall, RecallLimits
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
@@ -142,4 +144,33 @@ async def test_memory_is_bounded_by_the_least_recently_used(database: Database, 
     for owner in (ANN, BOB, OTHER_ANN):
         learn(database, owner, f"of {owner.tenant}", "a letter about rent")
         assert await texts(database, recall, owner, "a letter about rent") == [f"of {owner.tenant}"]
-    assert len(recall._partitions) == 2
+    assert len(recall._known) == 2
+
+
+class CountingEmbedder(WordEmbedder):
+    """Keeps what it was asked to embed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.asked += texts
+        return super().embed(texts)
+
+
+async def test_a_text_is_embedded_once_for_its_user_and_anew_for_any_other(database: Database) -> None:
+    embedder = CountingEmbedder()
+    recall = Recall(database, embedder, LIMITS)
+    for owner in (ANN, BOB, OTHER_ANN):
+        database.write_now(users.ensure, owner)
+        learn(database, owner, "brief", "a letter about rent")
+    for owner in (ANN, BOB, OTHER_ANN, ANN, BOB):
+        assert await texts(database, recall, owner, "a letter about rent") == ["brief"]
+    assert embedder.asked == ["a letter about rent"] * 3
+    learn(database, ANN, "kind", "a letter about rent")  # another revision; the text is still the same
+    await texts(database, recall, ANN, "a letter about rent")
+    assert len(embedder.asked) == 3
+    for number in range(40):
+        await texts(database, recall, ANN, f"a letter about rent {number}")
+    await texts(database, recall, ANN, "a letter about rent")
+    assert len(embedder.asked) == 3 + 40 + 1

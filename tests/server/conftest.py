@@ -36,9 +36,6 @@ class WordEmbedder:
         lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / lengths
 
-    def forget(self) -> None:
-        """Nothing is kept."""
-
 
 @dataclass
 class Running:

@@ -139,7 +139,7 @@ def test_no_byte_of_an_erased_user_is_left(
     corrected = {"preference"}  # what a correction wrote over is gone as well
     assert {place for place, _ in other.found(data)} == set(other.planted) - corrected
     assert len(running.engine.adapters) == 1
-    assert len(running.services.recall._partitions) <= 1
+    assert len(running.services.recall._known) <= 1
     written = "".join(capfd.readouterr()) + caplog.text
     assert [text for text in canary.planted.values() if text in written] == []
 
@@ -203,10 +203,10 @@ def test_another_replica_lets_go_too(start: Start) -> None:
         assert running.http().post("/v1/users/ann/adapters/1/activate").status_code == 200
         told = running.http(headers=AS_ANN).post("/v1/chat/completions", json=ask()).json()["attune"]
         assert told["personalized"] == "retrieval+adapter"
-    assert opaque in there.services.recall._partitions
+    assert opaque in there.services.recall._known
     assert there.services.registry.loaded == 1
     assert here.http().delete("/v1/users/ann").status_code == 200
-    until(lambda: opaque not in there.services.recall._partitions and not there.services.registry.loaded, 20)
+    until(lambda: opaque not in there.services.recall._known and not there.services.registry.loaded, 20)
     assert not there.engine.adapters
 
 
@@ -248,7 +248,7 @@ async def main():
     engine = Engine(engine_url)
     async def none(*_): return None
     erasures = Erasures(
-        database, recall=Recall(database, WordEmbedder(), RecallLimits()), embedder=WordEmbedder(),
+        database, recall=Recall(database, WordEmbedder(), RecallLimits()),
         training=DyingTraining(database, engine, adapters, base_model="none"),
         registry=Registry(engine, adapters, capacity=1, version_of=none), engine=engine,
         directories=DyingDirectories(adapters),
