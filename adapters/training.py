@@ -140,6 +140,9 @@ class Training:
         number = int(job.subject)
         begun = await self._database.write(_begin, job, number)
         if begun is None:
+            # Who made it may have been killed after the commit, before it could tidy up.
+            if (user := await self._database.read(users.get, job.owner)) is not None:
+                await asyncio.to_thread(self._directories.clear_stage, user.opaque_id, number)
             return
         user, serving, edits = begun
         task = cast(asyncio.Task[Any], asyncio.current_task())

@@ -264,6 +264,10 @@ class Directories:
     def clear(self, opaque_id: str, version: int) -> None:
         """Remove all that killed workers left of a version that is not ready: published, or being made."""
         self.remove(opaque_id, version)
+        self.clear_stage(opaque_id, version)
+
+    def clear_stage(self, opaque_id: str, version: int) -> None:
+        """Remove what killed workers left of a version that nobody is making: the user's texts, for one."""
         for staged in self._staging.glob(f"{engine_name(opaque_id, version)}.*"):
             _remove(staged)
 

@@ -35,7 +35,7 @@ _SIZE = 4  # of the base model's matrices
 
 
 class Aim(NamedTuple):
-    """When to kill: up to ``spread`` seconds after ``event``, which is waited for ``patience`` seconds."""
+    """When to kill: up to ``spread`` seconds after ``event``, which is waited for ``patience`` seconds at most."""
 
     event: str | None
     patience: float
@@ -48,7 +48,7 @@ AIMS = {
     "after an acknowledgement": Aim("accepted", 0.6, 0.003),
     "while learning": Aim("learning", 0.6, 0.03),
     "while training": Aim("training", 0.9, 0.03),
-    "while publishing": Aim("publishing", 0.9, 0.025),
+    "while publishing": Aim("publishing", 0.9, 0.006),
     "while activating": Aim("activating", 0.9, 0.01),
 }
 
@@ -163,9 +163,22 @@ class Harness:
             try:
                 async with asyncio.timeout(aim.patience):
                     await self._happened[aim.event].wait()
+                    if aim.event == "publishing":
+                        await self._publication()
             except TimeoutError:
                 pass
         await asyncio.sleep(self._rng.uniform(0, aim.spread))
+
+    async def _publication(self) -> None:
+        """Wait until an adapter that passed the gate is on its way to its place."""
+        root = self._folder / "data" / "adapters"
+        before = set(root.glob("*/v*"))
+
+        def begun() -> bool:
+            return any(root.glob(".staging/*/adapter/manifest.json")) or not set(root.glob("*/v*")) <= before
+
+        while not begun():  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0)
 
     async def _settle(self, database: Database) -> None:
         """Wait until PostgreSQL has noticed that its client is gone: a last COMMIT may still be under way."""

@@ -336,6 +336,18 @@ async def test_what_killed_workers_left_goes_with_the_next_attempt(world: World)
     assert world.clean()
 
 
+async def test_a_worker_killed_after_its_publication_leaves_no_texts(world: World) -> None:
+    await world.add_edits()
+    job = await world.job()
+    await world.training()(job)
+    directories, opaque = Directories(world.root), (await world.user()).opaque_id
+    directories.stage(opaque, 1)
+    other = directories.stage(opaque, 12)
+    await world.training()(job)
+    assert list((world.root / ".staging").iterdir()) == [other]
+    assert directories.manifest(opaque, 1).version == 1
+
+
 async def test_a_job_given_up_leaves_no_files(world: World) -> None:
     await world.add_edits()
     opaque = (await world.user()).opaque_id
