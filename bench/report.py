@@ -126,7 +126,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, places = pyplot.subplots(1, 3, figsize=(13, 3.8))
-    name, engine = next(iter(result["engines"].items()))
+    engine_name, engine = next(iter(result["engines"].items()))
     gateways = [arm for arm in ARMS if arm in engine["whole"] and not arm.startswith("raw")]
     panels = (
         (places[0], "Added to an answer (ms)", "whole", "whole"),
@@ -152,7 +152,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     places[2].axvline(P99_MS, color="0.7", linestyle="--")
     places[2].set(title="Requests per second, by clients", xlabel="p99 (ms)", xscale="log", yscale="log")
     places[2].legend(fontsize=8)
-    figure.suptitle(f"In front of {'a mock engine' if name == 'mock' else 'vLLM'}, one client, and more", fontsize=10)
+    figure.suptitle("In front of " + ("a mock engine" if engine_name == "mock" else "vLLM"), fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
