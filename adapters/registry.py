@@ -168,8 +168,8 @@ class Registry:
         """Serve ``user`` with ``version``, None for the base model: load, probe, flip, drain, unload the old one.
 
         One at a time for each user. Raises ``Conflict`` for a version that is not ready, ``Invalid`` for one of
-        another base model, ``NotFound`` without its directory, ``EngineUnavailable`` or ``EngineRejected`` from
-        the engine; what served before then goes on serving.
+        another base model or with other files than were published, ``NotFound`` without its directory,
+        ``EngineUnavailable`` or ``EngineRejected`` from the engine; what served before then goes on serving.
         """
         async with self._hold(user.owner) as seat:
             started = time.monotonic()
@@ -254,7 +254,7 @@ class Registry:
             return found
         if version.state != "ready":
             raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
-        manifest = await asyncio.to_thread(self._directories.manifest, user.opaque_id, version.version)
+        manifest = await asyncio.to_thread(self._directories.verified, user.opaque_id, version.version)
         base = None if self._base_sha256 is None else await self._base_sha256()
         if base not in (None, manifest.base_sha256):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import reprlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def validate(directory: Path, base: Path, recipe: Recipe) -> None:
     """Check the adapter in ``directory`` against the base model's directory and the recipe; raises ``Invalid``."""
     files = {path.name: path for path in directory.iterdir()} if directory.is_dir() else {}
     if set(files) != {CONFIG, WEIGHTS} or any(path.is_symlink() or not path.is_file() for path in files.values()):
-        raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {sorted(files) or 'nothing'}.")
+        found = reprlib.repr(sorted(files)) if files else "nothing"
+        raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {found}.")
     _check_config(files[CONFIG], recipe)
     _check_weights(files[WEIGHTS], _expected_shapes(base, recipe))
 
@@ -67,7 +69,7 @@ def _check_config(path: Path, recipe: Recipe) -> None:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise Invalid(f"{CONFIG} is larger than {MAX_CONFIG_BYTES} bytes.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Invalid(f"{CONFIG} is not JSON.") from error
     if not isinstance(config, dict):
@@ -88,12 +90,19 @@ def _check_config(path: Path, recipe: Recipe) -> None:
     for key, value in wanted.items():
         found = given.get(key)
         if found != value or type(found) is not type(value):
-            raise Invalid(f"{CONFIG}: {key} has to be {value!r}, not {found!r}.")
+            raise Invalid(f"{CONFIG}: {key} has to be {value!r}, not {reprlib.repr(found)}.")
     for key, value in config.items():
         if key in wanted or value in (None, False, 0, "", [], {}):
             continue
         if key not in _DESCRIPTIVE or not isinstance(value, str | int | bool):
-            raise Invalid(f"{CONFIG}: {key} has to be unset, not {value!r}.")
+            raise Invalid(f"{CONFIG}: {reprlib.repr(key)} has to be unset, not {reprlib.repr(value)}.")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which no key stands twice: readers of JSON differ in which of them counts."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
 
 
 def _expected_shapes(base: Path, recipe: Recipe) -> dict[str, tuple[int, int]]:
@@ -126,7 +135,7 @@ def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:
             names = set(tensors.keys())
             if names != set(expected):
                 strange = sorted(names.symmetric_difference(expected))
-                raise Invalid(f"{WEIGHTS} has missing or unknown tensors: {', '.join(strange[:3])}.")
+                raise Invalid(f"{WEIGHTS} has missing or unknown tensors: {', '.join(n[:100] for n in strange[:3])}.")
             for name in sorted(names):
                 part = tensors.get_slice(name)
                 if tuple(part.get_shape()) != expected[name]:
@@ -136,4 +145,4 @@ def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:
                 if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
                     raise Invalid(f"{WEIGHTS}: {name} holds numbers that are not finite.")
     except SafetensorError as error:
-        raise Invalid(f"{WEIGHTS} is not a safetensors file: {error}.") from error
+        raise Invalid(f"{WEIGHTS} is not a safetensors file: {str(error)[:200]}.") from error

@@ -4,6 +4,7 @@ A number is never used twice for one user, not even after a deletion: the engine
 """
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -11,14 +12,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from preference import feedback, jobs, users
-from preference.errors import Conflict, NotFound
+from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import key, later, scope
 from preference.tables import adapters
@@ -27,6 +28,7 @@ from preference.users import User
 
 State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
 UNFINISHED: tuple[State, ...] = ("queued", "training")
+_MANIFEST = "manifest.json"
 _REMOVED = ".removed."
 _TRIES = 20
 
@@ -55,6 +57,8 @@ class Manifest:
     figures: dict[str, Any]
     report: dict[str, Any]
     created_at: float
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each of the other files, filled in by ``publish``."""
 
 
 def engine_name(opaque_id: str, version: int) -> str:
@@ -231,8 +235,9 @@ class Directories:
         final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for file in adapter.iterdir():
             _sync(file)
-        written = adapter / "manifest.json"
-        written.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
+        written = adapter / _MANIFEST
+        complete = replace(manifest, files=_digests(adapter))
+        written.write_text(json.dumps(asdict(complete), indent=2, sort_keys=True))
         _sync(written)
         _sync(adapter)
         self.remove(opaque_id, manifest.version)
@@ -244,9 +249,22 @@ class Directories:
     def manifest(self, opaque_id: str, version: int) -> Manifest:
         """A published version's manifest; raises ``NotFound`` when the directory is missing or incomplete."""
         try:
-            return Manifest(**json.loads((self.path(opaque_id, version) / "manifest.json").read_text()))
-        except (OSError, ValueError, TypeError) as error:
+            return Manifest(**json.loads((self.path(opaque_id, version) / _MANIFEST).read_text()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise NotFound(f"Adapter version {version} has no complete directory.", param="version") from error
+
+    def verified(self, opaque_id: str, version: int) -> Manifest:
+        """The manifest of a version whose files are, to the byte, those that were validated and published.
+
+        Raises ``NotFound`` as ``manifest`` does, and ``Invalid``.
+        """
+        manifest = self.manifest(opaque_id, version)
+        if not manifest.files or _digests(self.path(opaque_id, version)) != manifest.files:
+            raise Invalid(
+                f"The files of adapter version {version} are not those that were published: train a new version.",
+                param="version",
+            )
+        return manifest
 
     def users(self) -> list[str]:
         """The opaque ids that have a directory."""
@@ -297,6 +315,18 @@ class Directories:
         with suppress(FileNotFoundError):  # somebody else was faster
             directory.rename(discarded / "removed")
         _remove(discarded)
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of each file but the manifest; empty for what is no file of its own: a link, a folder."""
+    digests: dict[str, str] = {}
+    for path in directory.iterdir():
+        if path.is_symlink() or not path.is_file():
+            digests[path.name] = ""
+        elif path.name != _MANIFEST:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _is(owner: Owner, version: int) -> ColumnElement[bool]:
