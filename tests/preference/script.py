@@ -9,6 +9,7 @@ import hashlib
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,10 +23,10 @@ from preference.errors import AttuneError
 from preference.owner import Owner
 from preference.preferences import MAX_CONTEXTS
 from preference.tables import adapters as adapters_table
+from preference.tables import api_keys, metadata
 from preference.tables import contexts as contexts_table
 from preference.tables import feedback as feedback_table
 from preference.tables import jobs as jobs_table
-from preference.tables import metadata
 from preference.tables import preferences as preferences_table
 from preference.tables import users as users_table
 from preference.values import Value
@@ -53,7 +54,7 @@ MANY = [
 ONLOOKER = Owner("s", "u")
 """Has more and newer of everything, and does nothing: neither may it matter to others nor lose a row."""
 
-APART = 3  # steps
+APART = 2  # steps
 PARKED = 4e9  # a time that does not come: of jobs that are not due, and of the onlooker's rows
 _RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|\b[0-9a-f]{32}\b")
 _TIMES = {"created_at", "updated_at", "run_after", "lease_until", "learned_through"}
@@ -154,7 +155,7 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
     for id in ("c-1", "c-2", "c-3"):
         made = turn(id, times, player.text("Dear Sam, done."), player.text("Sam: done"), partial=id == "c-3")
         turns.record(c, player.owner, dataclasses.replace(made, created_at=times + int(id[2:])))
-    for number, status in enumerate(("pending", "learned", "pending")):
+    for number, status in enumerate(("pending", "learned", "pending", *(("learned",) if more else ()))):
         add(
             feedback_table, id=f"fb-{number}", completion_id=f"c-{number + 1}", choice=0, type="edit",
             edited_text=player.text("Hi"), cost=0.5, status=status, reason=None, learned=["pref-0"],
@@ -172,10 +173,9 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
                 text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
             )  # fmt: skip
     for number, kind in enumerate(("learn", "train", "learn")):
-        state = "running" if more and number == 0 else "queued"
         add(
-            jobs_table, id=f"job-{number}", kind=kind, subject=f"fb-{number}", state=state, run_after=PARKED,
-            lease_until=PARKED if state == "running" else None, fence=0, attempt=0, deferrals=0, error=None,
+            jobs_table, id=f"job-{number}", kind=kind, subject=f"fb-{number}", state="queued", lease_until=None,
+            run_after=2.0 if more else PARKED, fence=0, attempt=0, deferrals=0, error=None,
         )  # fmt: skip
     for number, made_state in enumerate(("ready", "refused", *(("training",) if more else ())), start=1):
         add(
@@ -277,13 +277,24 @@ def accept(completion_id: str, key: str | None, body: str) -> Step:
             c, player.owner, completion_id=completion_id, edited_text=player.text(body), idempotency_key=key,
             body_sha256=body,
         )  # fmt: skip
+        player.kept["edit"] = made.id
         return made, abs(made.created_at - time.time()) < 1000
 
     return accept
 
 
+def withdraw(player: Player, c: Connection) -> Any:
+    replaced = feedback.replaced_by(c, player.owner, player.kept["edit"])
+    preferences.withdraw(c, player.owner, replaced)
+    return replaced
+
+
 def resolve(player: Player, c: Connection) -> Any:
     return feedback.resolve(c, player.owner, "fb-2", "learned", player.text("it was clear"), ["pref-1"])
+
+
+def prune(player: Player, c: Connection) -> Any:
+    return turns.prune(c, player.owner, 100.0, 10)
 
 
 def create(player: Player, c: Connection) -> Any:
@@ -317,7 +328,7 @@ def delete_preference(player: Player, c: Connection) -> Any:
 
 
 def lease(player: Player, c: Connection) -> Any:
-    """Take the owner's first job; all others are parked."""
+    """Take the owner's first job; others are parked, or due after it."""
     c.execute(update(jobs_table).where(_mine(jobs_table, player.owner)).values(run_after=1.0))
     player.kept["job"] = jobs.lease(c, ["learn"], 1000)
     park(player, c)
@@ -358,6 +369,13 @@ def defer(player: Player, c: Connection) -> Any:
 
 def release(player: Player, c: Connection) -> Any:
     return jobs.release(c, player.kept["job"])
+
+
+def prune_jobs(player: Player, c: Connection) -> Any:
+    """Two have ended."""
+    ended = _mine(jobs_table, player.owner) & jobs_table.c.state.in_(("done", "failed"))
+    c.execute(update(jobs_table).where(ended).values(run_after=0.5))
+    return [jobs.prune(c, 1.0, limit) for limit in (1, 10, 10)]
 
 
 def enqueue(player: Player, c: Connection) -> Any:
@@ -401,6 +419,21 @@ def revoke_key(player: Player, c: Connection) -> Any:
     keys.revoke(c, player.kept["key"][0])
 
 
+def count(player: Player, c: Connection) -> Any:
+    """The figures about everybody, which tell of nobody; none is counted twice."""
+    found = [c.execute(select(table)).mappings().all() for table in (adapters_table, jobs_table, users_table, api_keys)]
+    made, queued, all_users, all_keys = found
+    ready = {(row["tenant_id"], row["user_id"], row["version"]) for row in made if row["state"] == "ready"}
+    serving = [row for row in all_users if (row["tenant_id"], row["user_id"], row["active_adapter"]) in ready]
+    assert versions.census(c, 10_000) == (Counter(row["state"] for row in made), len(serving)), "miscounted"
+    waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")
+    assert jobs.backlog(c, 10_000).counts == waiting, "miscounted"
+    assert {key.id for key in keys.list_all(c)} == {row["id"] for row in all_keys}
+    assert keys.any_active(c)
+    some = users.page(c, limit=2)
+    assert {*some, *users.page(c, after=some[-1])} == {Owner(row["tenant_id"], row["user_id"]) for row in all_users}
+
+
 def ask_as_a_stranger(player: Player, c: Connection) -> Any:
     """Somebody of whom nothing is known, with everybody's ids."""
     owner = Owner(player.owner.tenant, f"{player.owner.user}~")
@@ -438,10 +471,11 @@ def begin_anew(player: Player, c: Connection) -> Any:
 SCRIPT: Sequence[Step] = [
     settle, make_key, serve_first, record, read, use_key,
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
-    accept("c-1", "k-9", "new"), accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, read,
+    accept("c-1", "k-9", "new"), withdraw, read,
+    accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, prune, read,
     create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
-    lease, hold, lease_left_behind, read, give_up, enqueue, ask_as_a_stranger, read,
-    queue, train, read, delete_version, use_key, revoke_key, read, use_key,
+    lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, read,
+    queue, train, read, count, delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,
 ]  # fmt: skip
