@@ -53,7 +53,7 @@ async def mock_engine(folder: Path) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def vllm(folder: Path) -> AsyncIterator[Server]:
-    """vLLM with the bundled model, with the flags that Attune gives its own one."""
+    """vLLM with the bundled model and room for adapters, as Attune starts its own one."""
     port = free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
