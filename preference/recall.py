@@ -71,7 +71,7 @@ class Partition:
     def elect(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
         """Preference id to cosine of the nearest context that holds it, for what the ``k`` nearest contexts elect.
 
-        ``vector`` is [dimension]. A locked preference needs one vote only.
+        ``vector`` is [dimension]. A preference that the user stated or locked needs one vote only.
         """
         near = self._near(vector, k, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
@@ -82,7 +82,7 @@ class Partition:
         return {
             id: score
             for id, score in scores.items()
-            if id in self.everywhere or votes[id] >= total / 2 or self.preferences[id].locked
+            if id in self.everywhere or votes[id] >= total / 2 or _binding(self.preferences[id])
         }
 
     def is_outvoted(self, preference_id: str, k: int, limits: RecallLimits) -> bool:

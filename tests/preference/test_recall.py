@@ -174,3 +174,15 @@ async def test_a_text_is_embedded_once_for_its_user_and_anew_for_any_other(datab
         await texts(database, recall, ANN, f"a letter about rent {number}")
     await texts(database, recall, ANN, "a letter about rent")
     assert len(embedder.asked) == 3 + 40 + 1
+
+
+async def test_what_a_user_states_about_one_situation_applies_together(database: Database, recall: Recall) -> None:
+    stated = ["bullets", "brief", "kind", "no emojis", "signed"]
+    for text in stated:
+        made = database.write_now(preferences.create, ANN, text, "stated")
+        vector = EMBEDDER.embed(["a letter about rent"])[0]
+        database.write_now(
+            preferences.add_context, ANN, made.id, feedback_id=None, text="a letter about rent",
+            embedder=EMBEDDER.name, vector=vector,
+        )  # fmt: skip
+    assert sorted(await texts(database, recall, ANN, "a letter about rent")) == sorted(stated)
