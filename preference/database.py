@@ -152,7 +152,7 @@ class Database:
                 cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
                 return not busy
         with _domain_errors(), self._engine.connect() as vacuum:
-            how = "FULL, ANALYZE" if full else "ANALYZE, SKIP_LOCKED"
+            how = "FULL" if full else "SKIP_LOCKED"
             vacuum.execution_options(isolation_level="AUTOCOMMIT")
             vacuum.exec_driver_sql(f"VACUUM ({how}) {', '.join(metadata.tables)}")
             return True

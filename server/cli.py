@@ -144,6 +144,13 @@ def export(
         typer.echo(str(path))
 
 
+@app.command()
+def scrub() -> None:
+    """Rewrite the database's files without what was deleted: nobody can use it meanwhile. Erasures do what they can."""
+    if not _with_database(lambda database: database.scrub_now(full=True)):
+        _exit("The database is in use: try again when its servers are stopped.")
+
+
 @keys_app.command("create")
 def create_key(
     tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to; made with its first key.")],

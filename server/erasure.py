@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds an erasure waits for answers under way to this user: they end on the adapter that they began with."""
-_POLL, _SWEEP, _SWEEP_AGAIN = 2.0, 600.0, 10.0
+_POLL, _SWEEP, _SWEEP_AGAIN = 2.0, 600.0, 5.0
 _A_DAY = 86_400.0
 
 
@@ -54,24 +54,26 @@ class Erasures:
         self._directories = directories
         self._patience = patience
         self._seen: set[str] = set()
-        self._dropping: set[asyncio.Task[bool]] = set()
+        self._under_way: set[asyncio.Task[bool]] = set()
         self._to_scrub: bool | None = None  # not known before the first sweep
         self._scrubbing = asyncio.Lock()
+        self._sweep_at = time.monotonic()
 
     async def erase(self, owner: Owner) -> bool:
         """Erase a user. False when something could not go yet: that goes later, by itself. Raises ``NotFound``."""
         opaque_id = await self._database.write(_erase, owner)
         self._seen.add(opaque_id)
         self._to_scrub = True
-        return await self._drop_all([opaque_id]) and await self._scrub()
+        return await self._finish([opaque_id])
 
     async def run(self) -> None:
         """Notice what was erased elsewhere, and finish what was interrupted, until cancelled."""
-        next_sweep = time.monotonic()
         while True:
             try:
-                if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + (_SWEEP if await self._sweep() else _SWEEP_AGAIN)
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + _SWEEP
+                    if not await self._sweep():
+                        self._sweep_soon()
                 await self._watch()
             except Exception:
                 log.exception("erased users could not be looked for")
@@ -79,7 +81,7 @@ class Erasures:
 
     async def close(self) -> None:
         """End what is under way; the next start goes on with it."""
-        for task in (held := list(self._dropping)):
+        for task in (held := list(self._under_way)):
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
 
@@ -87,7 +89,8 @@ class Erasures:
         recent = await self._database.read(erasures.since, time.time() - _SWEEP)
         new = [opaque_id for opaque_id in recent if opaque_id not in self._seen]
         self._seen = set(recent)
-        await self._drop_all(new)
+        if new:
+            await self._finish(new)
 
     async def _sweep(self) -> bool:
         """Drop what is left of erased users; whether nothing is."""
@@ -99,19 +102,25 @@ class Erasures:
         except AttuneError:
             complete = False
         # The recent ones again: a request that was under way may have put something into memory since.
-        found = await self._database.read(erasures.among, named) | self._seen
-        return await self._drop_all(found) and await self._scrub() and complete
+        return await self._finish(await self._database.read(erasures.among, named) | self._seen) and complete
+
+    async def _finish(self, opaque_ids: Collection[str]) -> bool:
+        """Drop what is held of these users; False when something is left, or takes longer than our patience."""
+        task = asyncio.create_task(self._drop_all(opaque_ids))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        done, _ = await asyncio.wait((task,), timeout=self._patience)
+        if done and task.result():
+            return True
+        self._sweep_soon()
+        return False
+
+    def _sweep_soon(self) -> None:
+        self._sweep_at = min(self._sweep_at, time.monotonic() + _SWEEP_AGAIN)
 
     async def _drop_all(self, opaque_ids: Collection[str]) -> bool:
-        """Drop what is held of these users; False when something is left, or takes longer than our patience."""
-        if not opaque_ids:
-            return True
-        tasks = {asyncio.create_task(self._drop(opaque_id)) for opaque_id in opaque_ids}
-        self._dropping |= tasks
-        for task in tasks:
-            task.add_done_callback(self._dropping.discard)
-        done, late = await asyncio.wait(tasks, timeout=self._patience)
-        return not late and all([task.result() for task in done])
+        dropped = await asyncio.gather(*(self._drop(opaque_id) for opaque_id in opaque_ids))
+        return await self._scrub() and all(dropped)
 
     async def _drop(self, opaque_id: str) -> bool:
         complete = True

@@ -312,7 +312,7 @@ def held(running: Running) -> dict[str, bytes]:
     return {str(path.relative_to(data)): path.read_bytes() for path in files}
 
 
-CALLS = {
+CALLS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Write an email to Ann"}]},
     "/v1/completions": {"prompt": "Write an email to Ann"},
     "/v1/responses": {"input": "Write an email to Ann"},
@@ -349,7 +349,7 @@ def test_nothing_is_written(known: Running, headers: dict[str, str], attune: dic
 
 
 def test_a_database_in_use_is_scrubbed_later(running: Running) -> None:
-    """A reader of before keeps the log; the erasure says so, and the next look at it finds it free."""
+    """A reader of before keeps the log; the erasure says so, and finishes when it finds it free."""
     running.http().put("/v1/users/ann/values", json={"values": [{"preference": "canary of ann"}]})
     data = running.services.settings.data_dir
     reader = Database(f"sqlite:///{data}/attune.db")
@@ -361,5 +361,4 @@ def test_a_database_in_use_is_scrubbed_later(running: Running) -> None:
     assert reader.read_now(meanwhile) == 202
     reader.close()
     assert b"canary of ann" in (data / "attune.db-wal").read_bytes()
-    assert running.services.database.scrub_now()
-    assert b"canary of ann" not in b"".join(held(running).values())
+    until(lambda: b"canary of ann" not in b"".join(held(running).values()), 30)
