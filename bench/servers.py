@@ -83,7 +83,7 @@ async def attune(folder: Path, engine: Server) -> AsyncIterator[Server]:
     port = free_port()
     environment = {
         "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
-        "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_TENANT": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
+        "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
     }  # fmt: skip
     command = [sys.executable, "-m", "server"]
     key = await asyncio.to_thread(_make_key, [*command, "keys", "create", "bench", "--json"], environment)

@@ -24,7 +24,8 @@ def running(start: Start, database_url: str) -> Running:
 
 def chat(running: Running, user: str = "ann", key: str = "none") -> str:
     """The id of an answer to a user."""
-    return running.client(api_key=key).chat.completions.create(**ask(), extra_headers={"X-User-Id": user}).id
+    id: str = running.client(api_key=key).chat.completions.create(**ask(), extra_headers={"X-User-Id": user}).id
+    return id
 
 
 def send(
