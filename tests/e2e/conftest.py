@@ -39,6 +39,7 @@ def server(postgresql: sqlalchemy.Engine, tmp_path_factory: pytest.TempPathFacto
         "ATTUNE_ADAPTER_MIN_EDITS": str(MIN_EDITS),
         "ATTUNE_PORT": str(port),
         "ATTUNE_MAX_LORAS": "2",  # two users fill every slot: what leaks from a slot shows
+        "VLLM_SERVER_DEV_MODE": "1",  # to ask its workers which adapters they hold
     }
     log = folder / "server.log"
     with log.open("w") as file:
