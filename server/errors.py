@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from preference.database import StoreUnavailable
 from preference.errors import (
@@ -147,7 +148,17 @@ async def _http(request: Request, error: HTTPException) -> Response:
     }
     message, code = phrases.get(error.status_code, (str(error.detail), HTTPStatus(error.status_code).name.lower()))
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
-    return _json(error.status_code, envelope(message, kind, code=code), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of the path's first route alone
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return _json(error.status_code, envelope(message, kind, code=code), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of the routes that have the request's path."""
+    path = getattr(request.scope.get("route"), "path", None)
+    routes = (route for route in request.app.routes if isinstance(route, Route) and route.path == path)
+    return {method for route in routes for method in route.methods or ()}
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

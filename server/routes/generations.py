@@ -1,22 +1,85 @@
 """The engine's own routes, made personal: chat completions, completions, responses, messages."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from preference.values import Value
 from server.chat import ChatRequest
 from server.completions import CompletionRequest
 from server.generation import GenerationRequest
 from server.identity import Caller, user_of
 from server.messages import MessagesRequest
+from server.openapi import errors
 from server.responses import ResponsesRequest
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
 from server.stream import ClientGone, RelayResponse, until_disconnect
 
-router = APIRouter(tags=["generation"])
+router = APIRouter(tags=["generation"], responses=errors(404))
 
 
-@router.post("/chat/completions")
+class RecalledPreference(BaseModel):
+    """A preference that was applied."""
+
+    id: str = Field(examples=["pref-77a0"])
+    text: str = Field(examples=["Sign with 'Bo'"])
+    score: float = Field(description="Cosine of its most alike context; 1.0 where it always applies.", examples=[0.83])
+
+
+class Personalization(BaseModel):
+    """How an answer was made personal."""
+
+    values: list[Value]
+    preferences: list[RecalledPreference] = Field(description="In the order of the prompt.")
+    adapter_version: int = Field(description="0 is the base model.", examples=[0])
+    personalized: str = Field(
+        description="`none`, `retrieval`, `adapter` or `retrieval+adapter`: what was applied.", examples=["retrieval"]
+    )
+
+
+class Generated(BaseModel):
+    """The engine's answer as it is, with one more member."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="The handle for feedback.", examples=["chatcmpl-9f2c"])
+    model: str = Field(examples=["attune-tiny"])
+    attune: Personalization
+
+
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "JSON, or `[DONE]`.", "examples": ['{"id":"chatcmpl-9f2c"}']},
+        "event": {"type": "string"},
+    },
+    "required": ["data"],
+}
+"""One server-sent event, as OpenAPI 3.2 describes streams."""
+
+
+def _examples(**request: Any) -> dict[str, Any]:
+    """What the document says of a generation's request and of its two kinds of answer."""
+    asked = {"model": "attune-tiny", **request, "attune": {"personalize": "auto"}}
+    return {
+        "openapi_extra": {"requestBody": {"content": {"application/json": {"example": asked}}}},
+        "responses": {
+            200: {
+                "model": Generated,
+                "description": "The answer; with `stream: true` server-sent events, of which the last that carries "
+                "data has the `attune` object. An answer that fails on its way ends in an event with an `error`.",
+                "content": {"text/event-stream": {"itemSchema": _EVENT}},
+            }
+        },
+    }
+
+
+@router.post(
+    "/chat/completions", **_examples(messages=[{"role": "user", "content": "Write an email to Ann"}], user="bo")
+)
 async def create_chat_completion(
     body: ChatRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
 ) -> Response:
@@ -24,7 +87,7 @@ async def create_chat_completion(
     return await _generate(body, request, services, tenant, header)
 
 
-@router.post("/completions")
+@router.post("/completions", **_examples(prompt="Dear Ann,", max_tokens=64, user="bo"))
 async def create_completion(
     body: CompletionRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
 ) -> Response:
@@ -32,7 +95,7 @@ async def create_completion(
     return await _generate(body, request, services, tenant, header)
 
 
-@router.post("/responses")
+@router.post("/responses", **_examples(input="Write an email to Ann", user="bo"))
 async def create_response(
     body: ResponsesRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
 ) -> Response:
@@ -40,7 +103,14 @@ async def create_response(
     return await _generate(body, request, services, tenant, header)
 
 
-@router.post("/messages")
+@router.post(
+    "/messages",
+    **_examples(
+        max_tokens=256,
+        messages=[{"role": "user", "content": "Write an email to Ann"}],
+        metadata={"user_id": "bo"},
+    ),
+)
 async def create_message(
     body: MessagesRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
 ) -> Response:

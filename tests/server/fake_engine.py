@@ -108,7 +108,7 @@ class FakeEngine:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
-        if "temperature" in body and body.get("max_tokens") == 1:  # the registry's probe
+        if "temperature" in body and body.get("max_tokens") == 1 and not body.get("stream"):  # the registry's probe
             return self._whole(request, body, Script(tokens=["."]))
         self.requests.append(body)
         self.headers.append(dict(request.headers))
