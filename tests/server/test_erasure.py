@@ -1,5 +1,6 @@
 """Erasure: nothing of a user is left in any byte, whoever is killed, whoever else serves, whatever is under way."""
 
+import asyncio
 import secrets
 import shutil
 import subprocess
@@ -20,8 +21,10 @@ from preference.database import Database
 from preference.owner import Owner
 from preference.tables import metadata
 from preference.users import User
-from tests.server.conftest import Running, Start, ask, until
-from tests.server.fake_engine import Script
+from server.services import build
+from server.settings import BUNDLED_MODEL
+from tests.server.conftest import Running, Start, WordEmbedder, ask, until
+from tests.server.fake_engine import MODEL, Script
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}
@@ -208,6 +211,32 @@ def test_another_replica_lets_go_too(start: Start) -> None:
     assert here.http().delete("/v1/users/ann").status_code == 200
     until(lambda: opaque not in there.services.recall._known and not there.services.registry.loaded, 20)
     assert not there.engine.adapters
+
+
+async def test_a_training_in_a_worker_apart_ends(start: Start) -> None:
+    server = start(model=str(BUNDLED_MODEL), served_model_name=MODEL)
+    http = server.http(headers=AS_ANN)
+    for _ in range(8):
+        completion_id = http.post("/v1/chat/completions", json=ask()).json()["id"]
+        assert http.post("/v1/feedback", json=_edit(completion_id)).status_code == 202
+    assert http.post("/v1/users/ann/adapters").status_code == 202
+    under_way, ended = asyncio.Event(), asyncio.Event()
+
+    async def trainer(directory: Path, seconds: float) -> None:
+        assert "dear world" in (directory / "train.jsonl").read_text()
+        under_way.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            (directory / "late").mkdir(parents=True, exist_ok=True)  # as a trainer writes that was not told
+            ended.set()
+
+    apart = build(server.services.settings, work=True, serve=False, embedder=WordEmbedder(), run_trainer=trainer)
+    async with apart as worker, asyncio.timeout(30):
+        await under_way.wait()
+        assert (await asyncio.to_thread(http.delete, "/v1/users/ann")).status_code == 200
+        await ended.wait()
+        await asyncio.to_thread(until, lambda: not worker.directories.holders())
 
 
 KILLED = """
