@@ -54,7 +54,8 @@ class Upkeep:
                 found = await self._database.write(versions.remove_stranded, user.owner, self._directories)
             except NotFound:  # erased meanwhile, with all of its directories
                 continue
-            log.warning("removed directories of adapter versions of %s that are not ready: %s", opaque_id, found)
+            if found:  # else it was being published just then
+                log.warning("removed directories of adapter versions of %s that are not ready: %s", opaque_id, found)
 
     async def prune(self) -> None:
         """Delete finished jobs, and turns without a standing edit, that are older than they are to be kept."""

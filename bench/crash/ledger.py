@@ -66,13 +66,17 @@ class Person:
 
 @dataclass
 class Faults:
-    """Counts of what must never be, and the first examples of each kind."""
+    """What must never be, each thing once however often it is seen; counts by kind, and the first examples."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
 
     def add(self, kind: str, said: str) -> None:
         """``kind`` is lost, doubled, half_published or unexpected."""
+        if said in self._seen:
+            return
+        self._seen.add(said)
         self.counts[kind] += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{kind}: {said}")

@@ -120,7 +120,7 @@ def _run(settings: Mapping[str, Any], log: str) -> None:
     for name in [name for name in os.environ if name.startswith("ATTUNE_")]:
         del os.environ[name]
     torch.set_num_threads(1)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
     logging.basicConfig(level=logging.WARNING, format="%(process)d %(asctime)s %(levelname)s %(name)s: %(message)s")
