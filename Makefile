@@ -19,7 +19,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-crash profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-crash bench-fuzz profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -59,6 +59,9 @@ bench-gateway: $(STAMP) $(STAMP_LITELLM) ## Measure what Attune adds to an engin
 
 bench-crash: $(STAMP_DEV) ## Kill the server 500 times on each store and count what that costs (ARGS="--kills 50")
 	$(BIN)/python -m bench.crash --json out/bench-crash.json $(ARGS)
+
+bench-fuzz: $(STAMP_DEV) ## Try every route with many more generated requests (ARGS="--max-examples 1000")
+	$(BIN)/python -m tests.server.fuzz --max-examples 500 $(ARGS)
 
 profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
 	$(BIN)/python -m bench.profile_gateway $(ARGS)

@@ -15,9 +15,9 @@ class Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dimension: Dimension = "style"
-    subdimension: str = Field(default="", max_length=100)
-    preference: str = Field(min_length=1, max_length=400)
-    description: str = Field(default="", max_length=2000)
+    subdimension: str = Field(default="", max_length=100, examples=["length"])
+    preference: str = Field(min_length=1, max_length=400, examples=["Be brief"])
+    description: str = Field(default="", max_length=2000, examples=["Two sentences are enough."])
 
     def line(self) -> str:
         """The value as one line of the values block."""

@@ -4,7 +4,7 @@ import hashlib
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
@@ -78,7 +78,11 @@ async def create_feedback(
 
 
 @router.get("/feedback/{id}", responses=errors(404))
-async def get_feedback(id: str, services: ServicesOf, owner: AskingOwner) -> FeedbackResponse:
+async def get_feedback(
+    id: Annotated[str, Path(description="The `id` of the feedback.", examples=["fb-4c1d"])],
+    services: ServicesOf,
+    owner: AskingOwner,
+) -> FeedbackResponse:
     """What came of it: pending, learned, nothing_learned, failed or replaced; and why."""
     return _rendered(await services.database.read(feedback.get, owner, id))
 

@@ -1,9 +1,9 @@
 """GET /v1/models: the base model. Adapters are chosen by the server, never by a client's ``model``."""
 
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from server.errors import ModelNotFound
@@ -38,7 +38,10 @@ async def list_models(services: ServicesOf) -> ModelList:
 
 
 @router.get("/models/{model:path}", responses=errors(404))
-async def get_model(model: str, services: ServicesOf) -> ModelResponse:
+async def get_model(
+    model: Annotated[str, Path(description="A name of `GET /v1/models`.", examples=["attune-tiny"])],
+    services: ServicesOf,
+) -> ModelResponse:
     """The model, if it is the one served here."""
     served = await _model(services)
     if model != served.id:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
@@ -16,6 +16,8 @@ from server.openapi import errors
 from server.routes.requests import PathOwner, ServicesOf, known
 
 router = APIRouter(prefix="/users/{user}/preferences", tags=["preferences"])
+
+PreferenceId = Annotated[str, Path(description="The `id` of the preference.", examples=["pref-77a0"])]
 
 
 class StatePreference(BaseModel):
@@ -142,14 +144,14 @@ async def search_preferences(body: SearchPreferences, services: ServicesOf, owne
 
 
 @router.get("/{id}", responses=errors(404))
-async def get_preference(id: str, services: ServicesOf, owner: PathOwner) -> PreferenceWithContexts:
+async def get_preference(id: PreferenceId, services: ServicesOf, owner: PathOwner) -> PreferenceWithContexts:
     """One preference with the contexts it was seen to hold in."""
     return await services.database.read(_with_contexts, owner, id)
 
 
 @router.patch("/{id}", responses=errors(404, 409))
 async def change_preference(
-    id: str, body: ChangePreference, services: ServicesOf, owner: PathOwner
+    id: PreferenceId, body: ChangePreference, services: ServicesOf, owner: PathOwner
 ) -> PreferenceResponse:
     """Correct or lock a preference."""
     if body.text is None and body.locked is None:
@@ -160,7 +162,7 @@ async def change_preference(
 
 
 @router.delete("/{id}", responses=errors(404))
-async def delete_preference(id: str, services: ServicesOf, owner: PathOwner) -> DeletedPreference:
+async def delete_preference(id: PreferenceId, services: ServicesOf, owner: PathOwner) -> DeletedPreference:
     """Delete a preference with its contexts, for good."""
     await known(services, owner)
     await services.database.write(preferences.delete, owner, id)

@@ -1,9 +1,9 @@
 """GET /v1/turns/{completion_id}: why this answer."""
 
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -68,7 +68,11 @@ class TurnResponse(BaseModel):
 
 
 @router.get("/turns/{completion_id}", responses=errors(404))
-async def get_turn(completion_id: str, services: ServicesOf, owner: AskingOwner) -> TurnResponse:
+async def get_turn(
+    completion_id: Annotated[str, Path(description="The `id` of the answer.", examples=["chatcmpl-9f2c"])],
+    services: ServicesOf,
+    owner: AskingOwner,
+) -> TurnResponse:
     """Values, preferences with the edits they come from, adapter version, and the prompt as the engine got it."""
     return await services.database.read(_explained, owner, completion_id)
 

@@ -21,7 +21,9 @@ class StandingValues(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    values: list[Value] = Field(max_length=users.MAX_STANDING_VALUES)
+    values: list[Value] = Field(
+        max_length=users.MAX_STANDING_VALUES, examples=[[{"dimension": "style", "preference": "Be brief"}]]
+    )
 
 
 class DeletedUser(BaseModel):

@@ -1,0 +1,90 @@
+"""Schemathesis against every route that the OpenAPI document names, on a real server before the scripted engine.
+
+`python -m tests.server.fuzz [OPTION...]`: further options go to `schemathesis run`, as `--max-examples 1000`.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from preference import keys
+from server.settings import Settings
+from tests.server.conftest import Running, ask, serving
+from tests.server.fake_engine import MODEL, FakeEngine
+from tests.server.test_chat import publish
+
+USER = "ann"
+ERASE = "DELETE /v1/users/{user}"
+
+
+def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
+    """The reports of two runs: all routes but the one that erases users, then that one. Same options, same requests.
+
+    Left out is the check that what fits the document is accepted: no schema says that a user id is printable or that
+    ``k`` and ``personalize`` go together.
+    """
+    with FakeEngine() as engine:
+        settings = Settings(engine_url=engine.url, data_dir=folder / "data", worker_in_process=False)
+        with serving(settings, engine) as running:
+            document = _informed(running.http().get("/openapi.json").json(), _seed(running, folder))
+            (folder / "openapi.json").write_text(json.dumps(document))
+            _, key = running.services.database.write_now(keys.create, "local", "fuzz")
+            command = [
+                *(str(Path(sys.executable).parent / "schemathesis"), "run", "openapi.json", "--url", running.url),
+                *("--header", f"Authorization: Bearer {key}", "--exclude-checks", "positive_data_acceptance"),
+                *("--generation-deterministic", "--no-shrink", "--continue-on-failure", "--no-color"),
+                *("--request-timeout", "20", "--report", "json", "--report-json-path", "report.json"),
+                *options,
+            ]
+            reports = []
+            for chosen in ("--exclude-name", "--include-name"):
+                subprocess.run([*command, chosen, ERASE], cwd=folder, check=False)
+                reports.append(json.loads((folder / "report.json").read_text()))
+            return reports
+
+
+def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
+    """Things of ``USER`` that exist, by the names that parameters and fields have for them."""
+    http = running.http(headers={"X-User-Id": USER})
+    completion = http.post("/v1/chat/completions", json=ask()).json()["id"]
+    edit = {"type": "edit", "completion_id": completion, "edited_text": "Hello, dear world!"}
+    stated = {"text": "Be brief", "context": "Write an email to Ann"}
+    publish(running, 1, "adapter", folder)
+    return {
+        "model": [MODEL],
+        "user": [USER],
+        "version": [0, 1],
+        "completion_id": [completion],
+        "id": [
+            http.post("/v1/feedback", json=edit).json()["id"],
+            http.post(f"/v1/users/{USER}/preferences", json=stated).json()["id"],
+        ],
+    }
+
+
+def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> dict[str, Any]:
+    """The document with these values as likely as any other, or nearly all requests would be answered by 404.
+
+    The model is always the one that is served.
+    """
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                name = "user" if parameter["name"] == "x-user-id" else parameter["name"]
+                if name in known:
+                    parameter["schema"] = {"anyOf": [{"enum": known[name]}, parameter["schema"]]}
+    for schema in document["components"]["schemas"].values():
+        for name, field in schema.get("properties", {}).items():
+            if name == "model":
+                schema["properties"][name] = {"enum": known[name]}
+            elif name in known:
+                schema["properties"][name] = {"anyOf": [{"enum": known[name]}, field]}
+    return document
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        sys.exit(any(report["failures"] or report["errors"] for report in fuzz(Path(name), *sys.argv[1:])))
