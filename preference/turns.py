@@ -15,6 +15,8 @@ from preference.rows import checked, findable, key, scope
 from preference.tables import feedback, turns
 from preference.values import Value
 
+_INSERT = insert(turns)  # made once: each request stores a turn
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -51,7 +53,7 @@ def record(c: Connection, owner: Owner, turn: Turn) -> None:
         "applied_preferences": [dict(applied) for applied in turn.applied_preferences],
     }
     try:
-        c.execute(insert(turns).values(**key(owner), **values))
+        c.execute(_INSERT, {**key(owner), **values})
     except IntegrityError as error:
         raise Conflict(f"the completion {turn.completion_id} is already recorded", param="completion_id") from error
     except (StatementError, ValueError) as error:  # SQLAlchemy wraps what is raised for SQLite, not for psycopg

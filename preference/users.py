@@ -20,6 +20,7 @@ from preference.values import Value
 MAX_STANDING_VALUES = 64
 # Made once: each request reads its user, and making the statement takes longer than running it.
 _BY_KEY = select(users).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
+_BY_KEY_LOCKED = _BY_KEY.with_only_columns(users.c.user_id).with_for_update(key_share=True)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def ensure(c: Connection, owner: Owner) -> User:
 
 def lock(c: Connection, owner: Owner) -> bool:
     """Hold back other writers of this owner until the transaction ends. Whether the user exists."""
-    query = select(users.c.user_id).where(scope(users, owner)).with_for_update(key_share=True)
-    return c.execute(query).first() is not None
+    return c.execute(_BY_KEY_LOCKED, key(owner)).first() is not None
 
 
 def touch(c: Connection, owner: Owner) -> None:

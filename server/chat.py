@@ -104,6 +104,7 @@ class ChatRequest(Choices):
     """OpenAI's chat completion request, less what must not reach the engine, plus ``attune``."""
 
     path: ClassVar[str] = "/v1/chat/completions"
+    prompt_fields: ClassVar[frozenset[str]] = frozenset({"messages"})
 
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Count | None = None

@@ -20,6 +20,7 @@ class CompletionRequest(Choices):
     """OpenAI's completion request for one prompt."""
 
     path: ClassVar[str] = "/v1/completions"
+    prompt_fields: ClassVar[frozenset[str]] = frozenset({"prompt"})
 
     prompt: str = Field(description="One text.")
     logprobs: int | None = Field(default=None, ge=0)

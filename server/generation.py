@@ -5,10 +5,11 @@ Each of the engine's routes that we serve has a file of its own with the allow-l
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +32,7 @@ TopK = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MAX_STOPS, MAX_STOP = 16, 256
 """Stop strings of a request, and the characters of one."""
+_HUGE = re.compile(rb"NaN|Infinity|[0-9][eE][+]?0*[0-9]{3}|[0-9]{300}")  # may be read as no finite number
 TEXT = frozenset({"text", "refusal"})
 """Types of content parts that hold nothing but text."""
 _TEXT_PART = frozenset({"type", "text", "annotations", "logprobs", "cache_control"})
@@ -83,6 +85,8 @@ class GenerationRequest(Strict, ABC):
         {"attune", "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key"}
     )
     """What the engine never sees: whose request it is, and what it has no use for."""
+    prompt_fields: ClassVar[frozenset[str]]
+    """What ``compose`` puts in place."""
 
     model: str = Field(min_length=1, max_length=512, description="The model that `GET /v1/models` names.")
     stream: bool | None = None
@@ -93,6 +97,20 @@ class GenerationRequest(Strict, ABC):
     service_tier: str | None = Field(default=None, description="Accepted and without effect.")
     prompt_cache_key: str | None = Field(default=None, description="Accepted and without effect.")
     attune: Attune = Field(default_factory=Attune)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """From a body's bytes. Raises pydantic's ``ValidationError``, or ``Invalid`` for what is no value of JSON."""
+        body = cls.model_validate_json(raw)
+        try:
+            if _HUGE.search(raw):
+                json.dumps(body.model_dump(), allow_nan=False)
+        except ValueError as error:
+            raise Invalid("The request holds NaN or infinity, which JSON has not.") from error
+        if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:  # the walk costs more than the count
+            for name, value in body.model_dump().items():
+                check_depth(value, name)
+        return body
 
     @property
     @abstractmethod
@@ -143,20 +161,10 @@ class GenerationRequest(Strict, ABC):
             raise Invalid(f"n must be at most {settings.choices_limit}.", param="n")
         if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
-        try:
-            fields = self.model_dump()
-            text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-            text.encode()
-        except (ValueError, RecursionError) as error:
-            message = f"The request holds NaN, infinity, half a surrogate pair, or nests too deep: {error}"
-            raise Invalid(message, param=None) from error
-        if text.count("[") + text.count("{") > MAX_DEPTH:  # the walk costs more than the count
-            for name, value in fields.items():
-                check_depth(value, name)
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""
-        sent = self.model_dump(exclude_unset=True, exclude=set(self.not_forwarded))
+        sent = self.model_dump(exclude_unset=True, exclude={*self.not_forwarded, *self.prompt_fields})
         return {**sent, **composed.fields, "model": model, "cache_salt": cache_salt}
 
 

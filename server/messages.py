@@ -102,6 +102,7 @@ class MessagesRequest(GenerationRequest):
     """Anthropic's request for a message, less what must not reach the engine, plus ``attune``."""
 
     path: ClassVar[str] = "/v1/messages"
+    prompt_fields: ClassVar[frozenset[str]] = frozenset({"messages", "system"})
     not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {"cache_control"}
 
     messages: list[AnthropicMessage] = Field(min_length=1)

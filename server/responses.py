@@ -75,6 +75,7 @@ class ResponsesRequest(GenerationRequest):
     """OpenAI's request for a response, less what must not reach the engine, plus ``attune``."""
 
     path: ClassVar[str] = "/v1/responses"
+    prompt_fields: ClassVar[frozenset[str]] = frozenset({"input", "instructions"})
     not_forwarded: ClassVar[frozenset[str]] = (GenerationRequest.not_forwarded - {"metadata"}) | {"stream_options"}
 
     input: str | list[InputItem] = Field(description="A text, or the whole conversation.")

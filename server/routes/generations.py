@@ -14,11 +14,12 @@ from server.identity import Caller, user_of
 from server.messages import MessagesRequest
 from server.openapi import errors
 from server.responses import ResponsesRequest
+from server.routes.direct import DirectRoute
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
 from server.stream import ClientGone, RelayResponse, until_disconnect
 
-router = APIRouter(tags=["generation"], responses=errors(404))
+router = APIRouter(tags=["generation"], responses=errors(404), route_class=DirectRoute)
 
 
 class RecalledPreference(BaseModel):

@@ -23,9 +23,10 @@ async def _tenant(request: Request) -> str:
     return tenant
 
 
-async def _header_user(
+async def header_user(
     x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None,
 ) -> str | None:
+    """The end user that the header names. Raises ``Invalid``."""
     if x_user_id is None:
         return None
     try:
@@ -37,7 +38,7 @@ async def _header_user(
 # Each is a coroutine although it waits for nothing: FastAPI sends plain functions to a thread.
 ServicesOf = Annotated[Services, Depends(_services)]
 TenantOf = Annotated[str, Depends(_tenant)]
-HeaderUser = Annotated[str | None, Depends(_header_user)]
+HeaderUser = Annotated[str | None, Depends(header_user)]
 
 
 async def _asking_owner(
