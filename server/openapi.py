@@ -44,6 +44,7 @@ _ERRORS: dict[int, tuple[str, str, str | None, str]] = {
     401: ("No API key, or a wrong one", "The API key is unknown or revoked.", None, "invalid_api_key"),
     404: ("Not there, for this user", "Nothing is held about this user.", "user", "not_found"),
     405: ("Not a method of this path", "PUT is not allowed on /v1/models", None, "method_not_allowed"),
+    408: ("The request did not arrive in time", "The request did not arrive in time.", None, "request_timeout"),
     409: ("Against what is there", "Adapter version 3 is already being made.", "version", "conflict"),
     413: ("The body is too large", "The body is over 4194304 bytes.", None, "body_too_large"),
     422: (
@@ -78,7 +79,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
-ALWAYS = errors(400, 401, 413, 429, 503)
+ALWAYS = errors(400, 401, 408, 413, 429, 503)
 """What every request under ``/v1`` may get."""
 
 

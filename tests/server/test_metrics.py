@@ -247,6 +247,14 @@ def test_labels_are_bounded() -> None:
     assert value(metrics, "attune_http_requests_total", method=OTHER, route="/v1/models", status=200) == 1
 
 
+def test_the_document_names_every_metric(running: Running) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    families = text_string_to_metric_families(running.http().get("/metrics").text)
+    served = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    ours = {name for name in served if name.startswith("attune_") and not name.endswith("_created")}
+    assert set(re.findall(r"^\| `(attune_\w+)`", text, re.MULTILINE)) == ours
+
+
 def test_names_follow_prometheus(running: Running) -> None:
     chat(running)
     families = list(text_string_to_metric_families(running.http().get("/metrics").text))
