@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI
 
@@ -13,6 +12,7 @@ from preference.ports import Embedder
 from server import errors, middleware, openapi
 from server.access import Access
 from server.limits import Limits
+from server.listener import Listener, allow_many_files
 from server.routes import adapters, export, feedback, generations, health, metrics, models, preferences, turns, users
 from server.services import Services, build
 from server.settings import Settings
@@ -39,6 +39,7 @@ def create_app(settings: Settings, *, services: Services | None = None, embedder
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.state.draining = False
     v1 = APIRouter(prefix="/v1", dependencies=openapi.SECURITY, responses=openapi.ALWAYS)
     for part in (generations, models, feedback, turns, preferences, adapters, users, export):
         v1.include_router(part.router)
@@ -73,7 +74,7 @@ def serve(settings: Settings, *, build: Callable[..., AbstractAsyncContextManage
 
 async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextManager[Services]]) -> str | None:
     failure: list[str] = []
-    server: uvicorn.Server | None = None
+    server: Listener | None = None
 
     def stop(reason: str) -> None:
         failure.append(reason)
@@ -81,18 +82,8 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
             server.should_exit = True
 
     async with build(settings, on_fatal=stop) as services:
-        config = uvicorn.Config(
-            create_app(settings, services=services),
-            host=settings.host,
-            port=settings.port,
-            log_level=settings.log_level,
-            log_config=None,  # its lines are ours
-            access_log=False,  # it would tell paths and query strings; see access.py
-            timeout_graceful_shutdown=round(settings.drain_seconds),
-            timeout_keep_alive=75,
-            ws="none",
-        )
-        server = uvicorn.Server(config)
+        allow_many_files()
+        server = Listener(create_app(settings, services=services), settings, cut=services.engine.cut)
         # uvicorn raises a signal it was stopped by once more, for handlers of before it: the services are still up.
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, lambda *_: None)

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 
@@ -16,6 +18,7 @@ from preference.prompt import Message
 _GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, asyncio.TimeoutError)
 _PROBE = aiohttp.ClientTimeout(total=3)
 _LOAD = aiohttp.ClientTimeout(total=120)
+_STOPPING = "The server is stopping; try again."
 
 
 class AdapterGone(EngineRejected):
@@ -31,6 +34,7 @@ class EngineStream:
         self._response = response
         self._started = started
         self.first_byte_seconds: float | None = None  # from the request to the first chunk, once it is there
+        self._cut = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Chunks as the network delivers them. Raises ``EngineUnavailable`` when the engine goes away."""
@@ -40,7 +44,13 @@ class EngineStream:
                     self.first_byte_seconds = time.perf_counter() - self._started
                 yield chunk
         except _GONE as error:
-            raise EngineUnavailable("The engine stopped in the middle of the answer.") from error
+            message = _STOPPING if self._cut else "The engine stopped in the middle of the answer."
+            raise EngineUnavailable(message) from error
+
+    def cut(self) -> None:
+        """Make whoever reads it see it fail, and abort generation."""
+        self._cut = True
+        self._response.close()
 
     def close(self) -> None:
         """Drop the connection unless the answer was read to its end; vLLM then aborts the request."""
@@ -68,22 +78,37 @@ class Engine:
         self._trace_headers = trace_headers
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
         self._open_session: aiohttp.ClientSession | None = None
+        self._asking: set[asyncio.Task[Any]] = set()
+        self._streams: WeakSet[EngineStream] = WeakSet()
+        self._stopping = asyncio.Event()
 
     async def complete(self, path: str, payload: dict[str, Any]) -> bytes:
         """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation."""
-        return await self._call("POST", path, payload)
+        with self._cuttable():
+            return await self._call("POST", path, payload)
 
     async def stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
         """Start a streamed answer. Raises before the first byte when the engine refuses it."""
         started = time.perf_counter()
-        try:
-            response = await self._session.post(self._url + path, json=payload, headers=self._trace_headers())
-        except _GONE as error:
-            raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
-        if response.status != 200:
-            async with response:
-                raise await _refusal(response, payload)
-        return EngineStream(response, started)
+        with self._cuttable():
+            try:
+                response = await self._session.post(self._url + path, json=payload, headers=self._trace_headers())
+            except _GONE as error:
+                raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
+            if response.status != 200:
+                async with response:
+                    raise await _refusal(response, payload)
+        stream = EngineStream(response, started)
+        self._streams.add(stream)
+        return stream
+
+    def cut(self) -> None:
+        """End every generation under way in ``EngineUnavailable``, and refuse new ones: the server stops."""
+        self._stopping.set()
+        for task in list(self._asking):
+            task.cancel()
+        for stream in list(self._streams):
+            stream.cut()
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         """Answer ``messages`` greedily, outside the request path."""
@@ -139,6 +164,22 @@ class Engine:
         if self._open_session is not None:
             await self._open_session.close()
             self._open_session = None
+
+    @contextmanager
+    def _cuttable(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        if self._stopping.is_set() or task is None:
+            raise EngineUnavailable(_STOPPING)
+        self._asking.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            task.uncancel()
+            raise EngineUnavailable(_STOPPING) from None
+        finally:
+            self._asking.discard(task)
 
     @property
     def _session(self) -> aiohttp.ClientSession:

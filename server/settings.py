@@ -112,8 +112,18 @@ class Settings(BaseSettings):
     )
     in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
     drain_seconds: float = Field(
-        default=20, ge=0, description="How long a stopping server waits for answers under way."
+        default=20, ge=0, description="How long a stopping server waits for answers under way; then it cuts them."
     )
+    drain_grace_seconds: float = Field(
+        default=3,
+        ge=0,
+        description="How much of that time it still accepts requests, after SIGTERM, while `/ready` says 503: until "
+        "load balancers have seen it.",
+    )
+    request_timeout: float = Field(
+        default=30, gt=0, description="Seconds in which a request has to arrive whole, its body included."
+    )
+    connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What the server logs.")
     log_format: Literal["text", "json"] = Field(default="text", description="How the server writes its log.")
     metrics: Literal["loopback", "all", "off"] = Field(

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from preference import keys
@@ -21,9 +21,9 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """``ready``, ``loading`` or ``failed``, and the same for each part."""
+    """``ready``, ``loading``, ``failed`` or ``draining``, and much the same for each part."""
 
-    status: Literal["ready", "loading", "failed"]
+    status: Literal["ready", "loading", "failed", "draining"]
     engine: str = Field(
         description="`loading`, `ready`, `restarting`, `failed`, `stopped` or `unreachable`.", examples=["ready"]
     )
@@ -39,18 +39,20 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "Not fit to answer: the parts say why."}})
-async def ready(services: ServicesOf, response: Response) -> Readiness:
-    """503 until the engine answers and the database is up to date."""
+async def ready(services: ServicesOf, request: Request, response: Response) -> Readiness:
+    """503 while the server stops, and until the engine answers and the database is up to date."""
     engine, store = await asyncio.gather(engine_state(services.engine, services.engine_process), _store(services))
     worker: Literal["ready", "failed", "elsewhere"] = "ready" if services.workers else "elsewhere"
     if any(task.done() and task.get_name() == "worker" for task in services.tasks):
         worker = "failed"
     parts = {engine, store, worker}
-    status: Literal["ready", "loading", "failed"] = "loading"
+    status: Literal["ready", "loading", "failed", "draining"] = "loading"
     if "failed" in parts:
         status = "failed"
     elif parts <= {"ready", "elsewhere"}:
         status = "ready"
+    if request.app.state.draining:
+        status = "draining"
     if status != "ready":
         response.status_code = 503
         response.headers["Retry-After"] = "2"

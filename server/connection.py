@@ -1,0 +1,111 @@
+"""One client's connection: a request arrives whole, and soon, or not at all; an answer is read, or it is dropped.
+
+What uvicorn leaves open: the time and size of a request's head, the time of its body, how long a client may leave
+its answer unread, and how many connections there are.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from server.errors import envelope
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of request line and headers."""
+STALL_SECONDS = 60.0
+"""How long a client may leave a full buffer unread."""
+_LATE = envelope("The request did not arrive in time.", "invalid_request_error", code="request_timeout")
+_TOO_LATE = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_LATE), _LATE)
+)
+
+
+class Connection(HttpToolsProtocol):
+    """``limited`` gives a class with the bounds of a server."""
+
+    arrival_seconds = 30.0
+    connections_limit = 4096
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head = 0
+        self._arrival: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """One more, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.connections_limit:
+            transport.abort()
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing waits for it any more."""
+        self._arrived()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse a head that does not end."""
+        super().data_received(data)
+        if not self._in_head:
+            return
+        self._head += len(data)
+        if self._head > HEAD_LIMIT and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request."""
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+        self._expect()
+
+    def on_headers_complete(self) -> None:
+        """Its body may follow."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It is whole."""
+        super().on_message_complete()
+        self._arrived()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        super().pause_writing()
+        if self._stall is None:
+            self._stall = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        super().resume_writing()
+
+    def _expect(self) -> None:
+        if self._arrival is None:
+            self._arrival = self.loop.call_later(self.arrival_seconds, self._give_up)
+
+    def _arrived(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _give_up(self) -> None:
+        self._arrival = None
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(_TOO_LATE)
+        self.transport.close()
+
+
+def limited(arrival_seconds: float, connections_limit: int) -> type[Connection]:
+    """Connections with these bounds."""
+    bounds = {"arrival_seconds": arrival_seconds, "connections_limit": connections_limit}
+    return type("LimitedConnection", (Connection,), bounds)
