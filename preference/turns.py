@@ -38,11 +38,14 @@ class Turn:
     partial: bool
 
 
-def record(c: Connection, owner: Owner, turn: Turn) -> None:
-    """Store a turn. Raises ``NotFound`` when the user was deleted meanwhile, ``Conflict`` for a known id."""
+def record(c: Connection, owner: Owner, turn: Turn, opaque_id: str | None = None) -> None:
+    """Store a turn of the user who is called ``opaque_id`` (if given).
+
+    Raises ``NotFound`` when that user was deleted meanwhile, ``Conflict`` for a known id.
+    """
     checked(turn.completion_id, "completion_id", 128)
     checked(turn.model, "model", 512)
-    if not users.lock(c, owner):
+    if not users.lock(c, owner, opaque_id):
         raise NotFound("there is no such user", param="user")
     values = {
         **{name: getattr(turn, name) for name in Turn.__dataclass_fields__},

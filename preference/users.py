@@ -20,7 +20,7 @@ from preference.values import Value
 MAX_STANDING_VALUES = 64
 # Made once: each request reads its user, and making the statement takes longer than running it.
 _BY_KEY = select(users).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
-_BY_KEY_LOCKED = _BY_KEY.with_only_columns(users.c.user_id).with_for_update(key_share=True)
+_BY_KEY_LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share=True)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,13 @@ def ensure(c: Connection, owner: Owner) -> User:
     return made
 
 
-def lock(c: Connection, owner: Owner) -> bool:
-    """Hold back other writers of this owner until the transaction ends. Whether the user exists."""
-    return c.execute(_BY_KEY_LOCKED, key(owner)).first() is not None
+def lock(c: Connection, owner: Owner, opaque_id: str | None = None) -> bool:
+    """Hold back other writers of this owner until the transaction ends.
+
+    Whether the user exists; with ``opaque_id``, whether it is that one still, not one made anew after an erasure.
+    """
+    held = c.execute(_BY_KEY_LOCKED, key(owner)).scalar()
+    return held is not None and opaque_id in (None, held)
 
 
 def touch(c: Connection, owner: Owner) -> None:

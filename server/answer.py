@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -264,9 +265,8 @@ class Assistant:
 
 
 def _record_unless_erased(c: Connection, user: User, turn: Turn) -> None:
-    held = users.get(c, user.owner)
-    if held is not None and held.opaque_id == user.opaque_id:
-        turns.record(c, user.owner, turn)
+    with suppress(NotFound):
+        turns.record(c, user.owner, turn, user.opaque_id)
 
 
 def _model_member(model: str) -> bytes:
