@@ -62,7 +62,7 @@ async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> N
 
 def test_ratios_compare_what_was_added() -> None:
     def block(whole: float) -> list[dict[str, float]]:
-        return [{"whole_p50": whole, "first_p50": whole, "transit_p50": whole, "transit_p99": 2 * whole}]
+        return [{"whole_p50": whole, "first_p50": whole, "gap_p50": whole, "gap_p99": 2 * whole}]
 
     arms = {"raw": block(10), "unpersonalised": block(20), "personalised": block(30), "litellm": block(210)}
     steps = [{"clients": 1.0, "requests_per_second": 5.0, "p50_ms": 1.0, "p99_ms": 2.0}]
