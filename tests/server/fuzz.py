@@ -34,7 +34,8 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
             _, key = running.services.database.write_now(keys.create, "local", "fuzz")
             command = [
                 *(str(Path(sys.executable).parent / "schemathesis"), "run", "openapi.json", "--url", running.url),
-                *("--header", f"Authorization: Bearer {key}", "--exclude-checks", "positive_data_acceptance"),
+                *("--header", f"Authorization: Bearer {key}", "--header", f"X-User-Id: {USER}"),
+                *("--exclude-checks", "positive_data_acceptance"),
                 *("--generation-deterministic", "--no-shrink", "--continue-on-failure", "--no-color"),
                 *("--request-timeout", "20", "--report", "json", "--report-json-path", "report.json"),
                 *options,
@@ -47,7 +48,7 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
-    """Things of ``USER`` that exist, by the names that parameters and fields have for them."""
+    """Values that fit what ``USER`` has, by the names that parameters and fields have for them."""
     http = running.http(headers={"X-User-Id": USER})
     completion = http.post("/v1/chat/completions", json=ask()).json()["id"]
     edit = {"type": "edit", "completion_id": completion, "edited_text": "Hello, dear world!"}
@@ -58,6 +59,8 @@ def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
         "user": [USER],
         "version": [0, 1],
         "completion_id": [completion],
+        "choice": [0],
+        "edited_text": ["Hello, dear world!", "Hi!"],
         "id": [
             http.post("/v1/feedback", json=edit).json()["id"],
             http.post(f"/v1/users/{USER}/preferences", json=stated).json()["id"],
@@ -73,7 +76,7 @@ def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> dict[str
     for operations in document["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                name = "user" if parameter["name"] == "x-user-id" else parameter["name"]
+                name = parameter["name"]
                 if name in known:
                     parameter["schema"] = {"anyOf": [{"enum": known[name]}, parameter["schema"]]}
     for schema in document["components"]["schemas"].values():
