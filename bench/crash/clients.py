@@ -190,7 +190,10 @@ class Clients:
                 headers={"X-User-Id": person.name, **(headers or {})},
                 timeout=_TIMEOUT,
             ) as response:
-                answer = await response.json(content_type=None)
+                answer = await response.json()
+        except aiohttp.ContentTypeError as error:  # uvicorn's own words for who is cut off at the end of a drain
+            self.done["cut off by a stop"] += 1
+            raise Gone from error
         except (aiohttp.ClientError, OSError) as error:
             raise Gone from error
         if response.status == 503:
@@ -206,6 +209,7 @@ class Clients:
                 f"{self._url}/v1/chat/completions", json=body, headers={"X-User-Id": person.name}, timeout=_TIMEOUT
             ) as response:
                 if response.status != 200:
+                    self.done["told to come back later"] += 1
                     raise Gone
                 async for line in response.content:
                     data = line.decode().strip().removeprefix("data: ")

@@ -149,7 +149,7 @@ class Harness:
                 if stops and code != 0:
                     ledger.faults.add("unexpected", f"SIGTERM ended in status {code}")
         await self._settle(database)
-        if stops and (left := await database.read(_running) - before):
+        if stops and (left := await database.read(_running, at=time.time()) - before):
             ledger.faults.add("unexpected", f"a stopped server gave {len(left)} jobs not back")
         self.report.stops += stops
         self.report.kills += not stops
@@ -258,8 +258,10 @@ async def _none(database: Database, count: Callable[[Connection], int], pause: f
         await asyncio.sleep(pause)
 
 
-def _running(c: Connection) -> set[tuple[str, int]]:
-    query = select(tables.jobs.c.id, tables.jobs.c.fence).where(tables.jobs.c.state == "running")
+def _running(c: Connection, at: float = 0.0) -> set[tuple[str, int]]:
+    """Jobs that somebody held at that time: who was too slow to renew a lease has nothing to give back."""
+    held = (tables.jobs.c.state == "running") & (tables.jobs.c.lease_until > at)
+    query = select(tables.jobs.c.id, tables.jobs.c.fence).where(held)
     return {(id, fence) for id, fence in c.execute(query)}
 
 
