@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -34,6 +35,9 @@ from preference.worker import to_the_end
 
 log = logging.getLogger(__name__)
 _TAIL_BYTES, _TAIL_LINES = 4096, 20
+_RAISED = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ")
+_TELLING = {"OutOfMemoryError", "MemoryError", "OSError", "FileNotFoundError", "PermissionError", "ImportError",
+            "ModuleNotFoundError", "AttributeError"}  # fmt: skip
 _GRACE_SECONDS = 5.0
 
 OnPublished = Callable[[User], Awaitable[None]]
@@ -84,9 +88,20 @@ async def run_command(command: Sequence[str], directory: Path, seconds: float) -
         await asyncio.shield(_end_group(process))
     if code:
         said = errors.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
-        lines = [line for line in said.splitlines() if line.strip()]
-        log.error("the trainer failed with status %d: %s", code, " | ".join(lines[-_TAIL_LINES:]))
+        log.error("the trainer failed with status %d: %s", code, " | ".join(_told(said)[-_TAIL_LINES:]))
         raise TrainingFailed(f"the trainer failed with status {code}; the server's log says why")
+
+
+def _told(said: str) -> list[str]:
+    """The lines of a traceback that speak of code and of the machine; any other may quote a user's text."""
+    lines = []
+    for line in said.splitlines():
+        raised = _RAISED.match(line)
+        if line.startswith('  File "'):
+            lines.append(line.strip())
+        elif raised:
+            lines.append(line if raised[1].rpartition(".")[2] in _TELLING else raised[1])
+    return lines
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:

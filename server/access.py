@@ -9,6 +9,8 @@ from server.logs import access
 from server.metrics import OTHER
 from server.services import Services
 
+_PROBES = ("/health", "/ready", "/metrics")  # asked every few seconds by machines
+
 
 class Access:
     """Pure ASGI; a stream is over with its last byte. A path may hold a user id: its route's template stands for it."""
@@ -43,9 +45,10 @@ def _tell(services: Services, scope: Scope, status: int, seconds: float) -> None
     services.metrics.answered(method, route, status, seconds)
     attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
     services.tracing.tell(f"{method} {route}", attributes, failed=status >= 500)
-    if access.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if route in _PROBES else logging.INFO
+    if access.isEnabledFor(level):
         told = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), "tenant": tenant}
-        access.info("%s %s %d %.6f s, tenant %s", *told.values(), extra=told)
+        access.log(level, "%s %s %d %.6f s, tenant %s", *told.values(), extra=told)
 
 
 def _template(scope: Scope) -> str:

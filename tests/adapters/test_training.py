@@ -458,14 +458,18 @@ async def test_a_trainer_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         await training.run_command(["sleep", "60"], tmp_path, 0.05)
 
 
-async def test_the_last_lines_of_stderr_are_for_the_log_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    script = "import sys; [print(f'line {i}', file=sys.stderr) for i in range(10000)]; sys.exit(3)"
-    with pytest.raises(TrainingFailed) as raised:
-        await training.run_command([sys.executable, "-c", script], tmp_path, 20)
-    assert raised.value.message == "the trainer failed with status 3; the server's log says why"
-    (logged,) = caplog.messages
-    assert logged.startswith("the trainer failed with status 3: line 9980 | ")
-    assert logged.endswith(" | line 9999")
+async def test_what_a_failed_trainer_says_is_for_the_log_alone_and_quotes_no_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "script.py"
+    for raised_there, told in (("ValueError", "ValueError"), ("OSError", "OSError: Dear Ann")):
+        script.write_text(f"import sys\nprint('Dear Bob', file=sys.stderr)\nraise {raised_there}('Dear Ann')\n")
+        caplog.clear()
+        with pytest.raises(TrainingFailed) as raised:
+            await training.run_command([sys.executable, str(script)], tmp_path, 20)
+        assert raised.value.message == "the trainer failed with status 1; the server's log says why"
+        (logged,) = caplog.messages
+        assert logged == f'the trainer failed with status 1: File "{script}", line 3, in <module> | {told}'
 
 
 def _alive(pid: int) -> bool:
