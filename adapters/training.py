@@ -272,7 +272,13 @@ class Training:
         try:
             for name, path in adapters_by_name.items():
                 await self._host.unload(name)  # what a killed worker left there has older weights
-                await self._host.load(name, path)
+                try:
+                    await self._host.load(name, path)
+                except EngineRejected as error:
+                    if await asyncio.to_thread(path.exists):
+                        raise
+                    # The user deleted what served: the job starts anew against what serves then.
+                    raise EngineUnavailable(f"adapter {name} was deleted before it could be measured") from error
             yield
         finally:
             for name in adapters_by_name:

@@ -83,7 +83,7 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
 
     async with build(settings, on_fatal=stop) as services:
         allow_many_files()
-        server = Listener(create_app(settings, services=services), settings, cut=services.engine.cut)
+        server = Listener(create_app(settings, services=services), settings, cut=services.cut)
         # uvicorn raises a signal it was stopped by once more, for handlers of before it: the services are still up.
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, lambda *_: None)

@@ -66,6 +66,13 @@ class Services:
     gauges: Gauges
     tracing: Tracing
 
+    def cut(self) -> None:
+        """The time to finish is over: workers give their jobs back, then answers under way are ended."""
+        for task in self.tasks:
+            if task.get_name() == "worker":
+                task.cancel()
+        self.engine.cut()
+
     def wake_worker(self) -> None:
         """Say that a job was queued."""
         for worker in self.workers:

@@ -16,7 +16,8 @@ from bench.crash.ledger import Edit, Faults, Person
 EDITS_A_PERSON = 24
 """Then somebody new comes: what one user has stays small enough to be compared after every kill."""
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
-_PAUSE = 0.02
+_PAUSES = ((400, 1.0), (100, 0.2), (0, 0.02))
+"""Seconds between what one person does, on average, when so many jobs wait: learning has to keep up."""
 _TOPICS = "rent trip bill loan visit order parcel garden".split()
 
 
@@ -31,6 +32,7 @@ class Clients:
         self.persons: list[Person] = []
         self.everybody: list[Person] = []
         self.done: Counter[str] = Counter()
+        self.waiting = 0  # jobs
         self.on_accepted: Callable[[], None] = lambda: None
         self._url = url
         self._engine = engine
@@ -64,10 +66,11 @@ class Clients:
             for edit in person.in_doubt:
                 await self._send(session, person, edit)
                 self.done["in doubt, sent again"] += 1
+            pause = next(seconds for waiting, seconds in _PAUSES if self.waiting >= waiting)
             while True:
                 (act,) = self._rng.choices(list(acts), weights=list(acts.values()))
                 await act(session, person)
-                await asyncio.sleep(self._rng.uniform(0, 2 * _PAUSE))
+                await asyncio.sleep(self._rng.uniform(0, 2 * pause))
         except Gone:
             return
 
@@ -217,6 +220,8 @@ class Clients:
                         ended = True
                     elif data:
                         event = json.loads(data)
+                        if "error" in event:
+                            raise Gone
                         completion_id = event.get("id", completion_id)
                         text += "".join(c["delta"].get("content") or "" for c in event.get("choices", ()))
         except (aiohttp.ClientError, OSError) as error:

@@ -6,6 +6,7 @@ user made of each draft, so that the gate admits it; every fourth one does not.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -105,6 +106,8 @@ class ScriptedEngine:
             self._on_event("activating")
             try:
                 check_published(path)
+            except FileNotFoundError:  # as a whole: its user deleted it just now
+                return _error(400, "no adapter")
             except (OSError, ValueError) as error:
                 self.faults.append(f"it was told to load {name}: {error}")
                 return _error(400, "not an adapter")
@@ -132,14 +135,17 @@ class ScriptedEngine:
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
         head["object"] = "chat.completion.chunk"
-        for piece in re.findall(r"\S+\s*", text):
-            delta = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
-            await response.write(_event({**head, "choices": [delta]}))
-        await response.write(_event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
-        await response.write(_event({**head, "choices": [], "usage": usage}))
-        await response.write(b"data: [DONE]\n\n")
+        pieces: list[dict[str, Any]] = [
+            {"delta": {"content": piece}, "finish_reason": None} for piece in re.findall(r"\S+\s*", text)
+        ]
+        pieces.append({"delta": {}, "finish_reason": "stop"})
+        with contextlib.suppress(ConnectionError):  # killed meanwhile
+            await response.prepare(request)
+            for piece in pieces:
+                await response.write(_event({**head, "choices": [{"index": 0, **piece}]}))
+            await response.write(_event({**head, "choices": [], "usage": usage}))
+            await response.write(b"data: [DONE]\n\n")
         return response
 
     def _answer(self, model: str, prompt: str) -> str:

@@ -27,7 +27,7 @@ from preference.database import Database
 
 PERSONS = 6
 MIN_EDITS = 8
-LEARN_SECONDS = 120
+LEARN_SECONDS = 300
 STOP_SHARE = 1 / 12
 """How many lives end in SIGTERM instead, after which nothing may be left running."""
 _APPLICATION = "attune-under-test"
@@ -132,7 +132,7 @@ class Harness:
         stops = self._rng.random() < STOP_SHARE
         name = "any moment" if stops else self._rng.choice(list(AIMS))
         aim = AIMS[name]
-        before = await database.read(_running)
+        before, clients.waiting = await database.read(_running), await database.read(_open_jobs)
         server.start()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             if aim.event == "started":

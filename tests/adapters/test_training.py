@@ -163,6 +163,26 @@ async def test_the_next_version_is_gated_against_the_active_one(world: World) ->
     assert world.clean()
 
 
+async def test_a_version_deleted_before_it_is_measured_leaves_the_next_one_in_training(world: World) -> None:
+    await world.add_edits()
+    await world.training()(await world.job())
+    await world.database.write(jobs.finish, await _running(world))
+    opaque = (await world.user()).opaque_id
+
+    async def delete(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        await world.database.write(versions.delete, ANN, 1)
+        Directories(world.root).remove(opaque, 1)
+
+    job = await world.job()
+    with pytest.raises(EngineUnavailable, match="deleted"):
+        await world.training(delete)(job)
+    assert (await world.version(2)).state == "training"
+    assert world.clean()
+    await world.training()(job)
+    assert (await world.version(2)).state == "ready"
+
+
 async def test_a_trainer_that_fails_says_why_and_a_retry_goes_on(world: World) -> None:
     await world.add_edits()
 
