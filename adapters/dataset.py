@@ -73,14 +73,14 @@ def sft_rows(edit: Edit, system_role: bool = True) -> list[dict[str, list[Messag
     return [{"messages": row["prompt"] + row["completion"]} for row in rows]
 
 
-def preference_row(edit: Edit, system_role: bool = True) -> dict[str, list[Message]] | None:
+def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
     """An edit as TRL's preference pair, ``prompt``, ``chosen`` and ``rejected``, of conversations.
 
     The prompt is the one that the draft was an answer to. None for media, and where the draft was right.
     """
     if edit.draft == edit.edited_text or not _is_text(edit.turn.request):
         return None
-    prompt = _held_out(edit, system_role).messages(with_preferences=True)
+    prompt = edit.turn.prompt
     chosen, rejected = ([{"role": "assistant", "content": text}] for text in (edit.edited_text, edit.draft))
     return {"prompt": [_plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
 

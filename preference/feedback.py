@@ -35,6 +35,8 @@ class Feedback:
     reason: str | None
     learned: tuple[str, ...]
     created_at: float
+    idempotency_key: str | None
+    body_sha256: str
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ def accept(
         "reason": None,
         "learned": [],
         "created_at": later(c, owner, feedback.c.created_at),
+        "idempotency_key": idempotency_key,
+        "body_sha256": body_sha256,
     }
-    own = {"idempotency_key": idempotency_key, "body_sha256": body_sha256}
-    c.execute(insert(feedback).values(**key(owner), **values, **own))
+    c.execute(insert(feedback).values(**key(owner), **values))
     jobs.enqueue(c, owner, "learn", str(values["id"]))
     return _feedback(values)
 

@@ -64,6 +64,26 @@ def backlog(c: Connection, limit: int) -> Backlog:
     return Backlog(counts, oldest)
 
 
+@dataclass(frozen=True)
+class Work:
+    """A job as its owner may see it."""
+
+    id: str
+    kind: str
+    subject: str
+    state: str
+    attempt: int
+    error: str | None
+    created_at: float
+
+
+def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Work]:
+    """The next jobs created after ``after``, oldest first: for the export. No two times of a user are equal."""
+    columns = [jobs.c[name] for name in Work.__dataclass_fields__]
+    query = select(*columns).where(scope(jobs, owner), jobs.c.created_at > after)
+    return [Work(*row) for row in c.execute(query.order_by(jobs.c.created_at).limit(limit))]
+
+
 def enqueue(c: Connection, owner: Owner, kind: str, subject: str, run_after: float | None = None) -> str:
     """Queue a job, done only if the caller's transaction stands; gives its id. Raises ``NotFound`` without the user."""
     if not users.lock(c, owner):

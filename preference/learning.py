@@ -49,6 +49,7 @@ class Learner:
         k: int,
         limits: RecallLimits,
         max_preferences: int = 1000,
+        system_role: bool = True,
     ) -> None:
         self._database = database
         self._generator = generator
@@ -56,6 +57,7 @@ class Learner:
         self._k = k
         self._limits = limits
         self._max_preferences = max_preferences
+        self._system_role = system_role
 
     async def learn(self, owner: Owner, feedback_id: str) -> str | None:
         """Learn from one feedback row and resolve it; running it again after a crash changes nothing twice.
@@ -141,7 +143,7 @@ class Learner:
 
     async def _distance_with(self, edit: Edit, texts: Sequence[str]) -> int:
         turn = edit.turn
-        prompt = compose(turn.request, turn.applied_values, texts)
+        prompt = compose(turn.request, turn.applied_values, texts, system_role=self._system_role)
         room = 64 + 4 * len(words(edit.edited_text))
         answer = await self._generator.generate(prompt, max_tokens=min(room, 2048))
         return word_distance(answer.text, edit.edited_text)

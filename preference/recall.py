@@ -62,11 +62,14 @@ class Partition:
             situations.setdefault(context.feedback_id or context.id, []).append(context)
         keyed = {context.preference_id for context in contexts}
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
-        self.vectors = [held[0].vector for held in situations.values()]
         self.holds = [{context.preference_id for context in held} for held in situations.values()]
         self._index = faiss.IndexFlatIP(dimension)
-        if self.vectors:
-            self._index.add(np.stack(self.vectors))
+        if situations:
+            self._index.add(np.stack([held[0].vector for held in situations.values()]))
+
+    def __len__(self) -> int:
+        """How many situations there are."""
+        return len(self.holds)
 
     def elect(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
         """Preference id to cosine of the nearest context that holds it, for what the ``k`` nearest contexts elect.
@@ -89,7 +92,8 @@ class Partition:
         """Whether, in every situation that a preference was seen to hold in, at least two others outvote it."""
         for row, held in enumerate(self.holds):
             if preference_id in held:
-                others = [(c, r) for c, r in self._near(self.vectors[row], k + 1, limits) if r != row]
+                vector: Vectors = np.asarray(self._index.reconstruct(row), np.float32)
+                others = [(c, r) for c, r in self._near(vector, k + 1, limits) if r != row]
                 votes, total = self._votes(others, limits)
                 against = sum(preference_id not in self.holds[r] for _, r in others)
                 if against < 2 or votes.get(preference_id, 0.0) >= total / 2:
@@ -98,9 +102,9 @@ class Partition:
 
     def _near(self, vector: Vectors, k: int, limits: RecallLimits) -> list[tuple[float, int]]:
         """Cosine and row of the nearest alike situations, nearest first."""
-        if not self.vectors or not k:
+        if not len(self) or not k:
             return []
-        cosines, rows = self._index.search(vector[None], min(k, len(self.vectors)))
+        cosines, rows = self._index.search(vector[None], min(k, len(self)))
         pairs = zip(cosines[0].tolist(), rows[0].tolist(), strict=True)
         return [(cosine, row) for cosine, row in pairs if cosine >= limits.alike]
 
@@ -125,6 +129,11 @@ class _Known:
     partition: Partition
     vectors: OrderedDict[bytes, Vectors]
 
+    @property
+    def size(self) -> int:
+        """What it counts for in memory."""
+        return 1 + len(self.partition)
+
 
 class Recall:
     """Recalls over rows through per-owner indexes; safe to share between requests of one event loop."""
@@ -134,15 +143,19 @@ class Recall:
         database: Database,
         embedder: Embedder,
         limits: RecallLimits,
-        capacity: int = 4096,
+        capacity: int = 100_000,
         on_recall: OnRecall | None = None,
     ) -> None:
-        """``on_recall`` is told of each recall: how many contexts were searched, how many preferences found."""
+        """``capacity`` is in situations of all users in memory, 1.5 kB each with the bundled embedder; a user is one more.
+
+        ``on_recall`` is told of each recall: how many contexts were searched, how many preferences found.
+        """
         self._database = database
         self._embedder = embedder
         self.limits = limits
         self._capacity = capacity
         self._on_recall = on_recall
+        self._size = 0
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by opaque id: tombstones name no more
 
     async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
@@ -155,7 +168,7 @@ class Recall:
         partition = known.partition
         if not partition.preferences:
             return []
-        if partition.vectors and context.strip():
+        if len(partition) and context.strip():
             scores = partition.elect(await self._embed(known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
@@ -167,22 +180,25 @@ class Recall:
         found.sort(key=lambda r: (-r.score, partition.preferences[r.id].created_at, r.id))
         kept = _within_budget(found, self.limits.budget)
         if self._on_recall is not None:
-            self._on_recall(len(partition.vectors), len(kept))
+            self._on_recall(len(partition), len(kept))
         return kept
 
     def forget(self, opaque_id: str) -> None:
         """Drop a user's index and vectors from memory."""
-        self._known.pop(opaque_id, None)
+        known = self._known.pop(opaque_id, None)
+        self._size -= 0 if known is None else known.size
 
     async def _known_of(self, user: User) -> "_Known":
         known = self._known.get(user.opaque_id)
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
-            known = _Known(partition, known.vectors if known else OrderedDict())
-            self._known[user.opaque_id] = known
+            vectors = known.vectors if known else OrderedDict()
+            self.forget(user.opaque_id)
+            known = self._known[user.opaque_id] = _Known(partition, vectors)
+            self._size += known.size
         self._known.move_to_end(user.opaque_id)
-        while len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+        while self._size > self._capacity and len(self._known) > 1:
+            self.forget(next(iter(self._known)))
         return known
 
     async def _embed(self, known: "_Known", text: str) -> Vectors:

@@ -35,6 +35,7 @@ class User:
     standing_values: tuple[Value, ...]
     active_adapter: int
     revision: int
+    created_at: float = 0.0
 
 
 def get(c: Connection, owner: Owner) -> User | None:
@@ -127,4 +128,4 @@ def _change(c: Connection, owner: Owner, **values: Any) -> None:
 
 def _user(owner: Owner, row: Any) -> User:
     values = tuple(Value.model_validate(value) for value in row["standing_values"])
-    return User(owner, row["opaque_id"], values, row["active_adapter"], row["revision"])
+    return User(owner, row["opaque_id"], values, row["active_adapter"], row["revision"], row["created_at"])

@@ -93,11 +93,11 @@ class Engine:
         with self._cuttable():
             try:
                 response = await self._session.post(self._url + path, json=payload, headers=self._trace_headers())
+                if response.status != 200:
+                    async with response:
+                        raise await _refusal(response, payload)
             except _GONE as error:
                 raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
-            if response.status != 200:
-                async with response:
-                    raise await _refusal(response, payload)
         stream = EngineStream(response, started)
         self._streams.add(stream)
         return stream

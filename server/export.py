@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from adapters import dataset, versions
 from adapters.validation import CONFIG, WEIGHTS
 from adapters.versions import Directories, Version
-from preference import feedback, preferences, turns, users
+from preference import feedback, jobs, preferences, turns, users
 from preference.database import Database
 from preference.errors import NotFound
 from preference.owner import Owner
@@ -45,7 +45,8 @@ Row = TypeVar("Row", bound=_Dated)
 
 async def everything(database: Database, directories: Directories, user: User) -> AsyncIterator[bytes]:
     """All that is held, one JSON object a line, which says what it is in ``object``."""
-    yield _line("user", {"id": user.owner.user, "opaque_id": user.opaque_id, "active_adapter": user.active_adapter})
+    told = {"id": user.owner.user, "opaque_id": user.opaque_id, "active_adapter": user.active_adapter}
+    yield _line("user", {**told, "created_at": user.created_at})
     for value in user.standing_values:
         yield _line("value", value.model_dump())
     turn: Turn | None = None
@@ -60,6 +61,8 @@ async def everything(database: Database, directories: Directories, user: User) -
             yield _line("preference", _of_preference(preference, contexts))
     for version in await _read(database, user, versions.all_of):
         yield _line("adapter", await asyncio.to_thread(_of_version, directories, user, version))
+    async for work in _pages(database, user, jobs.page):
+        yield b"".join(_line("job", asdict(one)) for one in work)
 
 
 async def sft(database: Database, user: User, *, system_role: bool) -> AsyncIterator[bytes]:
@@ -68,10 +71,10 @@ async def sft(database: Database, user: User, *, system_role: bool) -> AsyncIter
         yield _rows(row for edit in edits for row in dataset.sft_rows(edit, system_role))
 
 
-async def preference_pairs(database: Database, user: User, *, system_role: bool) -> AsyncIterator[bytes]:
+async def preference_pairs(database: Database, user: User) -> AsyncIterator[bytes]:
     """Rows of ``prompt``, ``chosen`` and ``rejected``: what the user made of a draft, and the draft."""
     async for edits in _pages(database, user, feedback.edit_page):
-        yield _rows(row for edit in edits if (row := dataset.preference_row(edit, system_role)) is not None)
+        yield _rows(row for edit in edits if (row := dataset.preference_row(edit)) is not None)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def write(settings: Settings, database: Database, owner: Owner, folder: Path) ->
     streams = {
         "all.jsonl": everything(database, directories, user),
         "sft.jsonl": sft(database, user, system_role=settings.system_role),
-        "preferences.jsonl": preference_pairs(database, user, system_role=settings.system_role),
+        "preferences.jsonl": preference_pairs(database, user),
     }
     for version in database.read_now(versions.all_of, owner):
         if version.state == "ready":

@@ -94,7 +94,7 @@ class Metrics:
         )
         self._feedback = Counter(
             "attune_feedback",
-            "Feedback by what came of it: accepted, then learned, nothing_learned, failed or replaced.",
+            "Feedback by what came of it: accepted, then learned, nothing_learned or failed.",
             ("status",),
             registry=registry,
         )

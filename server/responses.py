@@ -76,7 +76,7 @@ class ResponsesRequest(GenerationRequest):
 
     path: ClassVar[str] = "/v1/responses"
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"input", "instructions"})
-    not_forwarded: ClassVar[frozenset[str]] = (GenerationRequest.not_forwarded - {"metadata"}) | {"stream_options"}
+    not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {"stream_options"}
 
     input: str | list[InputItem] = Field(description="A text, or the whole conversation.")
     instructions: str | None = None
@@ -149,13 +149,11 @@ class ResponsesRequest(GenerationRequest):
         return Composed(fields, chat)
 
     def rewrites(self, composed: Composed) -> list[tuple[bytes, bytes]]:
-        """A response repeats its instructions: the caller gets back the caller's own."""
-        said = composed.fields.get("instructions")
-        return (
-            []
-            if said == self.instructions
-            else [(_member("instructions", said), _member("instructions", self.instructions))]
-        )
+        """A response repeats its instructions and metadata: the caller gets back the caller's own."""
+        said, told = composed.fields.get("instructions"), self.instructions
+        again: list[tuple[str, Any, Any]] = [("instructions", said, told)] if said != told else []
+        again += [("metadata", None, self.metadata)] if self.metadata else []
+        return [(_member(name, was), _member(name, is_to_be)) for name, was, is_to_be in again]
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request; it keeps nothing of it."""

@@ -153,7 +153,13 @@ async def build(
             on_published=(lambda user: _activate(database, registry, user)) if serve else None,
         )
         learner = Learner(
-            database, engine, embedder, k=settings.recall_k, limits=limits, max_preferences=settings.max_preferences
+            database,
+            engine,
+            embedder,
+            k=settings.recall_k,
+            limits=limits,
+            max_preferences=settings.max_preferences,
+            system_role=settings.system_role,
         )
         erasures = Erasures(
             database,
@@ -312,8 +318,11 @@ def _workers(
 
     async def failed(job: Job, reason: str | None) -> None:
         told = reason or "learning failed; the server's log says why"
-        with suppress(NotFound):  # erased meanwhile
+        try:
             held = await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
+        except NotFound:  # erased meanwhile
+            return
+        if held.status == "failed":  # not one that was learned from, or replaced, before its job was given up
             metrics.resolved(held.status)
 
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.

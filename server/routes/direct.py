@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from server.generation import GenerationRequest
@@ -27,8 +27,12 @@ class DirectRoute(APIRoute):
         kind: type[GenerationRequest] = self.endpoint.__annotations__["body"]
 
         async def handle(request: Request) -> Response:
+            try:
+                raw = await request.body()
+            except ClientDisconnect:
+                return Response(status_code=499)  # nobody reads it
             response: Response = await self.endpoint(
-                body=_parsed(kind, request.headers.get("content-type", ""), await request.body()),
+                body=_parsed(kind, request.headers.get("content-type", ""), raw),
                 request=request,
                 services=request.app.state.services,
                 tenant=request.state.tenant,

@@ -58,7 +58,7 @@ async def export_user(
     lines = {
         "all": lambda: export.everything(services.database, services.directories, user),
         "sft": lambda: export.sft(services.database, user, system_role=system_role),
-        "preferences": lambda: export.preference_pairs(services.database, user, system_role=system_role),
+        "preferences": lambda: export.preference_pairs(services.database, user),
     }[format]()
     headers = {"Content-Disposition": f'attachment; filename="{format}.jsonl"'}
     return StreamingResponse(lines, media_type=_LINES, headers=headers)

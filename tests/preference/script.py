@@ -209,6 +209,7 @@ def everything(c: Connection, player: Player) -> Any:
         "turns": turns.page(c, owner),
         "feedback": _or_error(feedback.get, c, owner, "fb-0"),
         "all feedback": feedback.page(c, owner),
+        "all jobs": jobs.page(c, owner),
         "edits": feedback.edits(c, owner),
         "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
         "count": feedback.count_since(c, owner, 0.0),

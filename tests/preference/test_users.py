@@ -58,7 +58,7 @@ def test_changes_are_kept_and_raise_the_revision(database: Database) -> None:
     database.write_now(users.set_active_adapter, ANN, 4)
     database.write_now(users.touch, ANN)
     after = database.read_now(users.get, ANN)
-    assert after == users.User(ANN, before.opaque_id, values, 4, before.revision + 3)
+    assert after == users.User(ANN, before.opaque_id, values, 4, before.revision + 3, before.created_at)
     assert database.read_now(users.get, OTHER_ANN) == other
 
 

@@ -69,8 +69,11 @@ def test_everything_is_exported_and_nothing_of_others(known: Running) -> None:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for line in held:
         kinds.setdefault(line.pop("object"), []).append(line)
-    assert list(kinds) == ["user", "value", "turn", "feedback", "preference", "adapter"]
+    assert list(kinds) == ["user", "value", "turn", "feedback", "preference", "adapter", "job"]
     assert kinds["user"][0]["id"] == "ann"
+    assert kinds["user"][0]["created_at"] > 0
+    learned_from = [job["subject"] for job in kinds["job"] if job["kind"] == "learn"]
+    assert learned_from == [one["id"] for one in kinds["feedback"]]
     assert [value["preference"] for value in kinds["value"]] == ["ann is brief", "No emoji"]
     with_vectors = [context for preference in kinds["preference"] for context in preference["contexts"]]
     vector = np.frombuffer(base64.b64decode(with_vectors[0]["vector"]), "<f4")
