@@ -35,7 +35,8 @@ MAX_STOPS, MAX_STOP = 16, 256
 _HUGE = re.compile(rb"NaN|Infinity|[0-9][eE][+]?0*[0-9]{3}|[0-9]{300}")  # may be read as no finite number
 TEXT = frozenset({"text", "refusal"})
 """Types of content parts that hold nothing but text."""
-_TEXT_PART = frozenset({"type", "text", "annotations", "logprobs", "cache_control"})
+_TEXT_PART = {"type", "text", "annotations", "logprobs", "cache_control"}
+_REFUSAL_PART = {"type", "refusal"}
 """Fields of a part of text. An engine may read others whatever the type says, an image's URL for one."""
 
 
@@ -190,7 +191,7 @@ def check_text_only(content: Any, param: str, accepted: frozenset[str] = TEXT) -
 
 
 def text_or_parts(content: Any) -> Any:
-    """A validator: a string, ``None``, or a list of parts, each with a type and, where it is text, a text."""
+    """A validator: a string, ``None``, or a list of parts, each with a type and, where it is text, what it says."""
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -198,10 +199,11 @@ def text_or_parts(content: Any) -> Any:
     for number, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise ValueError(f"part {number} must be an object with a type")
-        if part["type"].endswith("text"):
-            if not isinstance(part.get("text"), str):
-                raise ValueError(f"part {number} must have a text")
-            if strange := sorted(part.keys() - _TEXT_PART):
+        if part["type"] == "refusal" or part["type"].endswith("text"):
+            said, fields = ("refusal", _REFUSAL_PART) if part["type"] == "refusal" else ("text", _TEXT_PART)
+            if not isinstance(part.get(said), str):
+                raise ValueError(f"part {number} must have a {said}")
+            if strange := sorted(part.keys() - fields):
                 raise ValueError(f"part {number} is text and may not have the field {strange[0]!r}")
     return content
 

@@ -111,6 +111,13 @@ CHAT_PARTS: list[Body] = [
     {"type": "text", "text": "Hi", "image_url": {"url": URL}},
     {"type": "text", "text": "Hi", "uuid": "1"},
     {"type": "text", "image_url": {"url": URL}},
+    *(
+        {"type": "refusal", "refusal": "x", "uuid": "1", field: URL}
+        for field in ("image_url", "audio_url", "video_url", "image_embeds", "audio_embeds", "prompt_embeds")
+    ),
+    {"type": "refusal", "refusal": "x", "uuid": "1"},
+    {"type": "refusal", "text": "x"},
+    {"type": "refusal", "refusal": None},
     {"type": ["text"], "text": "Hi"},
     {"image_url": {"url": URL}},
     {"url": URL},
