@@ -23,11 +23,12 @@ from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
 from server.engine import AdapterGone, Engine, EngineStream
+from server.events import Transcript
 from server.generation import Attune, GenerationRequest
 from server.identity import Caller
 from server.metrics import Metrics
 from server.settings import Settings
-from server.stream import Relay, Transcript, with_attune
+from server.stream import Relay, with_attune
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from preference import prompt
 from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
+from server.events import ChoicesEvents, Events, Transcript
 from server.generation import (
     Composed,
     Count,
@@ -30,7 +31,6 @@ from server.generation import (
 )
 from server.schema import check_format, check_tool_choice, check_tool_name, check_tools
 from server.settings import Settings
-from server.stream import ChoicesEvents, Events, Transcript
 
 TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 from preference.prompt import Message, preferences_block, values_block
 from preference.values import Value
 from server.chat import Choices
+from server.events import Transcript
 from server.generation import Composed, check_logprobs
 from server.settings import Settings
-from server.stream import Transcript
 
 
 class CompletionRequest(Choices):

@@ -17,9 +17,9 @@ from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
 from server.errors import ModelNotFound
+from server.events import Events, Transcript
 from server.schema import MAX_DEPTH, check_depth
 from server.settings import Settings
-from server.stream import Events, Transcript
 
 Personalize = Literal["auto", "off", "retrieval", "adapter", "retrieval+adapter"]
 

@@ -10,6 +10,7 @@ from preference import prompt
 from preference.errors import Invalid
 from preference.prompt import Message, values_block
 from preference.values import Value
+from server.events import Events, NamedEvents, Transcript
 from server.generation import (
     Composed,
     Count,
@@ -25,7 +26,6 @@ from server.generation import (
 )
 from server.schema import check_format, check_tool_name, check_tools
 from server.settings import Settings
-from server.stream import Events, NamedEvents, Transcript
 
 _TEXT = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 

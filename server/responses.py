@@ -14,6 +14,7 @@ from preference import prompt
 from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
+from server.events import Events, NamedEvents, Transcript
 from server.generation import (
     TEXT,
     Composed,
@@ -32,7 +33,6 @@ from server.generation import (
 )
 from server.schema import check_format, check_tool_choice, check_tool_name, check_tools
 from server.settings import Settings
-from server.stream import Events, NamedEvents, Transcript
 
 _HEADS = ("system", "developer")
 _TEXT = TEXT | {"input_text", "output_text", "reasoning_text", "summary_text"}
