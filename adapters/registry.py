@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,11 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 OnSwap = Callable[[float, bool], None]
 _REMEMBERED = 4096
-"""How many failed activations and erased users are remembered; the oldest are forgotten first."""
+"""How many failed activations, and erased users and deleted versions, are remembered; the oldest go first."""
+
+
+class StillAnswering(EngineUnavailable):
+    """A request has held an adapter that is to go for longer than it is waited for: the files must stay."""
 
 
 @dataclass(eq=False)
@@ -112,7 +116,7 @@ class Registry:
         self._leases: set[Lease] = set()
         self._activating: set[Owner] = set()
         self._not_before: OrderedDict[Owner, float] = OrderedDict()
-        self._erased: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch = 0
 
@@ -186,18 +190,24 @@ class Registry:
             await self._drain(old)
         await self._unload_idle(user.owner)
 
+    async def retire(self, user: User, version: int) -> None:
+        """Unload a deleted version, for good; requests that hold it are waited for.
+
+        Raises ``StillAnswering`` when one has not ended in time.
+        """
+        name = engine_name(user.opaque_id, version)
+        _remember(self._gone, name, None)
+        await self._withdraw([user.owner], lambda held: held == name)
+
     async def forget(self, opaque_id: str) -> None:
         """Unload all adapters of an erased user, for good; one that a request holds is waited for.
 
-        Those too that another process left in the engine. Raises ``EngineUnavailable`` or ``EngineRejected``.
+        Those too that another process left in the engine. Raises ``StillAnswering``, and ``EngineUnavailable`` or
+        ``EngineRejected`` from the engine.
         """
-        _remember(self._erased, opaque_id, None)
-        for owner in [owner for owner, seat in self._seats.items() if seat.is_of(opaque_id)]:
-            async with self._hold(owner) as seat:
-                theirs = [a for a in seat.adapters.values() if user_of(a.name) == opaque_id]
-                seat.current = None if seat.current in theirs else seat.current
-            await asyncio.gather(*(self._drain(adapter) for adapter in theirs))
-            await self._unload_idle(owner)
+        _remember(self._gone, opaque_id, None)
+        owners = [owner for owner, seat in self._seats.items() if seat.is_of(opaque_id)]
+        await self._withdraw(owners, lambda name: user_of(name) == opaque_id)
         held = {adapter.name for seat in self._seats.values() for adapter in seat.adapters.values()}
         for name in await self._host.loaded() - held:
             if user_of(name) == opaque_id:
@@ -249,6 +259,7 @@ class Registry:
     async def _ensure(self, user: User, seat: _Seat, version: Version) -> _Adapter:
         """The adapter, loaded and probed; the caller holds the seat."""
         name = engine_name(user.opaque_id, version.version)
+        self._check_not_gone(user, name)
         found = seat.adapters.get(name)
         if found is not None:
             return found
@@ -270,8 +281,7 @@ class Registry:
             await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
             if epoch != self._epoch:
                 raise EngineUnavailable("the engine restarted while an adapter was being loaded")
-            if user.opaque_id in self._erased:
-                raise NotFound("there is no such user", param="user")
+            self._check_not_gone(user, name)
         except BaseException:
             await self._unload(adapter)
             raise
@@ -280,6 +290,12 @@ class Registry:
         seat.adapters[name] = adapter
         self._seats.move_to_end(user.owner)
         return adapter
+
+    def _check_not_gone(self, user: User, name: str) -> None:
+        if user.opaque_id in self._gone:
+            raise NotFound("there is no such user", param="user")
+        if name in self._gone:
+            raise NotFound("there is no such adapter version", param="version")
 
     async def _make_room(self, seat: _Seat) -> None:
         """Evict idle users, least recently used first, until ``seat`` fits in. Raises ``EngineUnavailable``."""
@@ -290,6 +306,21 @@ class Registry:
             async with self._hold(victim) as evicted:  # free, so this does not wait
                 evicted.current = None
                 await self._unload_from(evicted)
+
+    async def _withdraw(self, owners: Collection[Owner], chosen: Callable[[str], bool]) -> None:
+        """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""
+        for owner in owners:
+            async with self._hold(owner) as seat:
+                if seat.current is not None and chosen(seat.current.name):
+                    seat.current = None
+                    self._tell_swap(time.monotonic(), done=True)
+        # By leases, not seats: an answer may have begun before the engine was said to have restarted.
+        held = {adapter for lease in self._leases if (adapter := lease._held) is not None and chosen(adapter.name)}
+        await asyncio.gather(*(self._drain(adapter) for adapter in held))
+        for owner in owners:
+            await self._unload_idle(owner)
+        if late := next((adapter for adapter in held if adapter.in_flight), None):
+            raise StillAnswering(f"adapter version {late.version.version} still answers a request")
 
     async def _drain(self, adapter: _Adapter) -> None:
         """Wait until no request holds an adapter, within bounds; the last release unloads what is late."""

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from adapters.ports import AdapterHost
-from adapters.registry import Registry
+from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
 from adapters.versions import Directories, user_of
 from preference import erasures, users
@@ -128,6 +128,9 @@ class Erasures:
         await self._training.stop(opaque_id)
         try:
             await self._registry.forget(opaque_id)
+        except StillAnswering as error:
+            log.warning("files of an erased user stay for now: %s", error.message)
+            return False
         except AttuneError as error:
             log.warning("adapters of an erased user may be in the engine still: %s", error.message)
             complete = False

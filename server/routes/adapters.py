@@ -94,10 +94,13 @@ async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: 
 
 @router.delete("/{version}")
 async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> DeletedAdapter:
-    """Delete a version: its weights, and its place in the engine. The base model serves if it was the active one."""
+    """Delete a version: its weights, and its place in the engine. The base model serves if it was the active one.
+
+    Requests that it answers are waited for. Should one take too long, the files go later.
+    """
     user = await services.database.write(versions.delete, owner, version)
-    if user.active_adapter == version:
-        await services.registry.activate(user, None)
+    # Whatever the row said: it may serve here still, or answer requests that named it.
+    await services.registry.retire(user, version)
     await asyncio.to_thread(services.directories.remove, user.opaque_id, version)
     return DeletedAdapter(version=version)
 

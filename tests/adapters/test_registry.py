@@ -320,6 +320,78 @@ async def test_an_engine_that_is_away_is_no_erasure(world: World) -> None:
     assert not world.host.names
 
 
+async def test_what_still_answers_is_not_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path, drain_seconds=0.01)
+    user = world.user("ann", 1, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = world.registry.acquire(user)
+    with pytest.raises(EngineUnavailable, match="still answers"):
+        await world.registry.forget(user.opaque_id)
+    assert set(world.host.names) == {"opaque-ann.v1"}
+    world.registry.release(held)
+    await world.registry.forget(user.opaque_id)
+    assert not world.host.names
+
+
+async def test_what_answers_since_before_a_restart_is_not_forgotten(tmp_path: Path) -> None:
+    world = World(tmp_path, drain_seconds=0.01)
+    user = world.user("ann", 1, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = world.registry.acquire(user)
+    world.registry.reset()
+    with pytest.raises(EngineUnavailable, match="still answers"):
+        await world.registry.forget(user.opaque_id)
+    world.registry.release(held)
+    await world.registry.forget(user.opaque_id)
+
+
+async def test_a_retired_version_serves_nobody_whatever_the_row_says(world: World) -> None:
+    user = world.user("ann", 2, 3, active=3)
+    await world.registry.activate(user, make_version(2))
+    await world.registry.retire(user, 2)
+    assert world.registry.acquire(user).version == 0
+    assert not world.host.names
+    with pytest.raises(NotFound):
+        await world.registry.acquire_version(user, make_version(2))
+
+
+async def test_a_retired_version_goes_after_who_holds_it_and_is_handed_out_no_more(world: World) -> None:
+    user = world.user("ann", 1, 2, active=1)
+    await world.registry.activate(user, make_version(1))
+    held = await world.registry.acquire_version(user, make_version(2))
+    retiring = asyncio.create_task(world.registry.retire(user, 2))
+    await asyncio.sleep(0.01)
+    assert not retiring.done()
+    assert set(world.host.names) == {"opaque-ann.v1", "opaque-ann.v2"}
+    with pytest.raises(NotFound):
+        await world.registry.acquire_version(user, make_version(2))
+    world.registry.release(held)
+    await retiring
+    assert set(world.host.names) == {"opaque-ann.v1"}
+    assert world.serves(user) == 1
+
+
+async def test_what_still_answers_is_not_retired(tmp_path: Path) -> None:
+    world = World(tmp_path, drain_seconds=0.01)
+    user = world.user("ann", 1)
+    held = await world.registry.acquire_version(user, make_version(1))
+    with pytest.raises(EngineUnavailable, match="still answers"):
+        await world.registry.retire(user, 1)
+    world.registry.release(held)
+    await until(lambda: not world.host.names)
+
+
+async def test_a_load_under_way_of_a_retired_version_ends_in_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, ticks=20)
+    user = world.user("ann", 1)
+    loading = asyncio.create_task(world.registry.acquire_version(user, make_version(1)))
+    await until(lambda: bool(world.host.names))
+    await world.registry.retire(user, 1)
+    assert not world.host.names
+    with pytest.raises(NotFound):
+        await loading
+
+
 async def test_erasure_waits_for_a_load_under_way(tmp_path: Path) -> None:
     world = World(tmp_path, ticks=20)
     user = world.user("ann", 1, active=1)
@@ -367,6 +439,7 @@ OPERATION = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from(NAMES), st.integers(0, 2)),
     st.tuples(st.just("activate"), st.sampled_from(NAMES), st.integers(0, 2)),
     st.tuples(st.just("acquire_version"), st.sampled_from(NAMES), st.integers(1, 2)),
+    st.tuples(st.just("retire"), st.sampled_from(NAMES), st.integers(1, 2)),
     st.tuples(st.just("release"), st.just(""), st.integers(0, 20)),
     st.tuples(st.just("turns"), st.just(""), st.integers(1, 6)),
     st.tuples(st.just("wait"), st.just(""), st.just(0)),
@@ -414,7 +487,7 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
     async def attempt(work: Awaitable[object]) -> None:
         try:
             got = await work
-        except EngineUnavailable:  # every place is in use
+        except (EngineUnavailable, NotFound):  # every place is in use, a request goes on for long; it is retired
             return
         if isinstance(got, Lease):
             host.held.append(got)
@@ -432,6 +505,8 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
             case "acquire_version":
                 named = registry.acquire_version(make_user(name), make_version(number))
                 tasks.append(asyncio.create_task(attempt(named)))
+            case "retire":
+                tasks.append(asyncio.create_task(attempt(registry.retire(make_user(name), number))))
             case "release" if host.held:
                 registry.release(host.held.pop(number % len(host.held)))
             case "turns":

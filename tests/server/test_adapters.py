@@ -1,0 +1,72 @@
+"""Adapter versions over HTTP while others use them: deleted ones and overlapping activations."""
+
+import threading
+from pathlib import Path
+
+import httpx
+
+from preference import users
+from preference.owner import Owner
+from preference.users import User
+from tests.server.conftest import Running, ask, until
+from tests.server.fake_engine import Script
+from tests.server.test_chat import publish
+
+ANN = Owner("local", "ann")
+AS_ANN = {"X-User-Id": "ann"}
+PATH = "/v1/users/ann/adapters"
+
+
+def ann(running: Running) -> User:
+    found = running.services.database.read_now(users.get, ANN)
+    assert found is not None
+    return found
+
+
+def answered_by(running: Running) -> int:
+    answer = running.http(headers=AS_ANN).post("/v1/chat/completions", json=ask())
+    return int(answer.json()["attune"]["adapter_version"])
+
+
+def test_a_deleted_version_serves_nobody_though_the_row_named_another(running: Running, tmp_path: Path) -> None:
+    """As after a worker apart published version 3: the row says so, and 2 serves here still."""
+    for version in (1, 2, 3):
+        publish(running, version, "adapter", tmp_path)
+    assert running.http().post(f"{PATH}/2/activate").status_code == 200
+    running.services.database.write_now(users.set_active_adapter, ANN, 3)
+    assert running.http().delete(f"{PATH}/2").status_code == 200
+    assert answered_by(running) != 2
+    until(lambda: answered_by(running) == 3)
+    assert list(running.engine.adapters) == [f"{ann(running).opaque_id}.v3"]
+
+
+def test_a_deleted_version_goes_after_the_answers_that_named_it(running: Running, tmp_path: Path) -> None:
+    for version in (1, 2):
+        publish(running, version, "adapter", tmp_path)
+    assert running.http().post(f"{PATH}/1/activate").status_code == 200
+    opaque = ann(running).opaque_id
+    folder = running.services.directories.path(opaque, 2)
+    running.engine.enqueue(Script(tokens=["slow "] * 20, delay=0.05))
+    replies: list[httpx.Response] = []
+
+    def chat() -> None:
+        body = ask(stream=True, attune={"adapter_version": 2})
+        replies.append(running.http(headers=AS_ANN).post("/v1/chat/completions", json=body))
+
+    def delete() -> None:
+        replies.append(running.http().delete(f"{PATH}/2"))
+
+    chatting, deleting = threading.Thread(target=chat), threading.Thread(target=delete)
+    chatting.start()
+    until(lambda: running.engine.requests)
+    deleting.start()
+    until(lambda: [v["version"] for v in running.http().get(PATH).json()["data"]] == [1])
+    assert set(running.engine.adapters) == {f"{opaque}.v1", f"{opaque}.v2"}
+    assert folder.exists(), "the engine may read it as long as somebody is answered"
+    chatting.join(20)
+    deleting.join(20)
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].text.count("slow") == 20
+    assert set(running.engine.adapters) == {f"{opaque}.v1"}
+    assert not folder.exists()
+    assert answered_by(running) == 1
