@@ -83,10 +83,10 @@ class Lease:
 
 
 class Registry:
-    """The adapters in one engine. ``capacity`` bounds the users that have any there; idle ones make room, oldest first.
+    """The adapters in one engine. ``capacity`` bounds how many are there; idle users make room, oldest first.
 
-    The engine needs room for a few more: a user has two for the duration of a swap, a gate loads two. ``version_of``
-    reads from the rows which version should serve a user now. ``base_sha256`` gives the base model's hash, or None
+    The engine needs room for a few more: one that is swapped in beside the one it replaces, and the two that a gate
+    loads. ``version_of`` reads from the rows which version should serve a user now. ``base_sha256`` gives the base model's hash, or None
     where it cannot be known; it is asked at each load, adapters of another base model are refused, and so are all
     while it raises. ``on_swap`` is told of each change of what serves a user: the seconds it took, and whether it
     succeeded.
@@ -298,14 +298,23 @@ class Registry:
             raise NotFound("there is no such adapter version", param="version")
 
     async def _make_room(self, seat: _Seat) -> None:
-        """Evict idle users, least recently used first, until ``seat`` fits in. Raises ``EngineUnavailable``."""
-        while sum(1 for s in self._seats.values() if s is not seat and (s.adapters or s.loading)) >= self._capacity:
+        """Evict idle users, least recently used first, until one more adapter fits in. Raises ``EngineUnavailable``.
+
+        What serves the seat by default takes no place: the new one replaces it, or is one more for a request.
+        """
+        if self._is_full(seat):
+            await self._unload_from(seat)
+        while self._is_full(seat):
             victim = next((owner for owner, s in self._seats.items() if s is not seat and s.evictable), None)
             if victim is None:
                 raise EngineUnavailable(f"all {self._capacity} places for adapters are in use")
             async with self._hold(victim) as evicted:  # free, so this does not wait
                 evicted.current = None
                 await self._unload_from(evicted)
+
+    def _is_full(self, seat: _Seat) -> bool:
+        loading = sum(bool(s.loading) for s in self._seats.values())
+        return self.loaded + loading - (seat.current is not None) >= self._capacity
 
     async def _withdraw(self, owners: Collection[Owner], chosen: Callable[[str], bool]) -> None:
         """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""

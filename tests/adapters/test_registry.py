@@ -220,6 +220,35 @@ async def test_users_with_requests_in_flight_are_not_evicted(world: World) -> No
     assert set(world.host.names) == {"opaque-ben.v1", "opaque-cat.v1"}
 
 
+async def test_one_user_cannot_take_more_than_all_places(tmp_path: Path) -> None:
+    world = World(tmp_path, capacity=3)
+    user = world.user("ann", *range(1, 6), active=1)
+    await world.registry.activate(user, make_version(1))
+    asked = (world.registry.acquire_version(user, make_version(number)) for number in range(2, 6))
+    got = await asyncio.gather(*asked, return_exceptions=True)
+    leases = [lease for lease in got if isinstance(lease, Lease)]
+    assert len(leases) == 3, "as many as there are places, beside what serves by default"
+    assert isinstance(got[3], EngineUnavailable)
+    assert len(world.host.names) == 4
+    for lease in leases:
+        world.registry.release(lease)
+    again = await world.registry.acquire_version(user, make_version(5))
+    assert again.name in world.host.names
+    assert world.serves(user) == 1
+
+
+async def test_versions_that_are_held_leave_no_room_for_others(tmp_path: Path) -> None:
+    world = World(tmp_path, capacity=2)
+    ann, ben = world.user("ann", 1, 2), world.user("ben", 1, active=1)
+    held = [await world.registry.acquire_version(ann, make_version(number)) for number in (1, 2)]
+    with pytest.raises(EngineUnavailable, match="all 2 places"):
+        await world.registry.activate(ben, make_version(1))
+    for lease in held:
+        world.registry.release(lease)
+    await world.registry.activate(ben, make_version(1))
+    assert world.serves(ben) == 1
+
+
 async def test_a_swap_needs_no_second_place(tmp_path: Path) -> None:
     world = World(tmp_path, capacity=1)
     user = world.user("ann", 1, 2, active=1)

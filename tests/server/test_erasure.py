@@ -177,6 +177,21 @@ def test_a_turn_under_way_is_not_stored_and_ends_on_its_adapter(running: Running
     assert [name for name, held in rows(running).items() if held] == ["erasures"]
 
 
+def test_files_stay_while_an_answer_outlasts_the_wait_for_it(start: Start) -> None:
+    running = start(engine_read_timeout=0.3)
+    opaque = publish(running)
+    folder = running.services.directories.root / opaque
+    running.engine.enqueue(Script(tokens=["slow "] * 40, delay=0.05))
+    with running.http().stream("POST", "/v1/chat/completions", json=ask(stream=True), headers=AS_ANN) as answer:
+        chunks = answer.iter_bytes()
+        assert next(chunks)
+        assert running.http().delete("/v1/users/ann").status_code == 202
+        assert list(running.engine.adapters) == [f"{opaque}.v1"]
+        assert folder.exists()
+        assert b"".join(chunks).count(b"slow") >= 38
+    until(lambda: not running.engine.adapters and not folder.exists(), 20)
+
+
 def test_who_comes_back_starts_from_nothing(running: Running) -> None:
     http = running.http(headers=AS_ANN)
     http.post("/v1/users/ann/preferences", json={"text": "Use bullets", "context": "Write an email to Ann"})
