@@ -13,6 +13,8 @@ from server.errors import envelope
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of request line and headers."""
+AHEAD_LIMIT = 256 * 1024
+"""Bytes of further requests that may come before an answer is complete."""
 STALL_SECONDS = 60.0
 """How long a client may leave a full buffer unread."""
 _LATE = envelope("The request did not arrive in time.", "invalid_request_error", code="request_timeout")
@@ -32,6 +34,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head = 0
+        self._ahead = 0
+        self._cycles: list[RequestResponseCycle] = []
         self._arrival: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
@@ -43,14 +47,22 @@ class Connection(HttpToolsProtocol):
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing waits for it any more."""
+        """Nothing waits for it any more, nor goes on for it: uvicorn tells the newest request alone."""
         self._arrived()
+        for cycle in self._cycles:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; refuse a head that does not end."""
+        """Parse; refuse a head that does not end, and more than a little ahead of the answers."""
         super().data_received(data)
+        self._ahead = self._ahead + len(data) if self.pipeline else 0
+        if self._ahead > AHEAD_LIMIT:
+            self.transport.abort()
+        elif self._ahead:
+            self.flow.resume_reading()  # or we would not see the client leave
         if not self._in_head:
             return
         self._head += len(data)
@@ -67,6 +79,14 @@ class Connection(HttpToolsProtocol):
         """Its body may follow."""
         self._in_head = False
         super().on_headers_complete()
+        self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read, unless that would end up inside another answer."""
+        if self._behind() or self._begun():
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_message_complete(self) -> None:
         """It is whole."""
@@ -99,10 +119,20 @@ class Connection(HttpToolsProtocol):
         self._arrival = None
         if self.transport.is_closing():
             return
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        if self._behind():
+            self._expect()
+            return
+        if not self._begun():
             self.transport.write(_TOO_LATE)
         self.transport.close()
+
+    def _behind(self) -> bool:
+        """Whether an earlier request than the one that arrives is not answered."""
+        return any(not cycle.response_complete for cycle in self._cycles if self._in_head or cycle is not self.cycle)
+
+    def _begun(self) -> bool:
+        """Whether the request that arrives has been answered already, if only in part."""
+        return not self._in_head and self.cycle.response_started
 
 
 def limited(arrival_seconds: float, connections_limit: int) -> type[Connection]:

@@ -196,6 +196,78 @@ def test_pipelined_requests_and_kept_connections_still_work(bounded: tuple[str, 
             time.sleep(1.3)  # longer than a request may take to arrive: an idle connection is not one
 
 
+def chat(text: str = "Hi", **more: Any) -> bytes:
+    body = json.dumps(ask(text, **more)).encode()
+    return head("POST", CHAT, len(body), "X-User-Id: ann") + body
+
+
+def read_until(raw: socket.socket, end: bytes) -> bytes:
+    seen = b""
+    while end not in seen:
+        part = raw.recv(65536)
+        assert part, seen
+        seen += part
+    return seen
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "ahead",
+    [head("GET", "/health", 0), chat("x" * 100_000), chat() * 3, chat()[:-5]],
+    ids=["small", "large", "three", "half"],
+)
+def test_a_client_that_leaves_with_requests_ahead_aborts_in_the_engine(
+    bounded: tuple[str, int], engine: FakeEngine, stream: bool, ahead: bytes
+) -> None:
+    engine.enqueue(Script(tokens=["a"], hang=True))
+    with connect(bounded[0]) as raw:
+        raw.sendall(chat(stream=stream))
+        until(lambda: engine.requests)
+        raw.sendall(ahead)
+        time.sleep(0.2)  # it is read before the connection is gone
+    assert engine.aborted.wait(5)
+    assert len(engine.requests) == 1
+
+
+def test_requests_ahead_of_an_answer_have_a_limit(bounded: tuple[str, int], engine: FakeEngine) -> None:
+    engine.enqueue(Script(hang=True))
+    with connect(bounded[0]) as raw:
+        raw.sendall(chat())
+        until(lambda: engine.requests)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                raw.sendall(chat("x" * 10_000))
+        assert read_all(raw) == b""
+    assert engine.aborted.wait(5)
+
+
+@pytest.mark.parametrize("late", [b"POST /v1/chat/completions HTTP/1.1\r\nX-Slow: ", chat()[:-5]])
+def test_a_late_request_does_not_write_into_the_answer_before_it(
+    bounded: tuple[str, int], engine: FakeEngine, late: bytes
+) -> None:
+    engine.enqueue(Script(tokens=["a"] * 10, delay=0.25))
+    with connect(bounded[0]) as raw:
+        raw.sendall(chat(stream=True))
+        seen = read_until(raw, b'"a"')
+        raw.sendall(late)
+        seen += read_until(raw, b"0\r\n\r\n")
+        assert b"data: [DONE]" in seen
+        assert b"408" not in seen
+        assert read_all(raw).startswith(b"HTTP/1.1 408")
+
+
+def test_what_cannot_be_read_does_not_write_into_the_answer_before_it(
+    bounded: tuple[str, int], engine: FakeEngine
+) -> None:
+    engine.enqueue(Script(tokens=["a"], hang=True))
+    with connect(bounded[0]) as raw:
+        raw.sendall(chat(stream=True))
+        read_until(raw, b'"a"')
+        raw.sendall(b"\0 no request\r\n\r\n")
+        assert b"HTTP/1.1" not in read_all(raw)
+    assert engine.aborted.wait(5)
+
+
 # --- stopping
 
 
