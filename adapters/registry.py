@@ -86,10 +86,10 @@ class Registry:
     """The adapters in one engine. ``capacity`` bounds how many are there; idle users make room, oldest first.
 
     The engine needs room for a few more: one that is swapped in beside the one it replaces, and the two that a gate
-    loads. ``version_of`` reads from the rows which version should serve a user now. ``base_sha256`` gives the base model's hash, or None
-    where it cannot be known; it is asked at each load, adapters of another base model are refused, and so are all
-    while it raises. ``on_swap`` is told of each change of what serves a user: the seconds it took, and whether it
-    succeeded.
+    loads. ``version_of`` reads from the rows which version should serve a user now. ``base_sha256`` gives the base
+    model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
+    refused, and so are all while it raises. ``on_swap`` is told of each change of what serves a user: the seconds it
+    took, and whether it succeeded.
     """
 
     def __init__(
@@ -221,6 +221,19 @@ class Registry:
             seat.adapters.clear()
             seat.current = None
             self._drop_if_empty(owner, seat)
+
+    async def reconcile(self) -> None:
+        """Drop the adapters that the engine has no longer. Raises ``EngineUnavailable`` or ``EngineRejected``."""
+        held = [adapter for seat in self._seats.values() for adapter in seat.adapters.values()]
+        names = await self._host.loaded()
+        for adapter in held:
+            seat = self._seats.get(adapter.owner)
+            if adapter.name in names or seat is None or seat.adapters.get(adapter.name) is not adapter:
+                continue
+            del seat.adapters[adapter.name]
+            seat.current = None if seat.current is adapter else seat.current
+            self._not_before.pop(adapter.owner, None)
+            self._drop_if_empty(adapter.owner, seat)
 
     async def close(self) -> None:
         """End the background tasks; the engine is left as it is."""

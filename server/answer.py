@@ -153,8 +153,8 @@ class Assistant:
             self._release(plan)
             if not plan.adapter_version:
                 raise
-            # A remote engine restarted without telling us: nothing is loaded there any more.
-            self._registry.reset()
+            # A remote engine restarted without telling us, or another server on it unloaded this one.
+            await self._registry.reconcile()
             plan = await self._plan(caller, body)
             try:
                 return plan, await call(body.path, plan.payload)

@@ -11,6 +11,7 @@ from preference.users import User
 from tests.server.conftest import Running, ask, until
 from tests.server.fake_engine import Script
 from tests.server.test_chat import publish
+from tests.server.test_erasure import publish as publish_first
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}
@@ -70,3 +71,15 @@ def test_a_deleted_version_goes_after_the_answers_that_named_it(running: Running
     assert set(running.engine.adapters) == {f"{opaque}.v1"}
     assert not folder.exists()
     assert answered_by(running) == 1
+
+
+def test_an_adapter_that_is_lost_is_nobody_elses_loss(running: Running) -> None:
+    """As when another server on the same engine swaps Ann's adapter."""
+    for user in ("ann", "ben"):
+        publish_first(running, owner=Owner("local", user))
+    del running.engine.adapters[next(iter(running.engine.adapters))]
+    told = {}
+    for user in ("ann", "ben"):
+        answer = running.http().post("/v1/chat/completions", json=ask(), headers={"X-User-Id": user})
+        told[user] = answer.json()["attune"]["adapter_version"]
+    assert told == {"ann": 0, "ben": 1}
