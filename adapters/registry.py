@@ -9,7 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,7 +175,14 @@ class Registry:
         another base model or with other files than were published, ``NotFound`` without its directory,
         ``EngineUnavailable`` or ``EngineRejected`` from the engine; what served before then goes on serving.
         """
-        async with self._hold(user.owner) as seat:
+        await self.switch(user.owner, nullcontext((user, version)))
+
+    async def switch(self, owner: Owner, choice: AbstractAsyncContextManager[tuple[User, Version | None]]) -> None:
+        """``activate`` what ``choice`` gives: entered when it is its turn, left when that serves, or with the error.
+
+        So a choice that writes rows, and takes them back at an error, finds none that another one will take back.
+        """
+        async with self._hold(owner) as seat, choice as (user, version):
             started = time.monotonic()
             try:
                 new = None if version is None else await self._ensure(user, seat, version)
@@ -185,10 +192,10 @@ class Registry:
             old, seat.current = seat.current, new
             if old is not new:
                 self._tell_swap(started, done=True)
-        self._not_before.pop(user.owner, None)
+        self._not_before.pop(owner, None)
         if old is not None and old is not new:
             await self._drain(old)
-        await self._unload_idle(user.owner)
+        await self._unload_idle(owner)
 
     async def retire(self, user: User, version: int) -> None:
         """Unload a deleted version, for good; requests that hold it are waited for.

@@ -1,6 +1,8 @@
 """A user's adapter versions: list, train, activate (or roll back), delete."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
@@ -10,6 +12,7 @@ from sqlalchemy import Connection
 from adapters import versions
 from adapters.versions import Version
 from preference import users
+from preference.database import Database
 from preference.errors import Conflict
 from preference.owner import Owner
 from preference.users import User
@@ -82,13 +85,11 @@ async def train_adapter(services: ServicesOf, owner: PathOwner) -> AdapterRespon
 @router.post("/{version}/activate", responses=errors(409))
 async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
     """Serve the user with a version, and return once it really serves; 0 goes back to the base model."""
-    before, chosen = await services.database.write(_point_to, owner, version)
-    try:
-        await services.registry.activate(before, chosen)
-    except BaseException:
-        # Rows must not promise what the engine could not load.
-        await asyncio.shield(services.database.write(_point_back, owner, version, before.active_adapter))
-        raise
+    if version:
+        await services.registry.switch(owner, _pointed(services.database, owner, version))
+    else:  # needs no turn: there is nothing to load that could fail
+        user, _ = await services.database.write(_point_to, owner, 0)
+        await services.registry.activate(user, None)
     return ActiveAdapter(active=version)
 
 
@@ -107,6 +108,17 @@ async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
 
 def _queue(c: Connection, owner: Owner) -> Version:
     return versions.get(c, owner, versions.queue(c, owner))
+
+
+@asynccontextmanager
+async def _pointed(database: Database, owner: Owner, version: int) -> AsyncIterator[tuple[User, Version | None]]:
+    """The row points to ``version``, and back at an error: rows must not promise what the engine could not load."""
+    before, chosen = await database.write(_point_to, owner, version)
+    try:
+        yield before, chosen
+    except BaseException:
+        await asyncio.shield(database.write(_point_back, owner, version, before.active_adapter))
+        raise
 
 
 def _point_to(c: Connection, owner: Owner, version: int) -> tuple[User, Version | None]:

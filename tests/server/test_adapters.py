@@ -1,14 +1,19 @@
 """Adapter versions over HTTP while others use them: deleted ones and overlapping activations."""
 
+import asyncio
 import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from preference import users
+from preference.errors import NotFound
 from preference.owner import Owner
 from preference.users import User
-from tests.server.conftest import Running, ask, until
+from server.routes.adapters import activate_adapter
+from server.services import build
+from tests.server.conftest import Running, Start, WordEmbedder, ask, until
 from tests.server.fake_engine import Script
 from tests.server.test_chat import publish
 from tests.server.test_erasure import publish as publish_first
@@ -83,3 +88,35 @@ def test_an_adapter_that_is_lost_is_nobody_elses_loss(running: Running) -> None:
         answer = running.http().post("/v1/chat/completions", json=ask(), headers={"X-User-Id": user})
         told[user] = answer.json()["attune"]["adapter_version"]
     assert told == {"ann": 0, "ben": 1}
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_overlapping_activations_that_fail_leave_what_was_before(
+    start: Start, tmp_path: Path, before: int
+) -> None:
+    running = start()
+    for version in (1, 2, 3):
+        publish(running, version, "adapter", tmp_path)
+    for version in (2, 3):
+        running.services.directories.remove(ann(running).opaque_id, version)
+    async with build(running.services.settings, embedder=WordEmbedder()) as services:
+        await activate_adapter(before, services, ANN)
+        async with services.registry._hold(ANN) as seat:  # a swap is under way
+            overlapping = [asyncio.create_task(activate_adapter(version, services, ANN)) for version in (2, 3)]
+            await asyncio.to_thread(until, lambda: seat.holders == 3)
+        failed = await asyncio.gather(*overlapping, return_exceptions=True)
+        assert [type(error) for error in failed] == [NotFound, NotFound]
+        assert ann(running).active_adapter == before
+
+
+async def test_the_base_model_waits_for_no_swap(start: Start, tmp_path: Path) -> None:
+    running = start()
+    publish(running, 1, "adapter", tmp_path)
+    async with build(running.services.settings, embedder=WordEmbedder()) as services:
+        await activate_adapter(1, services, ANN)
+        async with services.registry._hold(ANN):
+            back = asyncio.create_task(activate_adapter(0, services, ANN))
+            await asyncio.to_thread(until, lambda: ann(running).active_adapter == 0)
+            assert services.registry.acquire(ann(running)).version == 0
+        await back
+        assert not running.engine.adapters
