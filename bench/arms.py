@@ -12,6 +12,7 @@ from bench.client import request
 from bench.servers import Server
 
 USER = "bench-user"
+FRESH_USER = "bench-user-of-new-texts"  # whose new texts push nobody else's out of memory
 PREFERENCES = (
     ("Greet with Dear.", "Write in a formal tone.", "Use bullet points.", "Sign off with Best wishes.", "No emojis."),
     ("Greet with Hi.", "Write in a casual tone.", "Keep it short.", "Sign off with Cheers.", "No bullet points."),
@@ -66,14 +67,14 @@ def texts() -> list[str]:
     return [_text(kind, name) for name in NAMES for kind in KINDS]
 
 
-async def introduce(attune: Server) -> list[tuple[dict[str, Any], ...]]:
+async def introduce(attune: Server, user: str = USER) -> list[tuple[dict[str, Any], ...]]:
     """State twenty preferences, each in a context, through the public API; the prompts that the texts become.
 
     They are locked, so that every near context counts. Raises ``Refused`` when a text is not personalised.
     """
-    headers = {"Authorization": f"Bearer {attune.key}", "X-User-Id": USER}
+    headers = {"Authorization": f"Bearer {attune.key}", "X-User-Id": user}
     async with aiohttp.ClientSession(attune.url, headers=headers) as session:
-        path = f"/v1/users/{USER}/preferences"
+        path = f"/v1/users/{user}/preferences"
         for kind, wishes in zip(KINDS, PREFERENCES, strict=True):
             for number, wish in enumerate(wishes):
                 context = _text(kind, NAMES[number % len(NAMES)])

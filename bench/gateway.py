@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench import machine, report, servers
-from bench.arms import USER, Arm, Refused, introduce
+from bench.arms import FRESH_USER, USER, Arm, Refused, introduce
 from bench.measure import Failures, Figures, Scenario, throughput, times
 from bench.servers import Server
 
@@ -141,6 +141,7 @@ _TITLES = {"whole": "answers", "stream": "streamed answers", "paced": "time betw
 async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
     """The arms over one engine. With vLLM the prompts themselves cost time, so that it is asked them raw, too."""
     attune = gateways["attune"]
+    await introduce(attune, FRESH_USER)
     prompts = await introduce(attune)
     arms = [Arm("raw", engine)]
     if engine.name == "vllm":
@@ -148,7 +149,7 @@ async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
     arms += [
         Arm("unpersonalised", attune),
         Arm("personalised", attune, user=USER),
-        Arm("uncached", attune, user=USER, fresh=True),
+        Arm("uncached", attune, user=FRESH_USER, fresh=True),
     ]
     if "litellm" in gateways:
         arms.append(Arm("litellm", gateways["litellm"]))

@@ -24,7 +24,7 @@ from preference.users import User
 
 OnRecall = Callable[[int, int], None]
 
-_REMEMBERED_TEXTS = 16  # of a user: an app that retries, or asks for another answer, repeats the last one
+_REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class _Known:
 
     @property
     def size(self) -> int:
-        """What it counts for in memory."""
-        return 1 + len(self.partition)
+        """What it counts for in memory, in vectors."""
+        return 1 + len(self.partition) + len(self.vectors)
 
 
 class Recall:
@@ -146,7 +146,7 @@ class Recall:
         capacity: int = 100_000,
         on_recall: OnRecall | None = None,
     ) -> None:
-        """``capacity`` is in situations of all users in memory, 1.5 kB each with the bundled embedder; a user is one more.
+        """``capacity`` is in vectors of all users in memory, 1.5 kB each with the bundled embedder.
 
         ``on_recall`` is told of each recall: how many contexts were searched, how many preferences found.
         """
@@ -169,7 +169,7 @@ class Recall:
         if not partition.preferences:
             return []
         if len(partition) and context.strip():
-            scores = partition.elect(await self._embed(known, context), k, self.limits)
+            scores = partition.elect(await self._embed(user.opaque_id, known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
         found = [
@@ -201,14 +201,20 @@ class Recall:
             self.forget(next(iter(self._known)))
         return known
 
-    async def _embed(self, known: "_Known", text: str) -> Vectors:
+    async def _embed(self, opaque_id: str, known: "_Known", text: str) -> Vectors:
         """[dimension]. Remembered for its user alone: nobody can tell from the time it takes what others asked."""
         digest = hashlib.sha256(text.encode()).digest()
         vector = known.vectors.get(digest)
         if vector is None:
-            vector = known.vectors[digest] = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
+            vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
+            before = known.size
+            known.vectors[digest] = vector
             if len(known.vectors) > _REMEMBERED_TEXTS:
                 known.vectors.popitem(last=False)
+            now = self._known.get(opaque_id)
+            if now is not None and now.vectors is known.vectors:  # else it was forgotten meanwhile
+                self._size += known.size - before
+        known.vectors.move_to_end(digest)
         return vector
 
     def _load(self, connection: Connection, user: User) -> Partition:

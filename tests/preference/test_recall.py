@@ -21,7 +21,7 @@ LIMITS = RecallLimits(alike=0.5, budget=100)
 def recall(database: Database) -> Recall:
     for owner in (ANN, BOB, OTHER_ANN):
         database.write_now(users.ensure, owner)
-    return Recall(database, EMBEDDER, LIMITS, capacity=4)
+    return Recall(database, EMBEDDER, LIMITS, capacity=6)
 
 
 def learn(database: Database, owner: Owner, text: str, context: str, situation: str | None = None) -> str:
