@@ -32,7 +32,8 @@ _A_DAY = 86_400.0
 class Erasures:
     """Erases users, and lets go of what this process holds of users who were erased elsewhere.
 
-    Memory, trainings, adapters in the engine and files go in this order: nothing makes anew what went before it.
+    Memory, trainings, adapters in the engine and files go in this order: nothing makes anew what went before it. The
+    last two are shared with the other processes, whose answers may need them: there they go when these must have ended.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Erasures:
         engine: AdapterHost,
         directories: Directories,
         patience: float = PATIENCE,
+        grace: float = 0.0,
     ) -> None:
+        """``grace``: seconds for which other processes may go on answering an erased user; 0 where there are none."""
         self._database = database
         self._recall = recall
         self._training = training
@@ -53,6 +56,7 @@ class Erasures:
         self._engine = engine
         self._directories = directories
         self._patience = patience
+        self._grace = grace
         self._seen: set[str] = set()
         self._under_way: set[asyncio.Task[bool]] = set()
         self._to_scrub: bool | None = None  # not known before the first sweep
@@ -86,7 +90,7 @@ class Erasures:
         await asyncio.gather(*held, return_exceptions=True)
 
     async def _watch(self) -> None:
-        recent = await self._database.read(erasures.since, time.time() - _SWEEP)
+        recent = await self._database.read(erasures.since, time.time() - _SWEEP - self._grace)
         new = [opaque_id for opaque_id in recent if opaque_id not in self._seen]
         self._seen = set(recent)
         if new:
@@ -96,11 +100,7 @@ class Erasures:
         """Drop what is left of erased users; whether nothing is."""
         if self._to_scrub is None:
             self._to_scrub = bool(await self._database.read(erasures.since, time.time() - _A_DAY))
-        named, complete = await asyncio.to_thread(self._directories.holders), True
-        try:
-            named |= {user_of(name) for name in await self._engine.loaded()}
-        except AttuneError:
-            complete = False
+        named, complete = await self._named()
         # The recent ones again: a request that was under way may have put something into memory since.
         return await self._finish(await self._database.read(erasures.among, named) | self._seen) and complete
 
@@ -119,13 +119,22 @@ class Erasures:
         self._sweep_at = min(self._sweep_at, time.monotonic() + _SWEEP_AGAIN)
 
     async def _drop_all(self, opaque_ids: Collection[str]) -> bool:
-        dropped = await asyncio.gather(*(self._drop(opaque_id) for opaque_id in opaque_ids))
-        return await self._scrub() and all(dropped)
+        await asyncio.gather(*(self._drop_own(opaque_id) for opaque_id in opaque_ids))
+        young, named, complete = set[str](), set[str](), True
+        if self._grace:
+            young = set(await self._database.read(erasures.since, time.time() - self._grace)).intersection(opaque_ids)
+        if young:
+            named, complete = await self._named()
+        dropped = await asyncio.gather(*(self._drop_shared(opaque_id) for opaque_id in {*opaque_ids} - young))
+        return await self._scrub() and all(dropped) and complete and not young & named
 
-    async def _drop(self, opaque_id: str) -> bool:
-        complete = True
+    async def _drop_own(self, opaque_id: str) -> None:
+        """What no other process has a part in."""
         self._recall.forget(opaque_id)
         await self._training.stop(opaque_id)
+
+    async def _drop_shared(self, opaque_id: str) -> bool:
+        complete = True
         try:
             await self._registry.forget(opaque_id)
         except StillAnswering as error:
@@ -140,6 +149,14 @@ class Erasures:
             log.warning("files of an erased user could not be removed yet: %s", error.strerror)
             complete = False
         return complete
+
+    async def _named(self) -> tuple[set[str], bool]:
+        """The opaque ids of all who have files, or adapters in the engine; and whether the engine told."""
+        named = await asyncio.to_thread(self._directories.holders)
+        try:
+            return named | {user_of(name) for name in await self._engine.loaded()}, True
+        except AttuneError:
+            return named, False
 
     async def _scrub(self) -> bool:
         """Take erased rows out of the store's files, once for all who wait for it."""

@@ -43,6 +43,7 @@ from server.upkeep import Upkeep
 log = logging.getLogger(__name__)
 
 _SPARE_PLACES = 4  # a swap and a gate load adapters beside those that serve
+_LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ async def build(
             registry=registry,
             engine=engine,
             directories=directories,
+            grace=_grace(settings, database, serve=serve),
         )
         stack.push_async_callback(erasures.close)
         tasks.append(_run(stack, erasures.run(), "erasures"))
@@ -280,6 +282,12 @@ def _engine(settings: Settings, on_restart: Callable[[], None], traces: Tracing)
         start_timeout=settings.engine_start_timeout,
     )
     return engine, process
+
+
+def _grace(settings: Settings, database: Database, *, serve: bool) -> float:
+    """How long other processes may be answering a user who is erased; 0 where this is the only one that answers."""
+    alone = serve and (settings.engine_url is None or database.url.get_backend_name() == "sqlite")
+    return 0.0 if alone else settings.engine_read_timeout + _LATE
 
 
 async def _supervise(process: EngineProcess, on_fatal: Callable[[str], None]) -> None:

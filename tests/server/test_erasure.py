@@ -12,13 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from adapters import versions
 from adapters.versions import Manifest
 from preference import erasures, feedback, jobs, users
 from preference.database import Database
 from preference.owner import Owner
+from preference.tables import erasures as tombstones
 from preference.tables import metadata
 from preference.users import User
 from server.services import build
@@ -252,6 +253,55 @@ async def test_a_training_in_a_worker_apart_ends(start: Start) -> None:
         assert (await asyncio.to_thread(http.delete, "/v1/users/ann")).status_code == 200
         await ended.wait()
         await asyncio.to_thread(until, lambda: not worker.directories.holders())
+
+
+async def test_a_worker_apart_pulls_nothing_from_under_an_answer(start: Start) -> None:
+    server = start()
+    opaque = publish(server)
+    folder = server.services.directories.root / opaque
+    server.engine.enqueue(Script(hang=True))
+    apart = build(server.services.settings, serve=False, embedder=WordEmbedder())
+    async with apart as worker, asyncio.timeout(30):
+        with server.http().stream("POST", "/v1/chat/completions", json=ask(stream=True), headers=AS_ANN) as answer:
+            chunks = answer.iter_bytes()  # who lets go of it hangs up
+            assert next(chunks)
+            deleting = asyncio.create_task(asyncio.to_thread(server.http().delete, "/v1/users/ann"))
+            looked = worker.erasures
+            await asyncio.to_thread(until, lambda: opaque in looked._seen and not looked._under_way)
+            assert list(server.engine.adapters) == [f"{opaque}.v1"]
+            assert folder.exists()
+        assert (await deleting).status_code == 200
+    assert not server.engine.adapters
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_another_server_answers_on_what_is_erased_here(start: Start, database_url: str) -> None:
+    """Neither knows what the other one is answering: adapter and files stay for as long as an answer may take."""
+    here, there = start(database_url=database_url), start(database_url=database_url)
+    opaque = publish(there)
+    folder = there.services.directories.root / opaque
+    there.engine.enqueue(Script(hang=True))
+    with there.http().stream("POST", "/v1/chat/completions", json=ask(stream=True), headers=AS_ANN) as answer:
+        chunks = answer.iter_bytes()  # who lets go of it hangs up
+        assert next(chunks)
+        assert here.http().delete("/v1/users/ann").status_code == 202
+        assert [name for name, held in rows(here).items() if held] == ["erasures"]
+        assert list(here.engine.adapters) == [f"{opaque}.v1"]
+        assert folder.exists()
+    aged = update(tombstones).values(erased_at=tombstones.c.erased_at - 400)
+    here.services.database.write_now(lambda c: c.execute(aged))
+    until(lambda: not here.engine.adapters and not folder.exists(), 20)
+    until(lambda: not there.services.registry.loaded, 20)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_where_no_adapter_is_nothing_is_waited_for(start: Start, database_url: str) -> None:
+    running = start(database_url=database_url)
+    running.http().put("/v1/users/ann/values", json={"values": [{"preference": "Be brief"}]})
+    publish(running, owner=Owner("local", "ben"))
+    assert running.http().delete("/v1/users/ann").status_code == 200
+    assert len(running.engine.adapters) == 1
 
 
 KILLED = """
