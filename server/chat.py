@@ -29,7 +29,7 @@ from server.generation import (
     one_or_more_strings,
     text_or_parts,
 )
-from server.schema import check_format, check_tool_choice, check_tool_name, check_tools
+from server.schema import check_format, check_tool_choice, check_tool_names, check_tools
 from server.settings import Settings
 
 TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
@@ -126,9 +126,7 @@ class ChatRequest(Choices):
         check_tool_choice(self.tool_choice)
         for place, message in enumerate(self.messages):
             for number, call in enumerate(message.tool_calls or ()):
-                function = call.get("function")
-                where = f"messages.{place}.tool_calls.{number}"
-                check_tool_name(function.get("name") if isinstance(function, dict) else None, where)
+                check_tool_names(call, f"messages.{place}.tool_calls.{number}")
         if not settings.allow_media:
             for place, message in enumerate(self.messages):
                 check_text_only(message.content, f"messages.{place}.content")

@@ -18,7 +18,7 @@ from preference.prompt import Message
 from preference.values import Value
 from server.errors import ModelNotFound
 from server.events import Events, Transcript
-from server.schema import MAX_DEPTH, check_depth
+from server.schema import MAX_DEPTH, check_depth, check_schemas
 from server.settings import Settings
 
 Personalize = Literal["auto", "off", "retrieval", "adapter", "retrieval+adapter"]
@@ -33,6 +33,8 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MAX_STOPS, MAX_STOP = 16, 256
 """Stop strings of a request, and the characters of one."""
 _HUGE = re.compile(rb"NaN|Infinity|[0-9][eE][+]?0*[0-9]{3}|[0-9]{300}")  # may be read as no finite number
+_SCHEMAS = {"tools", "tool_choice", "response_format", "text", "output_config"}
+"""The fields of all routes that may hold schemas."""
 TEXT = frozenset({"text", "refusal"})
 """Types of content parts that hold nothing but text."""
 _TEXT_PART = {"type", "text", "annotations", "logprobs", "cache_control"}
@@ -162,6 +164,7 @@ class GenerationRequest(Strict, ABC):
             raise Invalid(f"n must be at most {settings.choices_limit}.", param="n")
         if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
+        check_schemas(self.model_dump(include=_SCHEMAS, exclude_none=True))
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""

@@ -141,7 +141,7 @@ class MessagesRequest(GenerationRequest):
             if not settings.allow_media:
                 check_text_only(blocks, f"messages.{place}.content", _TEXT)
             for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
-                if block["type"] == "tool_use":
+                if block["type"] == "tool_use" or block["name"] is not None:
                     check_tool_name(block["name"], f"messages.{place}.content.{number}.name")
                 if settings.allow_media:
                     continue

@@ -54,7 +54,15 @@ class InputItem(Strict):
     output: Any = None
     summary: Any = None
 
-    _texts = field_validator("content", "output", "summary")(text_or_parts)
+    @field_validator("content", "output", "summary")
+    @classmethod
+    def _texts(cls, content: Any) -> Any:
+        """The engine fails on a refusal: what was said is text to it."""
+        parts = text_or_parts(content)
+        if not isinstance(parts, list):
+            return parts
+        text = {"type": "output_text", "annotations": list[Any]()}
+        return [{**text, "text": part["refusal"]} if part["type"] == "refusal" else part for part in parts]
 
 
 class Reasoning(Strict):
@@ -126,10 +134,11 @@ class ResponsesRequest(GenerationRequest):
             return
         check_count(self.input, settings, "input")
         for place, item in enumerate(self.input):
-            if item.type == "message" and (item.role is None or item.content is None):
+            if item.type == "message" and (item.role is None or item.content in (None, [])):
                 raise Invalid("A message needs a role and a content.", param=f"input.{place}")
-            if item.type == "function_call":
-                check_tool_name(item.name, f"input.{place}")
+            for name in (item.name, item.namespace):
+                if name is not None or (item.type == "function_call" and item.name is None):
+                    check_tool_name(name, f"input.{place}")
             if not settings.allow_media:
                 for field in ("content", "output", "summary"):
                     check_text_only(getattr(item, field), f"input.{place}.{field}", _TEXT)
