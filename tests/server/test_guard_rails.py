@@ -207,7 +207,8 @@ RESPONSES = Route(
     engine_model=("openai/responses/protocol.py", "ResponsesRequest"),
     forwarded=frozenset(
         """model input instructions stream max_output_tokens max_tool_calls temperature top_p presence_penalty
-        frequency_penalty top_logprobs include text reasoning tools tool_choice parallel_tool_calls truncation store cache_salt""".split()
+        frequency_penalty top_logprobs include text reasoning
+        tools tool_choice parallel_tool_calls truncation store cache_salt""".split()
     ),
     full={
         **SAMPLING,
