@@ -95,8 +95,7 @@ class Worker:
                     else:
                         running.create_task(self._serve(job), name=job.id).add_done_callback(free)
         finally:  # here, and not where they are served: a task may be cancelled before its first step
-            for job in list(self._held):
-                await self._give_back(job)
+            await to_the_end(self._give_back())
 
     async def _next(self) -> Job | None:
         try:
@@ -127,8 +126,9 @@ class Worker:
                 await self._database.write(jobs.finish, job)
             else:
                 await self._failed(job, failure)
-        except LostLease:
-            log.warning("job %s (%s) was taken over or deleted while it ran", job.id, job.kind)
+        except LostLease as error:
+            log.warning("job %s (%s) was taken over, deleted, or renewed too late", job.id, job.kind)
+            await self._requeue(job, error)
         except Exception:  # the job's lease runs out and it is tried again
             log.exception("what came of job %s (%s) could not be stored", job.id, job.kind)
         self._held.discard(job)
@@ -179,13 +179,23 @@ class Worker:
         await self._on_failed(job, jobs.kept(error.message) if isinstance(error, AttuneError) else None)
         await self._database.write(jobs.fail, job, _described(error), None)
 
-    async def _give_back(self, job: Job) -> None:
+    async def _requeue(self, job: Job, error: LostLease) -> None:
+        """Whoever was too slow to renew a lease that nobody took over lets the job go at once."""
         try:
-            await self._database.write(jobs.release, job)
-        except LostLease:  # over by now, or somebody else's
+            await self._database.write(jobs.fail, job, _described(error), 0.0)
+        except LostLease:  # somebody else's by now, or gone
             return
         except Exception:
-            log.info("job %s (%s) could not be given back; its lease runs out", job.id, job.kind, exc_info=True)
+            log.info("job %s (%s) could not be put back; its lease runs out", job.id, job.kind, exc_info=True)
+
+    async def _give_back(self) -> None:
+        for job in list(self._held):
+            try:
+                await self._database.write(jobs.release, job)
+            except LostLease:  # over by now, or somebody else's
+                continue
+            except Exception:
+                log.info("job %s (%s) could not be given back; its lease runs out", job.id, job.kind, exc_info=True)
 
     def _backoff(self, earlier: int) -> float:
         delay = min(self._backoff_seconds * 2.0 ** min(earlier, 30), self._max_backoff_seconds)

@@ -299,7 +299,8 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
     task = asyncio.create_task(work, name=name)
 
     async def end() -> None:
-        task.cancel()
+        if not task.cancelling():  # a second time would interrupt what it does to end in order
+            task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     def ended(task: asyncio.Task[None]) -> None:

@@ -254,6 +254,36 @@ async def test_a_handler_whose_lease_is_lost_is_stopped(store: Database) -> None
             await stopped.wait()
 
 
+async def test_a_lease_renewed_too_late_is_let_go_at_once(store: Database) -> None:
+    async def handler(job: Job) -> None:
+        if job.attempt == 1:
+            raise LostLease("the renewal came late")
+
+    id = await store.write(jobs.enqueue, ANN, "learn", "1")
+    async with running(worker(store, handler, lease_seconds=60)):
+        (found,) = await ends(store, id)
+    assert (found.state, found.attempt) == ("done", 2)
+
+
+async def test_stopping_twice_gives_all_jobs_back(store: Database) -> None:
+    both = asyncio.Barrier(3)
+
+    async def handler(job: Job) -> None:
+        await both.wait()
+        await asyncio.sleep(60)
+
+    ids = [await store.write(jobs.enqueue, owner, "learn", "1") for owner in (ANN, BOB)]
+    task = asyncio.create_task(worker(store, handler).run())
+    await both.wait()
+    task.cancel()
+    for _ in range(4):  # on its way to give them back
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [(await row(store, id)).state for id in ids] == ["queued"] * 2
+
+
 async def test_a_lost_lease_found_by_the_handler_is_no_failure(store: Database) -> None:
     failures = Failures()
     runs: list[int] = []
