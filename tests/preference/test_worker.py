@@ -265,7 +265,7 @@ async def test_a_lease_renewed_too_late_is_let_go_at_once(store: Database) -> No
     assert (found.state, found.attempt) == ("done", 2)
 
 
-async def test_stopping_twice_gives_all_jobs_back(store: Database) -> None:
+async def test_stopping_twice_gives_all_jobs_back(store: Database, database_url: str) -> None:
     both = asyncio.Barrier(3)
 
     async def handler(job: Job) -> None:
@@ -273,15 +273,16 @@ async def test_stopping_twice_gives_all_jobs_back(store: Database) -> None:
         await asyncio.sleep(60)
 
     ids = [await store.write(jobs.enqueue, owner, "learn", "1") for owner in (ANN, BOB)]
-    task = asyncio.create_task(worker(store, handler).run())
+    late = Late(database_url)
+    task = asyncio.create_task(worker(late, handler).run())
     await both.wait()
     task.cancel()
-    for _ in range(4):  # on its way to give them back
-        await asyncio.sleep(0)
+    await late.releasing.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [(await row(store, id)).state for id in ids] == ["queued"] * 2
+    late.close()
 
 
 async def test_a_lost_lease_found_by_the_handler_is_no_failure(store: Database) -> None:
@@ -332,13 +333,17 @@ async def test_stopping_gives_the_jobs_back_at_once(store: Database) -> None:
 
 
 class Late(Database):
-    """A store whose answer to a lease comes late, as from a busy thread."""
+    """A store whose answer to a lease comes late, and which is slow to take jobs back, as from a busy thread."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.leased = asyncio.Event()
+        self.releasing = asyncio.Event()
 
     async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if fn is jobs.release:
+            self.releasing.set()
+            await asyncio.sleep(0.1)
         result = await super().write(fn, *args, **kwargs)
         if fn is jobs.lease and result is not None:
             self.leased.set()
