@@ -1,0 +1,80 @@
+"""The seams of the benchmark: an environment knows what users want, an arm learns it, and only edits pass between them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What an arm wrote for a request, and the preferences it wrote it by."""
+
+    text: str
+    preferences: Sequence[str] = ()
+    completion_id: str = ""
+
+
+@dataclass
+class Expense:
+    """Tokens of an arm's calls to the model: for answers, and for learning."""
+
+    answer_in: int = 0
+    answer_out: int = 0
+    learner_in: int = 0
+    learner_out: int = 0
+
+
+class Arm(ABC):
+    """A way to learn from edits, for one user. It sees requests, its own drafts and edits: never a kind, never a style."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.expense = Expense()
+
+    @abstractmethod
+    async def complete(self, request: str) -> Draft:
+        """Answer a request by what was learned so far."""
+
+    async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
+        """Learn from one round, also from a draft that was left as it was; what is needed to go on later, as JSON."""
+        return {}
+
+    async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:
+        """Take up where an interrupted run stopped: ``lessons`` are what ``learn`` gave, oldest first."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One request, as the environment's own record; only ``text`` reaches an arm."""
+
+    number: int
+    text: str
+    kind: str
+    careless: bool = False
+    secret: Any = field(default=None, repr=False)
+
+
+class Environment(Protocol):
+    """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
+
+    name: str
+    rounds: Sequence[Round]
+    kinds: Sequence[str]
+
+    def wants(self, round: Round) -> Sequence[str]:
+        """The true preferences behind a round, as short texts: for the oracle, and for measuring accuracy."""
+        ...
+
+    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
+        """What the user wants of each kind at that round (styles may drift)."""
+        ...
+
+    async def edit(self, round: Round, draft: str) -> str:
+        """The text the user really sends; ``draft`` itself when nothing needs to change."""
+        ...
+
+    def cost(self, round: Round, draft: str, edited: str) -> int:
+        """What the edit costs in words; a careless edit is charged as a careful one would be."""
+        ...
