@@ -1,0 +1,288 @@
+"""`make bench-recall`: what a recall costs without its embedding, at a million rows of ten thousand users.
+
+The real `Recall` over a real SQLite file, beside one FAISS index that all users share, with a filter. One process, no
+server: what is measured is shorter than a request's way through HTTP. `docs/recall.md` says what, and shows a run.
+"""
+
+import asyncio
+import inspect
+import json
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+
+import faiss
+import numpy as np
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Connection
+
+from bench import machine, recall_report, shared_index
+from bench.crowd import REQUESTS, Crowd, CrowdEmbedder
+from bench.measure import Figures, medians, percentile
+from preference.database import Database
+from preference.recall import Recall, RecallLimits
+from preference.users import User
+
+P = ParamSpec("P")
+T = TypeVar("T")
+K = 5
+DEFAULT_CAPACITY: int = inspect.signature(Recall).parameters["capacity"].default
+Asked = Sequence[tuple[User, str]]
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: recalls a block of what is in memory, of what may not be, and searches of a whole index."""
+
+    blocks: int
+    recalls: int
+    misses: int
+    searches: int
+
+
+FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=1000)
+QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=100)
+
+
+class CountingDatabase(Database):
+    """Counts its reads: a recall that reads had to load its user."""
+
+    reads = 0
+
+    def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One more."""
+        self.reads += 1
+        return super().read_now(fn, *args, **kwargs)
+
+
+class Run:
+    """One run over one crowd: recalls of what is in memory and what is not, the shared indexes, and their memory."""
+
+    def __init__(self, crowd: Crowd, plan: Plan, database: CountingDatabase, console: Console) -> None:
+        self.crowd = crowd
+        self.plan = plan
+        self.database = database
+        self.console = console
+        self.rng = random.Random(crowd.seed)
+        self.embedder = CrowdEmbedder(crowd)
+        self.memory: dict[str, float] = {}
+
+    async def measure(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+        crowd = self.crowd
+        default = Recall(self.database, self.embedder, RecallLimits())
+        per_user = 1 + crowd.rows + REQUESTS
+        everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=crowd.users * per_user)
+        few = range(min(crowd.users, DEFAULT_CAPACITY // per_user))
+        with self._memory("recall"):
+            await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
+        with self._memory("recall, default capacity"):
+            await self._warm(default, few, "recall: as many as the default holds")
+        with self._memory("flat"), self.bar("shared flat index") as told:
+            exact = shared_index.flat(crowd, told)
+        with self._memory("ivf"), self.bar("shared inverted file") as told:
+            approximate = shared_index.inverted(crowd, told)
+        searches = shared_index.searches(exact, approximate)
+
+        arms: dict[str, Callable[[], Awaitable[list[int]]]] = {
+            "recall": lambda: self._recalls(everyone, self._draw(self.plan.recalls)),
+            "recall, few users": lambda: self._recalls(default, self._draw(self.plan.recalls, few)),
+            **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
+        }
+        blocks: dict[str, list[Figures]] = {name: [] for name in arms}
+        with self.bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
+            for block in range(-1, self.plan.blocks):  # the first one warms up
+                for name, arm in arms.items():
+                    taken = await arm()
+                    if block >= 0:
+                        blocks[name].append(_figures(taken))
+                    told(1)
+        return {
+            "arms": {name: {"median": medians(found), "blocks": found} for name, found in blocks.items()},
+            "found": {"recall": await self._found(everyone), **{n: self._agreement(s) for n, s in searches.items()}},
+            "default_capacity": await self._default_capacity(default),
+            "changes": {
+                "recall": {"delete or add": _figures(await self._changes(everyone))},
+                **{name: self._shared_changes(index) for name, index in (("flat", exact), ("ivf", approximate))},
+            },
+            "memory_mb": self.memory,
+        }
+
+    def _draw(self, count: int, among: Sequence[int] | None = None) -> Asked:
+        return [(self.crowd.user(u), self.crowd.text(u, r)) for u, r in self._numbers(count, among)]
+
+    def _numbers(self, count: int, among: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        """Users and requests at random."""
+        numbers = self.rng.choices(among or range(self.crowd.users), k=count)
+        return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
+
+    async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
+        with self.bar(title, len(numbers)) as told:
+            for number in numbers:
+                for request in range(REQUESTS):
+                    await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
+                told(1)
+
+    async def _recalls(self, recall: Recall, asked: Asked) -> list[int]:
+        """Nanoseconds of each. Nothing may be read meanwhile: everything is in memory."""
+        reads, taken = self.database.reads, []
+        for user, text in asked:
+            started = time.perf_counter_ns()
+            await recall.recall(user, text, k=K)
+            taken.append(time.perf_counter_ns() - started)
+        if self.database.reads != reads:
+            raise RuntimeError("a user that should be in memory was loaded")
+        return taken
+
+    async def _searches(self, search: shared_index.Search) -> list[int]:
+        drawn = [
+            (self.rng.randrange(self.crowd.users), self.rng.randrange(REQUESTS)) for _ in range(self.plan.searches)
+        ]
+        for user, _ in drawn:
+            search.prepare(user, self.crowd.rows)
+        taken = []
+        for user, request in drawn:
+            vector = self.embedder.requests[user, request][None]
+            started = time.perf_counter_ns()
+            search.rows(user, vector, K)
+            taken.append(time.perf_counter_ns() - started)
+        return taken
+
+    async def _default_capacity(self, recall: Recall) -> dict[str, Any]:
+        """Users at random, of whom the default capacity holds some: the others are loaded from rows."""
+        hits: list[int] = []
+        misses: list[int] = []
+        for user, text in self._draw(self.plan.misses * self.plan.blocks):
+            reads = self.database.reads
+            started = time.perf_counter_ns()
+            await recall.recall(user, text, k=K)
+            taken = time.perf_counter_ns() - started
+            (misses if self.database.reads > reads else hits).append(taken)
+        return {
+            "capacity_vectors": DEFAULT_CAPACITY,
+            "share_of_misses": round(len(misses) / (len(misses) + len(hits)), 4),
+            "miss": _figures(misses),
+            "hit": _figures(hits),
+        }
+
+    async def _changes(self, recall: Recall) -> list[int]:
+        """What a change of one row costs the next recall of its user: the index is loaded anew."""
+        taken = []
+        for user, text in self._draw(self.plan.misses):
+            changed = replace(user, revision=user.revision + 1)
+            started = time.perf_counter_ns()
+            await recall.recall(changed, text, k=K)
+            taken.append(time.perf_counter_ns() - started)
+            await recall.recall(user, text, k=K)
+        return taken
+
+    def _shared_changes(self, index: Any) -> dict[str, Figures]:
+        return {what: _figures(t) for what, t in shared_index.changes(index, self.embedder.requests[0, :1]).items()}
+
+    async def _found(self, recall: Recall) -> float:
+        """Share of recalls that bring the preference of the request's kind, and nothing else."""
+        drawn = self._numbers(1000)
+        brought = [await recall.recall(self.crowd.user(u), self.crowd.text(u, r), k=K) for u, r in drawn]
+        right = [[b.id for b in found] == [f"pref-{r:032x}"] for found, (_, r) in zip(brought, drawn, strict=True)]
+        return sum(right) / len(right)
+
+    def _agreement(self, search: shared_index.Search) -> float:
+        """Share of a user's true nearest rows that a search brings."""
+        right = wanted = 0
+        for user, request in self._numbers(100):
+            rows, requests = self.crowd.vectors(user)
+            nearest = np.argsort(-(rows @ requests[request]))[:K] + user * self.crowd.rows
+            search.prepare(user, self.crowd.rows)
+            right += len(set(nearest.tolist()) & set(search.rows(user, requests[request][None], K).tolist()))
+            wanted += len(nearest)
+        return right / wanted
+
+    @contextmanager
+    def _memory(self, name: str) -> Iterator[None]:
+        before = _resident_mb()
+        yield
+        self.memory[name] = round(_resident_mb() - before, 1)
+
+    @contextmanager
+    def bar(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A progress bar, over users unless ``total`` says otherwise; call it with the steps taken."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            bar = progress.add_task(title, total=total or self.crowd.users)
+            yield lambda steps: progress.advance(bar, steps)
+
+
+async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
+    """The whole benchmark over a new database in ``folder``; what it found, as the JSON that is written."""
+    about = await asyncio.to_thread(machine.about)
+    file = folder / "recall.db"
+    database = CountingDatabase(f"sqlite:///{file}")
+    try:
+        database.migrate()
+        run = Run(crowd, plan, database, console)
+        with run.bar("rows") as told:
+            await asyncio.to_thread(crowd.fill, database, told)
+        await database.scrub()  # the log into the file, so that reads find everything in one place
+        found = await run.measure()
+    finally:
+        database.close()
+    about["versions"] |= {"faiss": faiss.__version__, "numpy": np.__version__}
+    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
+    sizes = {"users": crowd.users, "rows": crowd.users * crowd.rows, "dimension": crowd.dimension, "k": K}
+    return recall_report.result({**sizes, "database_mb": round(file.stat().st_size / 1e6, 1), **found}, about)
+
+
+def _figures(taken: Sequence[int]) -> Figures:
+    """Microseconds of ``taken`` nanoseconds."""
+    if not taken:
+        return {}
+    figures: Mapping[str, float] = {
+        "p50_us": percentile(taken, 50) / 1000,
+        "p99_us": percentile(taken, 99) / 1000,
+        "max_us": max(taken) / 1000,
+    }
+    return {name: round(value, 1) for name, value in figures.items()}
+
+
+def _resident_mb() -> float:
+    """Memory of this process; 0 where the system has no /proc."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
+
+
+@app.command()
+def recall(
+    out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-recall.json"),
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 10_000,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of all users together.")] = 1_000_000,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the users and of the rows: a rough run.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the tables into docs/recall.md.")] = False,
+) -> None:
+    """Measure recall without embedding, beside one shared FAISS index with a filter."""
+    if rows % users or rows < users:
+        raise typer.BadParameter("must be a multiple of --users", param_hint="--rows")
+    crowd = Crowd(max(1, users // 10) if quick else users, rows // users)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="bench-recall-") as folder:
+        result = uvloop.run(measure(crowd, QUICK if quick else FULL, Path(folder), console))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    recall_report.show(result, console)
+    console.print(f"Figures in {out}.", style="dim")
+    if write_docs:
+        recall_report.write_docs(result)
+        console.print(f"{recall_report.DOCS} is rewritten.", style="dim")
+
+
+if __name__ == "__main__":
+    app()

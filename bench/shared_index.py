@@ -1,0 +1,99 @@
+"""What recall is compared with: one FAISS index over all users' rows, searched with a filter for one user's own.
+
+Only the search is measured: no votes, no texts, no look-up of whose rows are where; selectors are made beforehand.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.crowd import Crowd
+from preference.ports import Vectors
+
+LISTS_VISITED = 16
+_TRAINING_ROWS = 50  # for each list; FAISS warns below 39
+_CHANGES = 5
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one index is asked. ``made`` are its parameters by user, kept alive with their selectors."""
+
+    index: Any
+    parameters: Callable[[Any], Any]
+    selector: Callable[[int, int], Any]
+    """First row of a user and the row after the last one, to a FAISS selector."""
+    made: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    def prepare(self, user: int, rows: int) -> None:
+        """Make a user's filter."""
+        if user not in self.made:
+            selector = self.selector(user * rows, (user + 1) * rows)
+            self.made[user] = (selector, self.parameters(selector))
+
+    def rows(self, user: int, vector: Vectors, k: int) -> NDArray[np.int64]:
+        """The nearest rows of the user, [k], nearest first, -1 where none was found; ``vector`` is [1, dimension]."""
+        _, rows = self.index.search(vector, k, params=self.made[user][1])
+        return np.asarray(rows[0])
+
+
+def flat(crowd: Crowd, told: Callable[[int], None]) -> Any:
+    """Every row in one exact index, a user's rows beside each other."""
+    index = faiss.IndexFlatIP(crowd.dimension)
+    _add(index, crowd, told)
+    return index
+
+
+def inverted(crowd: Crowd, told: Callable[[int], None]) -> Any:
+    """Every row in one inverted file, of which a search visits some lists."""
+    lists = max(1, min(1024, crowd.users * crowd.rows // 200))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(crowd.dimension), crowd.dimension, lists, faiss.METRIC_INNER_PRODUCT)
+    picked = np.linspace(0, crowd.users - 1, min(crowd.users, -(-lists * _TRAINING_ROWS // crowd.rows)), dtype=int)
+    index.train(np.concatenate([crowd.vectors(int(number))[0] for number in picked]))
+    _add(index, crowd, told)
+    return index
+
+
+def searches(exact: Any, approximate: Any) -> dict[str, Search]:
+    """The ways to ask, by name."""
+
+    def ivf(selector: Any) -> Any:
+        return faiss.SearchParametersIVF(sel=selector, nprobe=LISTS_VISITED)
+
+    def plain(selector: Any) -> Any:
+        return faiss.SearchParameters(sel=selector)
+
+    def batch(first: int, end: int) -> Any:
+        return faiss.IDSelectorBatch(np.arange(first, end, dtype=np.int64))
+
+    return {
+        "flat, range": Search(exact, plain, faiss.IDSelectorRange),
+        "flat, batch": Search(exact, plain, batch),
+        "ivf, range": Search(approximate, ivf, faiss.IDSelectorRange),
+        "ivf, batch": Search(approximate, ivf, batch),
+    }
+
+
+def changes(index: Any, vector: Vectors) -> dict[str, list[int]]:
+    """Nanoseconds of deleting a row from the middle and of adding ``vector``, [1, dimension], some times each."""
+    taken: dict[str, list[int]] = {"delete": [], "add": []}
+    for turn in range(_CHANGES):
+        row = index.ntotal // 2 + turn
+        started = time.perf_counter_ns()
+        index.remove_ids(faiss.IDSelectorRange(row, row + 1))
+        taken["delete"].append(time.perf_counter_ns() - started)
+        started = time.perf_counter_ns()
+        index.add(vector)
+        taken["add"].append(time.perf_counter_ns() - started)
+    return taken
+
+
+def _add(index: Any, crowd: Crowd, told: Callable[[int], None]) -> None:
+    for numbers in crowd.batches():
+        index.add(np.concatenate([crowd.vectors(number)[0] for number in numbers]))
+        told(len(numbers))
