@@ -1,0 +1,118 @@
+"""PRELUDE's two environments in the synthetic world: who asks for what in which order, and what they want of it."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.lexicon import KIND_BY_NAME
+from lab.prelude.careless import SLIPS, Slip, slip
+from lab.prelude.ports import Round
+from lab.simulated_user import SimulatedUser
+from lab.style import PHRASINGS, Style, canonical_phrase, random_style
+from lab.world import Request
+from preference.distance import word_distance
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "email": ("client", "friend", "teacher", "landlord"),
+    "summary": ("news", "review", "study", "incident", "travel"),
+}
+VARIANTS = ("plain", "drift", "noise")
+WISHES = 5
+"""Attributes that the user cares about for each kind."""
+CARELESS_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class _Secret:
+    request: Request
+    slip: Slip | None
+
+
+class SyntheticEnvironment:
+    """One simulated user's requests in one task. Variants have the same requests, and differ as their names say."""
+
+    def __init__(self, name: str, *, seed: int, rounds: int, variant: str) -> None:
+        self.name = name
+        self.kinds: Sequence[str] = KINDS[name]
+        self._seed = f"{name} {seed}"
+        self._change = rounds // 2
+        rng = self._random("styles")
+        styles = {kind: random_style(name, rng, WISHES) for kind in self.kinds}
+        self._before = SimulatedUser(styles)
+        self._after = SimulatedUser(self._drifted(styles) if variant == "drift" else styles)
+        slips = self._slips(rounds) if variant == "noise" else {}
+        rng = self._random("requests")
+        self.rounds: Sequence[Round] = tuple(
+            self._round(number, kind, slips.get(number), rng)
+            for number, kind in enumerate(shuffled(self.kinds, rounds, self._random("order")))
+        )
+
+    def wants(self, round: Round) -> Sequence[str]:
+        """The canonical phrases of the style behind a round."""
+        return _phrases(self._user(round.number).styles[round.kind])
+
+    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
+        """The same for each kind."""
+        return {kind: _phrases(style) for kind, style in self._user(number).styles.items()}
+
+    async def edit(self, round: Round, draft: str) -> str:
+        """The careful user's smallest correction, or what a careless one makes of it."""
+        secret: _Secret = round.secret
+        user = self._user(round.number)
+        careful = user.edit(secret.request, draft)
+        edits = [careful]
+        if secret.slip is not None:
+            others = [style for kind, style in user.styles.items() if kind != round.kind]
+            rng = self._random(f"slip {round.number}")
+            edits.insert(0, slip(secret.slip, user, secret.request, draft, others, rng))
+        # A slip that changes nothing would accept a draft that may need an edit.
+        return next((edited for edited in edits if word_distance(draft, edited) > 0), draft)
+
+    def cost(self, round: Round, draft: str, edited: str) -> int:
+        """Words between the draft and the careful edit, whatever the user really sent."""
+        return word_distance(draft, self._user(round.number).edit(round.secret.request, draft))
+
+    def _user(self, number: int) -> SimulatedUser:
+        return self._after if number >= self._change else self._before
+
+    def _random(self, purpose: str) -> random.Random:
+        """A stream of its own for each purpose, so that a variant moves nothing else."""
+        return random.Random(f"{self._seed} {purpose}")
+
+    def _round(self, number: int, kind: str, slip: Slip | None, rng: random.Random) -> Round:
+        request = self._before.request(KIND_BY_NAME[kind], rng)
+        return Round(number, request.text, kind, careless=slip is not None, secret=_Secret(request, slip))
+
+    def _drifted(self, styles: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        """One kind's attributes all take another value."""
+        rng = self._random("drift")
+        kind = rng.choice(self.kinds)
+        changed = {a: rng.choice([v for v in PHRASINGS[a] if v != value]) for a, value in styles[kind].items()}
+        return {**styles, kind: changed}
+
+    def _slips(self, rounds: int) -> dict[int, Slip]:
+        """Which rounds are careless, and how: one edit is for another kind's style."""
+        rng = self._random("careless")
+        chosen = rng.sample(range(rounds), round(rounds * CARELESS_SHARE))
+        return {n: "foreign" if i == 0 else rng.choice(SLIPS) for i, n in enumerate(chosen)}
+
+
+def make(name: str, *, seed: int, rounds: int, variant: str = "plain") -> SyntheticEnvironment:
+    """The environment ``name``; ``ValueError`` says which there are."""
+    for what, known, asked in (("environment", KINDS, name), ("variant", VARIANTS, variant)):
+        if asked not in known:
+            raise ValueError(f"There is no {what} {asked!r}: {', '.join(known)}.")
+    if rounds < 1:
+        raise ValueError("An environment has at least one round.")
+    return SyntheticEnvironment(name, seed=seed, rounds=rounds, variant=variant)
+
+
+def shuffled(kinds: Sequence[str], rounds: int, rng: random.Random) -> list[str]:
+    """A kind for each round, in random order; counts differ by one where ``rounds`` cannot be shared equally."""
+    order = [kinds[n % len(kinds)] for n in range(rounds)]
+    rng.shuffle(order)
+    return order
+
+
+def _phrases(style: Style) -> list[str]:
+    return [canonical_phrase(attribute, value) for attribute, value in style.items()]
