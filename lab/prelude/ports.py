@@ -1,4 +1,4 @@
-"""The seams of the benchmark: an environment knows what users want, an arm learns it, and only edits pass between them."""
+"""The seams of the benchmark: an environment knows what users want, an arm learns it, only edits pass between them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ class Draft:
 
 @dataclass
 class Expense:
-    """Tokens of an arm's calls to the model: for answers, and for learning."""
+    """Tokens of an arm's calls to the model: for answers, and for learning (None where a server does not tell)."""
 
     answer_in: int = 0
     answer_out: int = 0
-    learner_in: int = 0
-    learner_out: int = 0
+    learner_in: int | None = 0
+    learner_out: int | None = 0
 
 
 class Arm(ABC):
-    """A way to learn from edits, for one user. It sees requests, its own drafts and edits: never a kind, never a style."""
+    """A way to learn from edits, for one user. It sees requests, its drafts and edits: never a kind, never a style."""
 
     name: str
 
@@ -38,10 +38,13 @@ class Arm(ABC):
         """Answer a request by what was learned so far."""
 
     async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
-        """Learn from one round, also from a draft that was left as it was; what is needed to go on later, as JSON."""
+        """Learn from one round, also from a draft that was left as it was; what is needed to go on later, as JSON.
+
+        ``adapter`` in it is what there is to tell of an adapter that was trained.
+        """
         return {}
 
-    async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:
+    async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:  # noqa: B027 # an arm may remember nothing
         """Take up where an interrupted run stopped: ``lessons`` are what ``learn`` gave, oldest first."""
 
 

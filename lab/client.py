@@ -1,0 +1,98 @@
+"""One end user's app: the official OpenAI client, over the public HTTP API alone."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from openai import AsyncOpenAI
+
+from preference.prompt import Message
+
+SECONDS = 300.0
+"""How long one answer may take."""
+LEARN_SECONDS = 600.0
+ADAPTER_SECONDS = 900.0
+
+
+class Client:
+    """Speaks for ``user``. ``retries`` is how often a request is sent again that found the server busy or away."""
+
+    def __init__(self, base: str, user: str, *, key: str = "none", retries: int = 0) -> None:
+        self._openai = AsyncOpenAI(
+            base_url=f"{base}/v1",
+            api_key=key,
+            default_headers={"X-User-Id": user},
+            max_retries=retries,
+            timeout=SECONDS,
+        )
+        self._base = base
+        self._path = f"/users/{quote(user, safe='')}"
+        self.user = user
+        self.model = ""
+
+    async def connect(self) -> None:
+        """Ask the server for its model."""
+        self.model = (await self._openai.models.list()).data[0].id
+
+    async def answer(self, text: str, **attune: Any) -> Any:
+        """One greedy answer; ``attune`` is the extension object."""
+        return await self.chat([{"role": "user", "content": text}], **attune)
+
+    async def chat(self, messages: Sequence[Message], *, max_tokens: int = 250, **attune: Any) -> Any:
+        """One greedy answer to a conversation; ``attune`` is the extension object."""
+        return await self._openai.chat.completions.create(
+            model=self.model,
+            messages=list(messages),  # type: ignore[arg-type] # plain dicts, as preference/prompt.py makes them
+            temperature=0,
+            max_tokens=max_tokens,
+            extra_body={"attune": attune} if attune else None,
+        )
+
+    async def edit(self, completion_id: str, text: str, seconds: float = LEARN_SECONDS) -> dict[str, Any]:
+        """Send what the user made of an answer, and wait until it was learned from. Raises ``TimeoutError``."""
+        body = {"type": "edit", "completion_id": completion_id, "edited_text": text}
+        sent = (await self._post("/feedback", body)).json()
+        async with asyncio.timeout(seconds):
+            while True:
+                held = (await self._get(f"/feedback/{sent['id']}")).json()
+                if held["status"] != "pending":
+                    return dict(held)
+                await asyncio.sleep(0.1)
+
+    async def train(self) -> int:
+        """Queue the training of an adapter; its version."""
+        return int((await self._post(f"{self._path}/adapters")).json()["version"])
+
+    async def adapters(self) -> dict[str, Any]:
+        """The user's adapter versions."""
+        return dict((await self._get(f"{self._path}/adapters")).json())
+
+    async def settled(self, version: int, text: str, seconds: float = ADAPTER_SECONDS) -> dict[str, Any]:
+        """The version once it was refused, has failed, or really answers ``text``; as it is after ``seconds`` else."""
+        deadline = time.monotonic() + seconds
+        while True:
+            made = next(dict(v) for v in (await self.adapters())["data"] if v["version"] == version)
+            if made["state"] in ("refused", "failed") or time.monotonic() > deadline:
+                return made
+            if made["state"] == "ready":
+                answer = await self.answer(text, store=False)
+                if answer.attune["adapter_version"] == version:
+                    return made
+            await asyncio.sleep(1)
+
+    async def metrics(self) -> str:
+        """The server's metrics, in Prometheus's text form. Raises ``NotFoundError`` where it does not show them."""
+        return (await self._get(f"{self._base}/metrics")).text
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._openai.close()
+
+    async def _get(self, path: str) -> httpx.Response:
+        return await self._openai.get(path, cast_to=httpx.Response)
+
+    async def _post(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        return await self._openai.post(path, cast_to=httpx.Response, body=body)
