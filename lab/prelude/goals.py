@@ -1,0 +1,53 @@
+"""What the learner shall reach, beside what it reached."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lab.prelude import figures
+from lab.prelude.figures import Chain
+
+Chains = Mapping[tuple[str, str, str], Sequence[Chain]]
+
+
+def goals(chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each goal in each environment: its limit, the figure, and whether it is met; None is not measured."""
+    found: list[dict[str, Any]] = []
+    for environment in sorted(summary["environments"]):
+        found += _of(environment, chains, summary)
+    return found
+
+
+def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def ratio(ours: str, theirs: str, *, but_first: bool = False) -> float | None:
+        a, b = (chains.get(("plain", environment, arm), ()) for arm in (ours, theirs))
+        return figures.ratio(a, b, but_first=but_first)
+
+    def attune(part: str) -> dict[str, Any]:
+        return dict(summary.get(part, {}).get(environment, {}).get("arms", {}).get("attune", {}))
+
+    def goal(what: str, sign: str, limit: float, figure: float | None, **more: Any) -> dict[str, Any]:
+        met = None if figure is None else {"<": figure < limit, "<=": figure <= limit, ">=": figure >= limit}[sign]
+        return {
+            "environment": environment,
+            "what": what,
+            "goal": f"{sign} {limit}",
+            "figure": figure,
+            "met": met,
+            **more,
+        }
+
+    drift = attune("drift")
+    recovery = goal("drift: rounds until recovered, slowest seed", "<=", 10, drift.get("recovery_rounds_max"))
+    if drift.get("not_recovered"):
+        recovery["met"] = False
+    return [
+        goal("attune / cipher-5", "<=", 0.5, ratio("attune", "cipher-5")),
+        goal(
+            "attune / oracle", "<=", 1.5, ratio("attune", "oracle"),
+            without_first_encounters=ratio("attune", "oracle", but_first=True),
+        ),
+        goal("zero-edit rounds in the last quarter", ">=", 0.8, attune("environments").get("zero_edit_last_quarter")),
+        goal("attune+adapter / attune", "<", 1, ratio("attune+adapter", "attune")),
+        {**recovery, "not_recovered": drift.get("not_recovered")},
+        goal("noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent")),
+    ]  # fmt: skip
