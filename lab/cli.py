@@ -49,6 +49,26 @@ def evaluate(
 
 
 @app.command()
+def recall(
+    embedder: Annotated[str, typer.Option(help="bundled, or a name or folder of sentence-transformers.")] = "bundled",
+    report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the tables into docs/recall.md.")] = False,
+) -> None:
+    """Measure whether recall brings the right preference, on requests written by hand."""
+    import asyncio
+
+    from lab import recall_quality, recall_report
+    from preference.embedder import SentenceEmbedder
+
+    figures = asyncio.run(recall_quality.measure(recall_quality.load(), SentenceEmbedder(embedder)))
+    recall_report.show(figures, Console())
+    if report is not None:
+        report.write_text(json.dumps(figures, indent=2) + "\n")
+    if write_docs:
+        recall_report.write_docs(figures)
+
+
+@app.command()
 def show(
     kind: Annotated[str | None, typer.Option(help="A kind of context; any by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of what is shown.")] = 0,
