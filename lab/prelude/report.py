@@ -23,6 +23,11 @@ ARMS = (
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 OPEN, CLOSE = "<!-- bench-prelude -->", "<!-- /bench-prelude -->"
+_CAPTIONS = {
+    "cumulative": "Cumulative edit cost by round, of all arms and of those that the goals are about",
+    "zero-edit": "Share of drafts that need no edit",
+    "drift": "Edit cost of the changed kind, around its change",
+}
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,19 @@ def markdown(summary: Mapping[str, Any]) -> str:
     return "\n\n".join([*blocks, *_adapters(summary)])
 
 
-def write_docs(summary: Mapping[str, Any], path: Path) -> None:
-    """Put the tables between the markers of a document; ``ValueError`` if it has none."""
+def write_docs(summary: Mapping[str, Any], path: Path, plots: Sequence[Path] = ()) -> None:
+    """Put the tables and ``plots``, which lie beside or below it, between the markers of a document.
+
+    ``ValueError`` if it has none.
+    """
     text = path.read_text()
     before, opened, rest = text.partition(OPEN)
     _, closed, after = rest.partition(CLOSE)
     if not (opened and closed):
         raise ValueError(f"{path} has no {OPEN} and {CLOSE}.")
-    path.write_text(f"{before}{OPEN}\n{markdown(summary)}\n{CLOSE}{after}")
+    images = [f"![{_CAPTIONS[plot.stem]}]({plot.relative_to(path.parent).as_posix()})" for plot in plots]
+    blocks = "\n\n".join([markdown(summary), *images])
+    path.write_text(f"{before}{OPEN}\n{blocks}\n{CLOSE}{after}")
 
 
 def _sections(summary: Mapping[str, Any]) -> list[_Section]:

@@ -302,6 +302,11 @@ def test_the_document_keeps_all_but_what_is_between_its_markers(tmp_path: Path) 
     report.write_docs(summary, document)
     assert document.read_text() == first
     assert first == f"# Before\n{report.OPEN}\n{report.markdown(summary)}\n{report.CLOSE}\nafter\n"
+    report.write_docs(summary, document, plots.write(everything(), tmp_path / "benchmark"))
+    with_plots = document.read_text()
+    for name in ("cumulative", "zero-edit", "drift"):
+        assert f"](benchmark/{name}.png)" in with_plots
+    assert with_plots.endswith(f"{report.CLOSE}\nafter\n")
     document.write_text("# No markers\n")
     with pytest.raises(ValueError, match="has no <!-- bench-prelude -->"):
         report.write_docs(summary, document)
