@@ -188,21 +188,23 @@ def _by_split(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
 def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Shares of 1, and ``applied``, how many learned preferences came in the mean where one is right.
 
-    ``recall``: of requests of a known situation, those that got its preference. ``precision``: of all learned
-    preferences that came, those that were right; for a near miss none is. Of the near misses, ``near_misses`` got the
-    preference of the situation that they resemble, ``misled`` got any.
+    ``recall``: of requests of a known situation, those that got its preference. ``precision_same``: of the learned
+    preferences that those got, the right ones; ``precision``: the same of all requests, where a near miss has none.
+    Of the near misses, ``near_misses`` got the preference of the situation that they resemble, ``misled`` got any.
     """
     same = [outcome for outcome in outcomes if not outcome.near_miss]
     near = [outcome for outcome in outcomes if outcome.near_miss]
     right, applied = sum(outcome.own for outcome in same), sum(outcome.applied for outcome in outcomes)
+    applied_same = sum(outcome.applied for outcome in same)
     recall, precision = right / len(same), right / applied if applied else 0.0
     figures = {
         "recall": recall,
+        "precision_same": right / applied_same if applied_same else 0.0,
         "precision": precision,
         "f1": 2 * recall * precision / (recall + precision) if right else 0.0,
         "near_misses": fmean(outcome.own for outcome in near),
         "misled": fmean(outcome.applied > 0 for outcome in near),
-        "applied": fmean(outcome.applied for outcome in same),
+        "applied": applied_same / len(same),
     }
     return {name: round(value, 3) for name, value in figures.items()}
 

@@ -11,7 +11,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "recall.md"
 BEGIN, END = "<!-- lab-recall -->", "<!-- /lab-recall -->"
 COLUMNS = {
     "recall": "recall",
-    "precision": "precision",
+    "precision_same": "precision, same",
+    "precision": "precision, all",
     "f1": "F1",
     "near_misses": "near misses",
     "misled": "misled",

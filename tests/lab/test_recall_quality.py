@@ -52,6 +52,7 @@ async def test_figures_count_what_came(tmp_path: Path) -> None:
 
     figures = {"recall": 0.5, "precision": 0.5, "f1": 0.5, "near_misses": 0.5, "misled": 0.5, "applied": 0.5}
     assert {name: result["dev"][name] for name in figures} == figures
+    assert result["dev"]["precision_same"] == 1
     assert {name: result["users"]["bob"][name] for name in figures} == figures
     assert result["setting"]["k"] == Settings.model_fields["recall_k"].default
     assert result["setting"]["alike"] == Settings.model_fields["recall_min_score"].default
