@@ -1,4 +1,4 @@
-"""`attune lab`: the synthetic world, the bundled model's recipe and its measurement."""
+"""`attune lab`: the synthetic world, the bundled model's recipe and its measurement, the benchmark of learning."""
 
 import json
 import random
@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lab.prelude.command import bench
+
 MODEL = Path(__file__).resolve().parent / "model"
 
 app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
+app.command()(bench)
 
 
 @app.command()

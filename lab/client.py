@@ -55,12 +55,14 @@ class Client:
         """Send what the user made of an answer, and wait until it was learned from. Raises ``TimeoutError``."""
         body = {"type": "edit", "completion_id": completion_id, "edited_text": text}
         sent = (await self._post("/feedback", body)).json()
+        pause = 0.02
         async with asyncio.timeout(seconds):
             while True:
                 held = (await self._get(f"/feedback/{sent['id']}")).json()
                 if held["status"] != "pending":
                     return dict(held)
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(pause)
+                pause = min(1.5 * pause, 0.2)
 
     async def train(self) -> int:
         """Queue the training of an adapter; its version."""

@@ -65,7 +65,8 @@ def _free_port() -> int:
 def _start(port: int, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
     with log.open("w") as file:
-        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        # Of its own group: Ctrl-C is for us, who stop it when we are done with it.
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, process_group=0)
 
 
 async def _until_ready(base: str, process: "subprocess.Popen[bytes]", log: Path, console: Console) -> None:

@@ -1,6 +1,7 @@
 """The log of a run: one JSON line a round, all that the report and a resumed run need."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,11 +45,13 @@ class Line:
 
 
 def append(path: Path, line: Line) -> None:
-    """Add a round to the log."""
+    """Add a round to the log, for good: it is on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         # In front too: a run that was killed may have left half a line.
         file.write("\n" + json.dumps(asdict(line)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[Line]:

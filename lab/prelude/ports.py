@@ -62,9 +62,20 @@ class Round:
 class Environment(Protocol):
     """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
 
-    name: str
-    rounds: Sequence[Round]
-    kinds: Sequence[str]
+    @property
+    def name(self) -> str:
+        """Its name in the log."""
+        ...
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        """All rounds, in their order."""
+        ...
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of context that the user has wishes for."""
+        ...
 
     def wants(self, round: Round) -> Sequence[str]:
         """The true preferences behind a round, as short texts: for the oracle, and for measuring accuracy."""

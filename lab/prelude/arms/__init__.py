@@ -1,0 +1,1 @@
+"""The learners that are compared. They know the model over HTTP, requests, drafts and edits, and nothing else."""

@@ -1,0 +1,118 @@
+"""`attune lab bench`: the command, and where its figures go."""
+
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
+SLOW_ARM = "attune+adapter"
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A look of a few minutes: 40 rounds, one seed, no variants, no adapters.")
+    ] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Users of each environment; 3 by default.")] = None,
+    environment: Annotated[
+        list[str] | None, typer.Option(help="email, summary or documents; may come again. By default the first two.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="plain, drift or noise; may come again. By default all.")
+    ] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arm", "--arms", help="One, or several with commas; by default all, and three in drift and noise."
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Chains played at a time.")] = 24,
+    model: Annotated[str | None, typer.Option(help="A model's folder or hub name instead of the bundled one.")] = None,
+    documents: Annotated[
+        Path | None, typer.Option(help="Your own documents, a subfolder for each kind; with --user-url.")
+    ] = None,
+    user_url: Annotated[str | None, typer.Option(help="OpenAI-compatible URL of a model that plays the user.")] = None,
+    user_model: Annotated[str | None, typer.Option(help="That model's name.")] = None,
+    user_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
+    url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder; called again, it goes on there.")] = Path("out/prelude"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was played in that folder.")] = False,
+    report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put tables and plots into docs/.")] = False,
+) -> None:
+    """Play PRELUDE's protocol on a real server: what each way to learn from edits costs its user."""
+    from openai import APIError
+
+    from lab.local_server import NotStarted
+    from lab.prelude import bench, plots
+    from lab.prelude import report as reports
+    from lab.prelude.folder import Refused
+    from lab.prelude.log import read
+    from lab.prelude.machine import about
+    from lab.prelude.roster import ARMS
+    from preference.embedder import SentenceEmbedder
+
+    progress = Console(stderr=True)
+    chosen = [name for given in arms or () for name in given.split(",")]
+    if quick and not chosen:
+        chosen = [arm for arm in ARMS if arm != SLOW_ARM]
+        progress.print(f"A quick look leaves out {SLOW_ARM}, which takes minutes to train, and the harder variants.")
+    options = bench.Options(
+        environments=environment or ([bench.DOCUMENTS] if documents else ["email", "summary"]),
+        variants=variant or (["plain"] if quick or documents else ["plain", "drift", "noise"]),
+        arms=chosen or None,
+        rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+        seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
+        out=out,
+        concurrency=concurrency,
+        fresh=fresh,
+        model=model,
+        documents=documents,
+        user_url=user_url,
+        user_model=user_model,
+        user_key=_secret(user_key_env),
+        url=url.rstrip("/") if url else None,
+        key=_secret(api_key_env),
+    )
+    try:
+        embedder = SentenceEmbedder()
+        outcome = asyncio.run(bench.bench(options, progress, embedder))
+    except (NotStarted, Refused, ValueError, APIError) as error:
+        _exit(str(error))
+    lines = read(outcome.log)
+    command = shlex.join(["attune", *sys.argv[1:]])
+    summary = reports.summarise(lines, embedder, about(command=command, model=outcome.model))
+    reports.write(summary, out / "figures.json")
+    if report is not None:
+        reports.write(summary, report)
+    plots.write(lines, _DOCS / "benchmark" if write_docs else out)
+    if write_docs:
+        reports.write_docs(summary, _DOCS / "benchmark.md")
+    Console().print(reports.table(summary))
+    progress.print(f"[dim]Rounds, figures and plots in {out}.[/dim]")
+    if outcome.failures:
+        told = "\n".join(f"{chain}: {reason}" for chain, reason in outcome.failures.items())
+        _exit(f"{len(outcome.failures)} of {len(outcome.chains)} chains failed; the same command tries again.\n{told}")
+    if outcome.stopped:
+        _exit("Stopped before the end; the same command goes on.")
+
+
+def _secret(variable: str | None) -> str:
+    if variable is None:
+        return "none"
+    if not os.environ.get(variable):
+        _exit(f"The environment variable {variable} is empty.")
+    return os.environ[variable]
+
+
+def _exit(message: str) -> NoReturn:
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)

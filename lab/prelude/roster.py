@@ -1,0 +1,52 @@
+"""Which arms there are, and what each of them is given."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.client import Client
+from lab.prelude.arms.attune import Attune
+from lab.prelude.arms.cipher import Cipher
+from lab.prelude.arms.continual import Continual
+from lab.prelude.arms.cot import ChainOfThought
+from lab.prelude.arms.explore import ExploreThenExploit
+from lab.prelude.arms.icl import InContext
+from lab.prelude.arms.none import NoLearning
+from lab.prelude.arms.oracle import Oracle
+from lab.prelude.memory import Vectors
+from lab.prelude.meter import Meter
+from lab.prelude.ports import Arm
+
+HARD_VARIANTS = ("drift", "noise")
+HARD_ARMS = ("oracle", "cipher-5", "attune")
+"""Those that play the harder variants where none are named."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Everything that arms are made of. ``truth`` is what the user wants of the request at hand: the oracle's alone."""
+
+    client: Client
+    vectors: Vectors
+    meter: Meter
+    training: Collection[int]
+    truth: Callable[[], Sequence[str]]
+
+
+ARMS: Mapping[str, Callable[[Means], Arm]] = {
+    "none": lambda means: NoLearning(means.client),
+    "oracle": lambda means: Oracle(means.client, means.truth),
+    "explore-then-exploit": lambda means: ExploreThenExploit(means.client),
+    "continual": lambda means: Continual(means.client),
+    "icl-edit-1": lambda means: InContext(means.client, means.vectors, 1),
+    "icl-edit-5": lambda means: InContext(means.client, means.vectors, 5),
+    "cot-edit": lambda means: ChainOfThought(means.client, means.vectors),
+    "cipher-1": lambda means: Cipher(means.client, means.vectors, 1),
+    "cipher-5": lambda means: Cipher(means.client, means.vectors, 5),
+    "attune": lambda means: Attune(means.client, means.meter),
+    "attune+adapter": lambda means: Attune(means.client, means.meter, means.training),
+}
+
+
+def learns_on_the_server(arm: str) -> bool:
+    """Whether the server learns for it, so that it needs a tenant of its own."""
+    return arm.startswith("attune")
