@@ -42,12 +42,16 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: recalls a block of what is in memory, of what may not be, and searches of a whole index."""
+    """How much is measured: recalls a block of what is in memory, of what may not be, and searches of a whole index.
+
+    ``capacity`` is recall's own, in vectors.
+    """
 
     blocks: int
     recalls: int
     misses: int
     searches: int
+    capacity: int = DEFAULT_CAPACITY
 
 
 FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=1000)
@@ -80,10 +84,10 @@ class Run:
     async def measure(self) -> dict[str, Any]:
         """Everything, as JSON."""
         crowd = self.crowd
-        default = Recall(self.database, self.embedder, RecallLimits())
+        default = Recall(self.database, self.embedder, RecallLimits(), capacity=self.plan.capacity)
         per_user = 1 + crowd.rows + REQUESTS
         everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=crowd.users * per_user)
-        few = range(min(crowd.users, DEFAULT_CAPACITY // per_user))
+        few = range(min(crowd.users, self.plan.capacity // per_user))
         with self._memory("recall"):
             await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
@@ -169,7 +173,7 @@ class Run:
             taken = time.perf_counter_ns() - started
             (misses if self.database.reads > reads else hits).append(taken)
         return {
-            "capacity_vectors": DEFAULT_CAPACITY,
+            "capacity_vectors": self.plan.capacity,
             "share_of_misses": round(len(misses) / (len(misses) + len(hits)), 4),
             "miss": _figures(misses),
             "hit": _figures(hits),

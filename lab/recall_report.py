@@ -66,7 +66,7 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
     named = f"k = {setting['k']}, alike = {setting['alike']}, spread = {setting['spread']}"
     return [
         (f"The server's settings ({named})", ["user", "part", *COLUMNS.values()], by_user),
-        (f"Dev, spread = {setting['spread']}, recall / precision", ["alike", *(f"k = {k}" for k in ks)], grid),
+        (f"Dev, spread = {setting['spread']}, recall / precision, all", ["alike", *(f"k = {k}" for k in ks)], grid),
         (
             "The settings with the best F1 on dev",
             ["k", "alike", "spread", *(f"{split} {COLUMNS[c]}" for split in ("dev", "test") for c in _OF)],
