@@ -93,9 +93,9 @@ def bench(
     reports.write(summary, out / "figures.json")
     if report is not None:
         reports.write(summary, report)
-    plots.write(lines, _DOCS / "benchmark" if write_docs else out)
+    drawn = plots.write(lines, _DOCS / "benchmark" if write_docs else out)
     if write_docs:
-        reports.write_docs(summary, _DOCS / "benchmark.md")
+        reports.write_docs(summary, _DOCS / "benchmark.md", drawn)
     Console().print(reports.table(summary))
     progress.print(f"[dim]Rounds, figures and plots in {out}.[/dim]")
     if outcome.failures:

@@ -197,9 +197,10 @@ def _partial(summary: Mapping[str, Any]) -> str:
 def _about(summary: Mapping[str, Any]) -> str:
     machine = summary["machine"]
     where = ", ".join([*machine["accelerators"], f"{machine['cores']} cores of {machine['processor']}"])
+    commit, dash, changed = summary["commit"].partition("-")
     return (
         f"Model {summary['model']} on vLLM {machine['vllm']}, {where}; "
-        f"commit {summary['commit'][:12]}, {summary['date']}: `{summary['command']}`"
+        f"commit {commit[:12]}{dash}{changed}, {summary['date']}: `{summary['command']}`"
     )
 
 
