@@ -81,7 +81,6 @@ class Outcome:
 
 async def bench(options: Options, console: Console, embedder: Embedder) -> Outcome:
     """Play what is left of a run. Raises ``ValueError``, ``Refused``, ``NotStarted``, and the server's own errors."""
-    options.check()
     chains = plan(options.environments, options.variants, options.arms, options.seeds)
     folder = Folder(options.out)
     async with _environments(options) as made:

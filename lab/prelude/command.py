@@ -83,6 +83,7 @@ def bench(
         key=_secret(api_key_env),
     )
     try:
+        options.check()
         embedder = SentenceEmbedder()
         outcome = asyncio.run(bench.bench(options, progress, embedder))
     except (NotStarted, Refused, ValueError, APIError) as error:

@@ -1,0 +1,309 @@
+"""A run plays every chain to its end, writes each round down, goes on where it stopped, and says what failed."""
+
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from lab.cli import app
+from lab.client import Client
+from lab.prelude import log
+from lab.prelude.access import Access, make_keys, tenant_of
+from lab.prelude.bench import Options, bench
+from lab.prelude.board import Board
+from lab.prelude.environment import make
+from lab.prelude.folder import Folder, Refused
+from lab.prelude.log import Line
+from lab.prelude.memory import Vectors
+from lab.prelude.meter import Meter
+from lab.prelude.play import Chain, Table
+from lab.prelude.ports import Arm, Draft, Environment
+from lab.prelude.roster import ARMS, HARD_ARMS
+from lab.prelude.run import Run, plan
+from server.settings import Settings
+from tests.lab.world_engine import WorldEngine
+from tests.server.conftest import Running, WordEmbedder, serving
+from tests.server.fake_engine import MODEL, Script
+
+ROUNDS = 6
+QUIET = Console(quiet=True)
+
+
+def environment(chain: Chain) -> Environment:
+    return make(chain.environment, seed=chain.seed, rounds=ROUNDS, variant=chain.variant)
+
+
+@pytest.fixture
+def data(tmp_path: Path, sqlite_template: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    (folder / "attune.db").write_bytes(sqlite_template.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def running(data: Path) -> Iterator[Running]:
+    with WorldEngine(*(make("email", seed=seed, rounds=ROUNDS) for seed in (1, 2))) as engine:
+        settings = Settings(engine_url=engine.url, data_dir=data, adapter_min_edits=10**6)
+        with serving(settings, engine) as running:
+            yield running
+
+
+def options(running: Running, out: Path, **more: Any) -> Options:
+    given: dict[str, Any] = {"environments": ["email"], "variants": ["plain"], "rounds": ROUNDS, "seeds": 1, **more}
+    return Options(arms=given.pop("arms", ["none", "oracle"]), out=out, url=running.url, **given)
+
+
+def engine_of(running: Running) -> WorldEngine:
+    assert isinstance(running.engine, WorldEngine)
+    return running.engine
+
+
+def what_was_played(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Lines without what differs from run to run."""
+    return [{k: v for k, v in asdict(line).items() if not k.endswith("seconds")} for line in lines]
+
+
+async def test_every_chain_is_played_and_every_round_written(running: Running, tmp_path: Path) -> None:
+    arms = ["none", "oracle", "cipher-5", "attune", "attune+adapter"]
+    outcome = await bench(options(running, tmp_path / "out", arms=arms, seeds=2), QUIET, WordEmbedder())
+    lines = log.read(outcome.log)
+    assert (outcome.failures, outcome.stopped, outcome.model) == ({}, False, MODEL)
+    assert {(line.arm, line.seed, line.number) for line in lines} == {
+        (arm, seed, number) for arm in arms for seed in (1, 2) for number in range(ROUNDS)
+    }
+    by_arm = {arm: [line for line in lines if line.arm == arm and line.seed == 1] for arm in arms}
+    assert {line.cost for line in by_arm["oracle"]} == {0}
+    assert all(line.zero == (line.cost == 0) for line in lines)
+    assert sum(line.cost for line in by_arm["none"]) > 0
+    there = make("email", seed=1, rounds=ROUNDS)
+    for line, at in zip(by_arm["cipher-5"], there.rounds, strict=True):
+        assert (line.kind, line.careless, list(line.wants)) == (at.kind, at.careless, list(there.wants(at)))
+        assert line.words > 0
+    spent = [line.expense.answer_in for line in by_arm["none"]]
+    assert spent == [7 * (number + 1) for number in range(ROUNDS)]  # so far: the engine counts seven a prompt
+    assert by_arm["none"][-1].expense.learner_in == 0
+    assert by_arm["cipher-5"][-1].expense.learner_in
+    assert [line.number for line in by_arm["attune+adapter"] if line.adapter] == [1, 3]  # 30% and 60% of six rounds
+    assert not any(line.adapter for line in by_arm["attune"])
+
+
+async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running, tmp_path: Path) -> None:
+    arms = ["none", "explore-then-exploit", "continual", "icl-edit-1", "cot-edit", "cipher-1", "attune"]
+    whole = await bench(options(running, tmp_path / "whole", arms=arms), QUIET, WordEmbedder())
+    chains = plan(["email"], ["plain"], arms, 1)
+    path = tmp_path / "parts.jsonl"
+    for _ in range(ROUNDS):
+        run = Run(
+            chains, id="parts", rounds=ROUNDS, concurrency=24, access=Access(running.url), environment=environment,
+            vectors=Vectors(WordEmbedder()), path=path,
+        )  # fmt: skip
+        done = {chain: len(lines) for chain, lines in run.played().items()}
+
+        class Stopping(Board):
+            """Stops the run after each round of any chain."""
+
+            def advance(self, chain: Chain) -> None:
+                super().advance(chain)
+                run.stop()  # noqa: B023 # of this turn
+
+        with Stopping(QUIET, ROUNDS, done) as board:
+            await run.play(board)
+    again = log.read(path)
+    assert len(again) > len(chains)
+    expected = {line["arm"]: [] for line in what_was_played(again)}
+    for line in what_was_played(log.read(whole.log)):
+        expected[line["arm"]].append(line)
+    for line in what_was_played(again):
+        assert line == expected[line["arm"]][line["number"]]
+
+
+async def test_what_is_whole_is_not_played_again(running: Running, tmp_path: Path) -> None:
+    chosen = options(running, tmp_path / "out")
+    await bench(chosen, QUIET, WordEmbedder())
+    asked = len(engine_of(running).requests)
+    outcome = await bench(chosen, QUIET, WordEmbedder())
+    assert len(engine_of(running).requests) == asked
+    assert len(log.read(outcome.log)) == 2 * ROUNDS
+
+
+async def test_a_chain_that_fails_says_so_and_the_others_go_on(running: Running, tmp_path: Path) -> None:
+    engine_of(running).refuses = "<preferences>"
+    outcome = await bench(options(running, tmp_path / "out"), QUIET, WordEmbedder())
+    (chain,) = outcome.failures
+    assert chain == Chain("email", "plain", "oracle", 1)
+    assert "longer than the context" in outcome.failures[chain]
+    assert [line.arm for line in log.read(outcome.log)] == ["none"] * ROUNDS
+    engine_of(running).refuses = None
+    outcome = await bench(options(running, tmp_path / "out"), QUIET, WordEmbedder())
+    assert outcome.failures == {}
+    assert len(log.read(outcome.log)) == 2 * ROUNDS
+
+
+async def test_a_busy_server_is_asked_again(running: Running, tmp_path: Path) -> None:
+    engine_of(running).enqueue(Script(status=503, error="loading"))
+    outcome = await bench(options(running, tmp_path / "out", arms=["none"]), QUIET, WordEmbedder())
+    assert outcome.failures == {}
+    assert len(log.read(outcome.log)) == ROUNDS
+    assert len(engine_of(running).requests) == ROUNDS + 1
+
+
+async def test_another_run_does_not_go_on_in_the_same_folder(running: Running, tmp_path: Path) -> None:
+    await bench(options(running, tmp_path / "out", arms=["none"]), QUIET, WordEmbedder())
+    other = options(running, tmp_path / "out", arms=["none"], seeds=2)
+    with pytest.raises(Refused, match=r"seeds 1 \(now 2\).*--fresh"):
+        await bench(other, QUIET, WordEmbedder())
+    outcome = await bench(replace(other, fresh=True), QUIET, WordEmbedder())
+    assert len(log.read(outcome.log)) == 2 * ROUNDS
+
+
+def test_a_folder_is_one_runs_at_a_time_and_fresh_clears_its_own_files_alone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    with folder.opened({"rounds": 1}, fresh=False) as first:
+        (folder.path / "mine.txt").write_text("keep")
+        (folder.server / "attune.db").write_text("rows")
+        folder.log.write_text("{}\n")
+        with pytest.raises(Refused, match="Another run"), Folder(tmp_path / "run").opened({"rounds": 1}, fresh=True):
+            pass
+        assert folder.log.exists()
+    with folder.opened({"rounds": 1}, fresh=False) as again:
+        assert again == first
+        assert (folder.server / "attune.db").exists()
+    with folder.opened({"rounds": 2}, fresh=True) as other:
+        assert other != first
+        assert not folder.log.exists()
+        assert list(folder.server.iterdir()) == []
+    assert (folder.path / "mine.txt").read_text() == "keep"
+    assert stat.S_IMODE(folder.server.stat().st_mode) == 0o700
+
+
+class Witness(Arm):
+    """Learns nothing, and keeps everything that it was given."""
+
+    name = "witness"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[Any, ...]] = []
+
+    async def complete(self, request: str) -> Draft:
+        self.given.append((request,))
+        self.draft = Draft("a draft")
+        return self.draft
+
+    async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
+        self.given.append((request, draft, edited))
+        return {}
+
+
+async def test_an_arm_is_given_texts_and_its_own_draft_and_nothing_else(tmp_path: Path) -> None:
+    there = make("email", seed=1, rounds=2)
+    arm, lines = Witness(), []
+
+    async def write(line: Line) -> None:
+        assert len(arm.given) == 2 * (line.number + 1)  # before the next round begins
+        lines.append(line)
+
+    table = Table(Chain("email", "plain", "witness", 1), there)
+    await table.play(arm, (), write, lambda: False)
+    assert len(lines) == 2
+    for at, (asked, told) in zip(there.rounds, (arm.given[:2], arm.given[2:]), strict=True):
+        assert asked == (at.text,)
+        assert told == (at.text, Draft("a draft"), await there.edit(at, "a draft"))
+        assert {type(thing) for thing in told} == {str, Draft}
+
+
+def test_all_arms_play_plain_and_three_the_harder_variants() -> None:
+    chains = plan(["email", "summary"], ["plain", "drift", "noise"], None, 3)
+    assert len(chains) == len(set(chains)) == 2 * 3 * (len(ARMS) + 2 * len(HARD_ARMS))
+    assert {c.arm for c in chains if c.variant == "noise"} == {"oracle", "cipher-5", "attune"}
+    assert {c.arm for c in chains if c.variant == "plain"} == set(ARMS)
+    assert chains[0].arm.startswith("attune")
+    assert {c.arm for c in plan(["email"], ["drift"], ["none"], 1)} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"arms": ["none", "cipher-9"]}, "no arm 'cipher-9'"),
+        ({"environments": ["documents"]}, "--documents"),
+        ({"documents": Path("texts")}, "--documents"),
+        ({"environments": ["documents"], "documents": Path("texts")}, "--user-url"),
+        ({"model": "other", "url": "http://127.0.0.1:1"}, "--model"),
+        (
+            {
+                "environments": ["documents"], "documents": Path("texts"), "user_url": "http://127.0.0.1:1",
+                "user_model": "x", "variants": ["drift"],
+            },
+            "plain variant only",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_played_is_said(changed: dict[str, Any], says: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"environments": ["email"], "variants": ["plain"], "arms": None, "rounds": 1, "seeds": 1}
+    with pytest.raises(ValueError, match=says):
+        Options(**{**given, "out": tmp_path, **changed}).check()
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "--arms", "none,nobody", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("There is no arm 'nobody': none, oracle,")
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(app, ["bench", "--url", "http://127.0.0.1:1", "--api-key-env", "NO_SUCH_VARIABLE_HERE"])
+    assert (result.exit_code, result.stderr.strip()) == (1, "The environment variable NO_SUCH_VARIABLE_HERE is empty.")
+
+
+async def test_each_user_that_the_server_learns_for_has_a_tenant(data: Path) -> None:
+    chains = plan(["email"], ["plain"], ["none", "oracle", "attune"], 2)
+    make_keys(data, {tenant_of(chain) for chain in chains})
+    keys = make_keys(data, {tenant_of(chain) for chain in chains})
+    assert sorted(keys) == ["baselines", "email-plain-attune-1", "email-plain-attune-2"]
+    with WorldEngine(make("email", seed=1, rounds=ROUNDS)) as engine:
+        settings = Settings(engine_url=engine.url, data_dir=data)
+        with serving(settings, engine) as running:
+            access = Access(running.url, keys=keys)
+            assert {access.own_tenant(chain) for chain in chains} == {*keys, None} - {"baselines"}
+            for key in {access.key_of(chain) for chain in chains}:
+                headers = {"Authorization": f"Bearer {key}"}
+                assert running.http(headers=headers).get("/v1/models").status_code == 200
+            assert running.http().get("/v1/models").status_code == 401
+
+
+METRICS = """\
+# HELP attune_learning_tokens_total Tokens of the learner's calls.
+# TYPE attune_learning_tokens_total counter
+attune_learning_tokens_total{direction="prompt",tenant="a"} 120.0
+attune_learning_tokens_total{direction="completion",tenant="a"} 30.0
+attune_learning_tokens_total{direction="prompt",tenant="b"} 7.0
+# TYPE attune_http_requests_in_flight gauge
+attune_http_requests_in_flight 1.0
+"""
+
+
+async def test_learning_tokens_are_those_of_one_tenant_since_they_were_last_read() -> None:
+    shown = [METRICS, METRICS.replace("120.0", "150.0"), "attune_http_requests_in_flight 1.0\n"]
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(text=shown[0])
+
+    served = web.Application()
+    served.router.add_get("/metrics", metrics)
+    async with TestServer(served) as server:
+        client = Client(f"http://{server.host}:{server.port}", "ann")
+        ours, new, unknown = Meter(client, "a"), Meter(client, "nobody"), Meter(client, None)
+        for meter in (ours, new, unknown):
+            await meter.start()
+        shown.pop(0)
+        assert [await meter.spent() for meter in (ours, new, unknown)] == [(30, 0), (0, 0), None]
+        assert await ours.spent() == (0, 0)
+        shown.pop(0)
+        assert await ours.spent() is None
+        await client.close()
