@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -21,12 +21,14 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from preference.errors import AttuneError, Conflict, Invalid
+from preference.shortcut import Shortcut
 from preference.tables import metadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS = 30  # how long a SQLite writer waits for another process's transaction
+JOTS_PER_CHECKPOINT = 500  # some 15 MB of log
 SCRUB_SECONDS = 1  # how long emptying its log may wait for readers
 _SQLITE_BEGIN = {
     "read": ("PRAGMA query_only=ON", "BEGIN"),
@@ -60,6 +62,8 @@ class Database:
         self._reader = self._engine.execution_options(begin="read", **snapshot)
         self._writer = self._engine.execution_options(begin="write")
         self._jotter = self._engine.execution_options(begin="jot")
+        self._shortcut = Shortcut(self._file, self._engine.dialect) if self._sqlite else None
+        self._jotted = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
         # SQLite has one writer at a time: queueing for it in one thread is fair and leaves the others to the readers.
         self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="write") if self._sqlite else self._threads
@@ -69,14 +73,17 @@ class Database:
         call = partial(self.read_now, fn, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def look_up(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """``read`` for a row or two by their keys, on a request's path.
+    async def look_up(
+        self, fn: Callable[Concatenate[Connection | Shortcut, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """``read`` by one prepared statement, on a request's path; call it in one event loop only.
 
         On SQLite it is done here and now: the way to another thread and back takes longer than such a read, which
         no writer holds up.
         """
-        if self._sqlite:
-            return self.read_now(fn, *args, **kwargs)
+        if self._shortcut is not None:
+            with suppress(sqlite3.Error):  # a thread may wait, and knows what to say
+                return fn(self._shortcut, *args, **kwargs)
         return await self.read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -84,13 +91,22 @@ class Database:
         call = partial(self.write_now, fn, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
 
-    async def jot(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """``write`` without waiting for the disk: a killed process loses nothing, a power cut the last moments.
+    async def jot(self, fn: Callable[Concatenate[Connection | Shortcut, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write`` by one prepared statement, without waiting for the disk.
 
-        The log is synced in order, so once a later ``write`` returns, this one is durable as well.
+        A killed process loses nothing, a power cut the last moments. The log is synced in order, so once a later
+        ``write`` returns, this one is durable as well. On SQLite it is done here and now, like ``look_up``, unless
+        somebody else is writing. It is done to its end though the caller is cancelled meanwhile.
         """
+        if self._shortcut is not None:
+            with suppress(sqlite3.Error):
+                done = fn(self._shortcut, *args, **kwargs)
+                self._jotted += 1
+                if self._jotted % JOTS_PER_CHECKPOINT == 0:
+                    self._write_threads.submit(self._checkpoint)
+                return done
         call = partial(self._in_transaction, self._jotter, fn, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._write_threads, call))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``read``, blocking: for the command line and for threads."""
@@ -162,6 +178,13 @@ class Database:
         self._write_threads.shutdown()
         self._threads.shutdown()
         self._engine.dispose()
+        if self._shortcut is not None:
+            self._shortcut.close()
+
+    def _checkpoint(self) -> None:
+        """Move the log's pages into the database file, as far as that holds nobody up: its disk is slow."""
+        with suppress(StoreUnavailable), _domain_errors(), closing(self._engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _in_transaction(
         self, engine: Engine, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -10,12 +10,27 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from preference import users
 from preference.errors import AttuneError, NotFound
 from preference.owner import Owner
 from preference.rows import key, later, scope
+from preference.shortcut import Shortcut
 from preference.tables import jobs
 from preference.tables import users as users_table
 
@@ -118,6 +133,20 @@ def lease(c: Connection, kinds: Collection[str], seconds: float) -> Job | None:
     return _take(c, and_(left_behind, _free(kinds, now)), seconds) or _take(
         c, and_(waiting, _free(kinds, now)), seconds
     )
+
+
+def due(kinds: Collection[str]) -> Select[tuple[str]]:
+    """The statement that ``is_due`` asks, made once by whoever asks often."""
+    now = bindparam("now", type_=jobs.c.run_after.type)
+    left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
+    waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
+    of_kind = or_(*(jobs.c.kind == kind for kind in sorted(kinds)))
+    return select(jobs.c.id).where(of_kind, or_(left_behind, waiting)).limit(1)
+
+
+def is_due(c: Connection | Shortcut, due: Select[tuple[str]]) -> bool:
+    """Whether ``lease`` might find a job, which asks more and locks. A job that is due may still wait for another."""
+    return c.execute(due, {"now": time.time()}).first() is not None
 
 
 def hold(c: Connection, job: Job) -> None:

@@ -1,5 +1,6 @@
 """What every file of row functions needs: the scope of an owner, text that both stores can hold, ordered times."""
 
+import re
 import time
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, and_, func, sel
 from preference.errors import Invalid
 from preference.owner import Owner
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TICK = 1e-6  # seconds; a float of today's Unix time resolves a quarter of it
 
 
@@ -22,14 +24,14 @@ def checked(text: str, param: str, limit: int) -> str:
 
 def storable(text: str, param: str) -> str:
     """``text`` itself, or ``Invalid``: PostgreSQL holds no NUL, UTF-8 no lone surrogate."""
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+    if not findable(text):
         raise Invalid(f"{param} must not contain NUL characters or lone surrogates", param=param)
     return text
 
 
 def findable(*ids: str) -> bool:
     """Whether ids from outside can be looked up at all; one that cannot be stored exists nowhere."""
-    return all("\x00" not in i and not any("\ud800" <= c <= "\udfff" for c in i) for i in ids)
+    return not any("\x00" in i or (not i.isascii() and _SURROGATE.search(i)) for i in ids)
 
 
 def key(owner: Owner) -> dict[str, Any]:

@@ -4,18 +4,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from preference import users
 from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.prompt import Message
 from preference.rows import checked, findable, key, scope
+from preference.shortcut import Shortcut
 from preference.tables import feedback, turns
+from preference.tables import users as users_table
 from preference.values import Value
 
-_INSERT = insert(turns)  # made once: each request stores a turn
+_OWNER = {name: bindparam(name, type_=turns.c[name].type) for name in ("tenant_id", "user_id")}
+_OPAQUE_ID = bindparam("opaque_id", type_=users_table.c.opaque_id.type)
+# Made once: each request stores a turn. The user's row is held, so that it is not erased meanwhile.
+_RECORD = (
+    insert(turns)
+    .from_select(
+        [column.name for column in turns.columns],
+        select(*(_OWNER.get(column.name, bindparam(column.name, type_=column.type)) for column in turns.columns))
+        .select_from(users_table)
+        .where(users_table.c.tenant_id == _OWNER["tenant_id"], users_table.c.user_id == _OWNER["user_id"])
+        .where(or_(_OPAQUE_ID.is_(None), users_table.c.opaque_id == _OPAQUE_ID))
+        .with_for_update(of=users_table, key_share=True),
+    )
+    .execution_options(preserve_rowcount=True)
+)
 
 
 @dataclass(frozen=True)
@@ -38,15 +53,13 @@ class Turn:
     partial: bool
 
 
-def record(c: Connection, owner: Owner, turn: Turn, opaque_id: str | None = None) -> None:
-    """Store a turn of the user who is called ``opaque_id`` (if given).
+def record(c: Connection | Shortcut, owner: Owner, turn: Turn, opaque_id: str | None = None) -> None:
+    """Store a turn of the user, who has to be ``opaque_id`` still (if given), not one made anew after an erasure.
 
     Raises ``NotFound`` when that user was deleted meanwhile, ``Conflict`` for a known id.
     """
     checked(turn.completion_id, "completion_id", 128)
     checked(turn.model, "model", 512)
-    if not users.lock(c, owner, opaque_id):
-        raise NotFound("there is no such user", param="user")
     values = {
         **{name: getattr(turn, name) for name in Turn.__dataclass_fields__},
         "request": list(turn.request),
@@ -56,13 +69,15 @@ def record(c: Connection, owner: Owner, turn: Turn, opaque_id: str | None = None
         "applied_preferences": [dict(applied) for applied in turn.applied_preferences],
     }
     try:
-        c.execute(_INSERT, {**key(owner), **values})
+        stored = c.execute(_RECORD, {**key(owner), **values, "opaque_id": opaque_id}).rowcount
     except IntegrityError as error:
         raise Conflict(f"the completion {turn.completion_id} is already recorded", param="completion_id") from error
     except (StatementError, ValueError) as error:  # SQLAlchemy wraps what is raised for SQLite, not for psycopg
         if isinstance(error, ValueError) or isinstance(error.orig, ValueError):  # NaN or infinity, which JSON has not
             raise Invalid("messages must be JSON values", param="messages") from error
         raise
+    if not stored:
+        raise NotFound("there is no such user", param="user")
 
 
 def get(c: Connection, owner: Owner, completion_id: str) -> Turn:

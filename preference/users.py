@@ -14,13 +14,15 @@ from preference import erasures
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import key, scope, storable
+from preference.shortcut import Shortcut
 from preference.tables import users
 from preference.values import Value
 
 MAX_STANDING_VALUES = 64
 # Made once: each request reads its user, and making the statement takes longer than running it.
-_BY_KEY = select(users).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
-_BY_KEY_LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share=True)
+_ROW = (users.c.opaque_id, users.c.standing_values, users.c.active_adapter, users.c.revision, users.c.created_at)
+_BY_KEY = select(*_ROW).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
+_LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share=True)
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,16 @@ class User:
     created_at: float = 0.0
 
 
-def get(c: Connection, owner: Owner) -> User | None:
+def get(c: Connection | Shortcut, owner: Owner) -> User | None:
     """The user, or None."""
-    row = c.execute(_BY_KEY, key(owner)).mappings().first()
-    return None if row is None else _user(owner, row)
+    row = c.execute(_BY_KEY, key(owner)).first()
+    return None if row is None else _user(owner, *row)
 
 
 def named(c: Connection, opaque_id: str) -> User | None:
     """The user whose adapters carry ``opaque_id``, or None: erased, or of another database."""
-    row = c.execute(select(users).where(users.c.opaque_id == opaque_id)).mappings().first()
-    return None if row is None else _user(Owner(row["tenant_id"], row["user_id"]), row)
+    row = c.execute(select(users.c.tenant_id, users.c.user_id, *_ROW).where(users.c.opaque_id == opaque_id)).first()
+    return None if row is None else _user(Owner(*row[:2]), *row[2:])
 
 
 def page(c: Connection, *, after: Owner | None = None, limit: int = 100) -> list[Owner]:
@@ -82,13 +84,9 @@ def ensure(c: Connection, owner: Owner) -> User:
     return made
 
 
-def lock(c: Connection, owner: Owner, opaque_id: str | None = None) -> bool:
-    """Hold back other writers of this owner until the transaction ends.
-
-    Whether the user exists; with ``opaque_id``, whether it is that one still, not one made anew after an erasure.
-    """
-    held = c.execute(_BY_KEY_LOCKED, key(owner)).scalar()
-    return held is not None and opaque_id in (None, held)
+def lock(c: Connection, owner: Owner) -> bool:
+    """Hold back other writers of this owner until the transaction ends. Whether the user exists."""
+    return c.execute(_LOCKED, key(owner)).first() is not None
 
 
 def touch(c: Connection, owner: Owner) -> None:
@@ -126,6 +124,5 @@ def _change(c: Connection, owner: Owner, **values: Any) -> None:
         raise NotFound("there is no such user", param="user")
 
 
-def _user(owner: Owner, row: Any) -> User:
-    values = tuple(Value.model_validate(value) for value in row["standing_values"])
-    return User(owner, row["opaque_id"], values, row["active_adapter"], row["revision"], row["created_at"])
+def _user(owner: Owner, opaque_id: str, values: list[dict[str, str]], *rest: Any) -> User:
+    return User(owner, opaque_id, tuple(map(Value.model_validate, values)), *rest)

@@ -60,6 +60,7 @@ class Worker:
     ) -> None:
         self._database = database
         self._handlers = dict(handlers)
+        self._due = jobs.due(handlers)
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
@@ -99,6 +100,8 @@ class Worker:
 
     async def _next(self) -> Job | None:
         try:
+            if not await self._database.look_up(jobs.is_due, self._due):
+                return None
             job = await self._database.write(jobs.lease, self._handlers, self._lease_seconds)
         except Exception:
             log.exception("no job could be leased")

@@ -1,6 +1,5 @@
 """The request path, the same for every route: user → adapter → recall → compose → engine → turn."""
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -19,6 +18,7 @@ from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.prompt import Message, last_user_text
 from preference.recall import Recall, Recalled
+from preference.shortcut import Shortcut
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
@@ -253,9 +253,8 @@ class Assistant:
             completion_tokens=transcript.completion_tokens,
             partial=partial,
         )
-        # A client that leaves now must not cancel a write that still waits for its thread.
         with self._metrics.stage("record"):
-            await asyncio.shield(self._database.jot(_record_unless_erased, plan.store_for, turn))
+            await self._database.jot(_record_unless_erased, plan.store_for, turn)
 
     def _release(self, plan: Plan) -> None:
         if plan.lease:
@@ -265,7 +264,7 @@ class Assistant:
         return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()
 
 
-def _record_unless_erased(c: Connection, user: User, turn: Turn) -> None:
+def _record_unless_erased(c: Connection | Shortcut, user: User, turn: Turn) -> None:
     with suppress(NotFound):
         turns.record(c, user.owner, turn, user.opaque_id)
 

@@ -78,7 +78,15 @@ class Relay:
                 *events, rest = _split(rest + received if rest else received)
                 if len(rest) > _EVENT_LIMIT:
                     raise EngineUnavailable("The engine sent an event without an end.")
-                out = b"".join([part for event in events for part in await self._pass(event)])
+                out = b""
+                for event in map(self._rewritten, events):
+                    part = self._events.part(event)
+                    if part in (Part.DONE, Part.CLOSE):
+                        if out:  # what came before the end need not wait until the turn is stored
+                            yield out
+                        out = await self._end(part, event)
+                    else:
+                        out += self._pass(part, event)
                 if out:
                     yield out
             if not self._done and not self._failed:
@@ -103,33 +111,40 @@ class Relay:
             release, self._release = self._release, _nothing
             release()
 
-    async def _pass(self, event: bytes) -> tuple[bytes, ...]:
+    def _rewritten(self, event: bytes) -> bytes:
         for said, told in self._rewrites:
             event = event.replace(said, told)
-        part = self._events.part(event)
-        if part is Part.DONE:
-            last = await self._finish()
-            self._done = True
-            return (last, event)
+        return event
+
+    def _pass(self, part: Part, event: bytes) -> bytes:
+        """What goes on now that this event came."""
         if self._record is not None:
             self._kept.append(event)
         if part is Part.BODY and not self._held:
-            return (event,)
-        if part is Part.CLOSE:
-            await self._store(partial=False)
-            self._done = True
-            return (with_attune(event, self._attune),)
+            return event
         if part is Part.ERROR:
             self._failed = True
         elif part is Part.USAGE:
             if self._wants_usage:
                 self._held = event
-            return ()
+            return b""
         elif part is Part.FINISH and not self._wants_usage:
             before, self._held = self._held, event
-            return (before,)
+            return before
         before, self._held = self._held, b""
-        return (before, event)
+        return before + event
+
+    async def _end(self, part: Part, event: bytes) -> bytes:
+        """The last event with its ``attune`` object, once the turn is stored."""
+        if part is Part.DONE:
+            last = await self._finish() + event
+        else:
+            if self._record is not None:
+                self._kept.append(event)
+            await self._store(partial=False)
+            last = with_attune(event, self._attune)
+        self._done = True
+        return last
 
     async def _finish(self) -> bytes:
         if self._failed:
@@ -175,16 +190,25 @@ class RelayResponse(Response):
 
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client goes away: then ``ClientGone`` is raised."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
+    working = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        await _disconnected(receive)
+        gone = True
+        if working is not None:
+            working.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and working is not None and not working.uncancel():
+            raise ClientGone from None
+        raise
     finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        watching.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -269,7 +270,8 @@ def serve_first(player: Player, c: Connection) -> Any:
 
 def record(player: Player, c: Connection) -> Any:
     made = turn("c-4", 5.0, player.text("A new one"))
-    return _attempts(player, c, *[lambda: turns.record(c, player.owner, made)] * 2)
+    call = partial(turns.record, c, player.owner, made)
+    return _attempts(player, c, lambda: call("another"), call, lambda: call(player.kept["opaque"]))
 
 
 def accept(completion_id: str, key: str | None, body: str) -> Step:
@@ -331,9 +333,10 @@ def delete_preference(player: Player, c: Connection) -> Any:
 def lease(player: Player, c: Connection) -> Any:
     """Take the owner's first job; others are parked, or due after it."""
     c.execute(update(jobs_table).where(_mine(jobs_table, player.owner)).values(run_after=1.0))
+    due = jobs.is_due(c, jobs.due(["learn", "train"]))
     player.kept["job"] = jobs.lease(c, ["learn"], 1000)
     park(player, c)
-    return player.kept["job"]
+    return due, player.kept["job"]
 
 
 def lease_left_behind(player: Player, c: Connection) -> Any:

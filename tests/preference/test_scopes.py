@@ -25,6 +25,7 @@ from tests.preference.script import play, prepare
 OF_EVERYBODY = {
     "preference.users.named": "finds the owner of an adapter by its opaque id",
     "preference.users.page": "goes through all owners, for upkeep",
+    "preference.jobs.is_due": "whether anybody has work, and nothing of whose",
     "preference.jobs._take": "the next job, which comes with its owner",
     "preference.jobs.prune": "upkeep of all owners' jobs",
     "preference.jobs.backlog": "figures alone",
