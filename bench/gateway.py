@@ -42,11 +42,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. One client: ``whole`` unstreamed, ``stream`` and ``paced`` streamed answers."""
+    """How much is measured. One client: ``whole`` unstreamed, ``stream`` and ``paced`` streamed answers.
+
+    ``first`` are streams of one token: on few cores vLLM may hand over a short answer's tokens all at once at its end.
+    """
 
     whole: Scenario
     stream: Scenario
     load: Load
+    first: Scenario | None = None
     paced: Scenario | None = None
 
 
@@ -60,7 +64,8 @@ FULL = {
     "vllm": Plan(
         whole=Scenario(stream=False, tokens=16, blocks=5, requests=30),
         stream=Scenario(stream=True, tokens=16, blocks=5, requests=30),
-        load=Load(Scenario(stream=False, tokens=8, blocks=2, requests=0), (1, 2, 4, 8, 16), 2),
+        first=Scenario(stream=True, tokens=1, blocks=9, requests=40),
+        load=Load(Scenario(stream=False, tokens=8, blocks=2, requests=0), (1, 2, 3, 4, 6, 8, 16), 2),
     ),
 }
 QUICK = {
@@ -73,6 +78,7 @@ QUICK = {
     "vllm": Plan(
         whole=Scenario(stream=False, tokens=16, blocks=2, requests=12),
         stream=Scenario(stream=True, tokens=16, blocks=2, requests=12),
+        first=Scenario(stream=True, tokens=1, blocks=3, requests=20),
         load=Load(Scenario(stream=False, tokens=8, blocks=1, requests=0), (1, 4), 1),
     ),
 }
@@ -100,7 +106,9 @@ class Run:
     async def _all(self, arms: list[Arm], engine: Server, plan: Plan) -> Found:
         found: Found = {}
         with self._progress() as progress:
-            for name, scenario in (("whole", plan.whole), ("stream", plan.stream), ("paced", plan.paced)):
+            for name, scenario in (
+                ("whole", plan.whole), ("stream", plan.stream), ("first", plan.first), ("paced", plan.paced),
+            ):  # fmt: skip
                 if scenario is None:
                     continue
                 if name == "paced":
@@ -135,7 +143,7 @@ class Run:
 
 
 _ENGINES = {"mock": servers.mock_engine, "vllm": servers.vllm}
-_TITLES = {"whole": "answers", "stream": "streamed answers", "paced": "time between tokens"}
+_TITLES = {"whole": "answers", "stream": "streamed answers", "first": "first tokens", "paced": "time between tokens"}
 
 
 async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:

@@ -67,7 +67,7 @@ def test_ratios_compare_what_was_added() -> None:
     arms = {"raw": block(10), "unpersonalised": block(20), "personalised": block(30), "litellm": block(210)}
     steps = [{"clients": 1.0, "requests_per_second": 5.0, "p50_ms": 1.0, "p99_ms": 2.0}]
     found = {
-        engine: {"whole": arms, "stream": arms, "paced": arms, "load": dict.fromkeys(arms, steps)}
+        engine: {"whole": arms, "stream": arms, "first": arms, "paced": arms, "load": dict.fromkeys(arms, steps)}
         for engine in ("mock", "vllm")
     }
     about = {"machine": {}, "versions": {}}
