@@ -51,6 +51,9 @@ async def mock_engine(folder: Path) -> AsyncIterator[Server]:
         yield up
 
 
+_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
+
 @contextlib.asynccontextmanager
 async def vllm(folder: Path) -> AsyncIterator[Server]:
     """vLLM with the bundled model and room for adapters, as Attune starts its own one."""
@@ -71,7 +74,7 @@ async def vllm(folder: Path) -> AsyncIterator[Server]:
         "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }  # fmt: skip
     if _vllm_for_cpu():
-        command += ["--dtype", "float32", "--enforce-eager"]
+        command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
         environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
     async with _running("vllm", command, port, "/health", folder, environment) as up:
         yield up

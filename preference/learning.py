@@ -1,40 +1,31 @@
-"""One edit becomes preferences: infer → verify → merge → store. Runs in the worker, never in the request path.
+"""One edit becomes preferences: studied, then stored. Runs in the worker, never in the request path.
 
-CIPHER (arXiv 2404.15269) infers from draft and edit; as in PROSE, what was inferred is kept only if generating again
-with it comes closer to the user's text. What an edit contradicts gets no vote from its context (`recall.py`), and ends
-when it is outvoted wherever it was learned.
+What an edit contradicts gets no vote from its context (`recall.py`), and ends when it is outvoted wherever it was
+learned.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
 from preference import feedback, preferences, users
 from preference.database import Database
-from preference.distance import word_distance, words
 from preference.feedback import Edit
-from preference.inference import inference_messages, merge_messages, parse_preferences
 from preference.owner import Owner
 from preference.ports import Embedder, TextGenerator, Vectors
 from preference.preferences import Preference
-from preference.prompt import compose, last_user_text
+from preference.prompt import last_user_text
 from preference.recall import Partition, RecallLimits
+from preference.study import Lesson, Study
 from preference.text import canonical
 
 CONTEXT_CHARACTERS = 4000
 """How much of a request is kept as a context; the embedder reads less."""
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What one edit teaches: texts to add, applied preferences it confirms or contradicts, and why nothing else."""
-
-    new: list[str] = field(default_factory=list)
-    confirmed: list[Preference] = field(default_factory=list)
-    contradicted: list[Preference] = field(default_factory=list)
-    reason: str | None = None
+OnTokens = Callable[[str, int, int], None]
+"""Told of a tenant, and of the prompt and completion tokens that a lesson of one of its users cost."""
 
 
 class Learner:
@@ -50,6 +41,7 @@ class Learner:
         limits: RecallLimits,
         max_preferences: int = 1000,
         system_role: bool = True,
+        on_tokens: OnTokens = lambda tenant, prompt, completion: None,
     ) -> None:
         self._database = database
         self._generator = generator
@@ -58,6 +50,7 @@ class Learner:
         self._limits = limits
         self._max_preferences = max_preferences
         self._system_role = system_role
+        self._on_tokens = on_tokens
 
     async def learn(self, owner: Owner, feedback_id: str) -> str | None:
         """Learn from one feedback row and resolve it; running it again after a crash changes nothing twice.
@@ -67,86 +60,16 @@ class Learner:
         edit, active = await self._database.read(_load, owner, feedback_id)
         if edit is None:
             return None
-        lesson = await self._study(edit, active)
+        shown = {applied["id"] for applied in edit.turn.applied_preferences}
+        applied = [p for p in active if p.id in shown]
+        study = Study(self._generator, edit, applied, system_role=self._system_role)
+        try:
+            lesson = await study.lesson()
+        finally:
+            self._on_tokens(owner.tenant, study.prompt_tokens, study.completion_tokens)
         context = last_user_text(edit.turn.request)[:CONTEXT_CHARACTERS]
         vector = (await asyncio.to_thread(self._embedder.embed, [context]))[0]
         return await self._database.write(self._store, owner, edit, lesson, context, vector)
-
-    async def _study(self, edit: Edit, active: list[Preference]) -> Lesson:
-        shown = {applied["id"] for applied in edit.turn.applied_preferences}
-        applied = [p for p in active if p.id in shown]
-        if word_distance(edit.draft, edit.edited_text) == 0:
-            return Lesson(confirmed=applied, reason="the draft was accepted as it was")
-        if edit.turn.partial:
-            return Lesson(confirmed=applied, reason="the draft was cut short, so the edit says little about it")
-        inferred = await self._infer(edit)
-        known = {canonical(p.text) for p in applied}
-        candidates = [text for text in inferred if canonical(text) not in known]
-        if not candidates:
-            return Lesson(confirmed=applied, reason="the edit shows no general preference")
-        confirmed, contradicted = await self._merge(applied, candidates)
-        verified = await self._verify(edit, [p.text for p in confirmed], candidates)
-        if not verified:
-            texts = "; ".join(candidates)
-            return Lesson(confirmed=applied, reason=f"generating again with it came no closer to the edit: {texts}")
-        missed = await self._missed(edit, [*(p.text for p in confirmed), *verified], contradicted)
-        return Lesson(
-            new=verified,
-            confirmed=[*confirmed, *missed],
-            contradicted=[p for p in contradicted if p not in missed],
-        )
-
-    async def _infer(self, edit: Edit) -> list[str]:
-        answer = await self._generator.generate(inference_messages(edit.draft, edit.edited_text), max_tokens=400)
-        return parse_preferences(answer.text)
-
-    async def _merge(
-        self, applied: list[Preference], candidates: list[str]
-    ) -> tuple[list[Preference], list[Preference]]:
-        """Which applied preferences still stand beside the new ones. What is locked always stands."""
-        if not applied:
-            return [], []
-        oldest_first = sorted(applied, key=lambda p: p.updated_at)
-        answer = await self._generator.generate(
-            merge_messages([*(p.text for p in oldest_first), *candidates]), max_tokens=600
-        )
-        standing = {canonical(text) for text in parse_preferences(answer.text)}
-        if not standing & {canonical(text) for text in candidates}:
-            return applied, []  # not a merge of what was asked: change nothing that was learned before
-        stands = {p.id for p in applied if p.locked or canonical(p.text) in standing}
-        return [p for p in applied if p.id in stands], [p for p in applied if p.id not in stands]
-
-    async def _verify(self, edit: Edit, standing: Sequence[str], candidates: list[str]) -> list[str]:
-        """The candidates that bring a new generation closer to the user's text than the draft was."""
-        before = word_distance(edit.draft, edit.edited_text)
-        together, *without = await asyncio.gather(
-            self._distance_with(edit, [*standing, *candidates]),
-            *(
-                self._distance_with(edit, [*standing, *_without(candidates, c)])
-                for c in candidates
-                if len(candidates) > 1
-            ),
-        )
-        if together < before:
-            return [c for c, d in zip(candidates, without or [before], strict=True) if d >= together]
-        alone = await asyncio.gather(*(self._distance_with(edit, [*standing, c]) for c in candidates))
-        return [c for c, d in zip(candidates, alone, strict=True) if d < before]
-
-    async def _missed(self, edit: Edit, standing: list[str], contradicted: list[Preference]) -> list[Preference]:
-        """Those a merge left out by mistake: a new generation without them is further from the user's text."""
-        if not contradicted:
-            return []
-        without, *with_each = await asyncio.gather(
-            self._distance_with(edit, standing), *(self._distance_with(edit, [*standing, p.text]) for p in contradicted)
-        )
-        return [p for p, distance in zip(contradicted, with_each, strict=True) if distance < without]
-
-    async def _distance_with(self, edit: Edit, texts: Sequence[str]) -> int:
-        turn = edit.turn
-        prompt = compose(turn.request, turn.applied_values, texts, system_role=self._system_role)
-        room = 64 + 4 * len(words(edit.edited_text))
-        answer = await self._generator.generate(prompt, max_tokens=min(room, 2048))
-        return word_distance(answer.text, edit.edited_text)
 
     def _store(
         self, connection: Connection, owner: Owner, edit: Edit, lesson: Lesson, context: str, vector: Vectors
@@ -187,7 +110,3 @@ class Learner:
 
 def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:
     return feedback.pending_edit(connection, owner, feedback_id), preferences.active(connection, owner)
-
-
-def _without(texts: list[str], dropped: str) -> list[str]:
-    return [text for text in texts if text != dropped]

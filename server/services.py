@@ -161,6 +161,7 @@ async def build(
             limits=limits,
             max_preferences=settings.max_preferences,
             system_role=settings.system_role,
+            on_tokens=metrics.studied,
         )
         erasures = Erasures(
             database,
@@ -183,7 +184,7 @@ async def build(
             )
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
-            workers = _workers(database, learner, training, metrics, pace)
+            workers = _workers(database, learner, training, metrics, settings.learn_concurrency, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
@@ -313,7 +314,12 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
 
 
 def _workers(
-    database: Database, learner: Learner, training: Training, metrics: Metrics, pace: Mapping[str, Any]
+    database: Database,
+    learner: Learner,
+    training: Training,
+    metrics: Metrics,
+    learn_concurrency: int,
+    pace: Mapping[str, Any],
 ) -> tuple[Worker, ...]:
     async def learn(job: Job) -> None:
         with metrics.job(job.kind):
@@ -336,7 +342,7 @@ def _workers(
 
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
     return (
-        Worker(database, {"learn": learn}, concurrency=2, on_failed=failed, **pace),
+        Worker(database, {"learn": learn}, concurrency=learn_concurrency, on_failed=failed, **pace),
         Worker(database, {training.kind: train}, concurrency=1, on_failed=training.on_failed, **pace),
     )
 

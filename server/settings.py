@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
     max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
 
+    learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")

@@ -267,3 +267,14 @@ def test_names_follow_prometheus(running: Running) -> None:
             assert family.name.endswith(("_seconds", "_seconds_created")), family.name
         if family.type == "counter":
             assert {sample.name for sample in family.samples} <= {f"{family.name}_total"}
+
+
+def test_what_learning_cost_is_counted_by_tenant(start: Start) -> None:
+    running = start(worker_in_process=True)
+    completion = chat(running)
+    edit = {"type": "edit", "completion_id": completion, "edited_text": "Dear Sam, all is done."}
+    sent = running.http().post("/v1/feedback", json=edit, headers=AS_ANN)
+    id = sent.json()["id"]
+    until(lambda: running.http().get(f"/v1/feedback/{id}", headers=AS_ANN).json()["status"] != "pending")
+    for direction in ("prompt", "completion"):
+        assert (value(running, "attune_learning_tokens_total", tenant="local", direction=direction) or 0) > 0
