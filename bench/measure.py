@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import statistics
 import time
 from collections import Counter
@@ -12,6 +13,9 @@ from itertools import pairwise
 from bench.arms import Arm
 from bench.client import Answer, Broken, Connection
 from bench.machine import cpu_seconds
+
+_STAMP = re.compile(r"\d{20} ")
+"""A token of the mock engine; a model may write numbers, too."""
 
 Figures = dict[str, float]
 Told = Callable[[], None]
@@ -168,7 +172,7 @@ def _figures(answers: Sequence[Answer], *, stream: bool) -> Figures:
         tokens = [answer.tokens() for answer in answers]
         samples["first"] = [(t[0][0] - a.asked) / 1000 for a, t in zip(answers, tokens, strict=True) if t]
         samples["gap"] = [(after - before) / 1000 for t in tokens for (before, _), (after, _) in pairwise(t)]
-        samples["transit"] = [(came - int(sent)) / 1000 for t in tokens for came, sent in t if sent.strip().isdigit()]
+        samples["transit"] = [(came - int(sent)) / 1000 for t in tokens for came, sent in t if _STAMP.fullmatch(sent)]
     return {
         f"{name}_p{percent}": percentile(values, percent)
         for name, values in samples.items()
