@@ -173,7 +173,7 @@ def _progress_callback() -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 step = {"event": "step", "step": state.global_step, "steps": state.max_steps, "loss": logs["loss"]}
-                print(json.dumps(step), flush=True)
+                print(json.dumps({**step, "at": time.time()}), flush=True)
             if os.getppid() != self.parent:
                 sys.exit("the process that started this training is gone")
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 import adapters
-from adapters import dataset, gate, versions
+from adapters import dataset, gate, progress, versions
 from adapters.dataset import Dataset
 from adapters.gate import Arm, Verdict
 from adapters.ports import AdapterHost
@@ -39,6 +39,7 @@ _RAISED = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ")
 _TELLING = {"OutOfMemoryError", "MemoryError", "OSError", "FileNotFoundError", "PermissionError", "ImportError",
             "ModuleNotFoundError", "AttributeError"}  # fmt: skip
 _GRACE_SECONDS = 5.0
+_FOLLOW_SECONDS = 1.0
 
 OnPublished = Callable[[User], Awaitable[None]]
 RunTrainer = Callable[[Path, float], Awaitable[None]]
@@ -58,7 +59,8 @@ async def run_trainer(directory: Path, seconds: float) -> None:
 async def run_command(command: Sequence[str], directory: Path, seconds: float) -> None:
     """Run a command in its own process group, which ends with this call, also when it is cancelled.
 
-    Raises ``TrainingFailed`` when it fails, whose last lines of stderr are logged, or takes longer than ``seconds``.
+    What it prints stands in ``directory``. Raises ``TrainingFailed`` when it fails, whose last lines of stderr are
+    logged, or takes longer than ``seconds``.
     """
     # The package's own folder first: another package of that name must not be found instead.
     path = [str(Path(adapters.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -69,13 +71,13 @@ async def run_command(command: Sequence[str], directory: Path, seconds: float) -
         "HF_DATASETS_CACHE": str(directory / "cache"),
     }
     errors = directory / "trainer.log"
-    with errors.open("wb") as log_file:
+    with errors.open("wb") as log_file, (directory / progress.FILE).open("wb") as printed:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=directory,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=printed,
             stderr=log_file,
             start_new_session=True,
         )
@@ -198,7 +200,7 @@ class Training:
                 log.warning("adapter %s is published, not yet active: %s", number, error.message)
 
     async def stop(self, opaque_id: str) -> None:
-        """End the training of an erased user, if one runs here; returns when what it wrote is gone."""
+        """End the training of a user who is erased, or cancels it, if it runs here; returns when its files are gone."""
         making = self._making.get(opaque_id)
         if making is not None:
             making.cancel()
@@ -219,7 +221,8 @@ class Training:
         TrainingJob(str(base), self._recipe).write(stage)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
         await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
-        await self._run_trainer(stage, self._seconds)
+        async with self._noted(job, number, stage):
+            await self._run_trainer(stage, self._seconds)
         adapter = stage / "adapter"
         await asyncio.to_thread(validate, adapter, base, self._recipe)
         verdict = await self._gate(user, number, serving, made, adapter)
@@ -243,6 +246,28 @@ class Training:
                 _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
             )
         )
+
+    @asynccontextmanager
+    async def _noted(self, job: Job, number: int, stage: Path) -> AsyncIterator[None]:
+        """The steps of the trainer that runs meanwhile are noted on the version; at its end, that it has ended."""
+        following = asyncio.create_task(self._follow(job, number, stage))
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        steps = await asyncio.to_thread(progress.read, stage)
+        await self._database.write(_note, job, number, {"progress": steps, "trained_at": time.time()})
+
+    async def _follow(self, job: Job, number: int, stage: Path) -> None:
+        """Note new steps, until cancelled."""
+        noted: list[dict[str, Any]] = []
+        while True:
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            steps = await asyncio.to_thread(progress.read, stage)
+            if steps != noted:
+                await self._database.write(_note, job, number, {"progress": steps})
+                noted = steps
 
     async def _gate(self, user: User, number: int, serving: Version | None, made: Dataset, adapter: Path) -> Verdict:
         """Candidate against what serves now, both under names that no request uses."""
@@ -298,16 +323,26 @@ def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, 
     user = users.get(c, job.owner)
     if user is None or versions.get(c, job.owner, number).state not in ("queued", "training", "failed"):
         return None
-    versions.set_state(c, job.owner, number, "training")
+    versions.set_state(c, job.owner, number, "training", report={"training": {"started_at": time.time()}})
     return user, versions.active(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+
+
+def _note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:
+    """Keep with the version how far it is."""
+    jobs.hold(c, job)
+    made = versions.get(c, job.owner, number)
+    if made.state == "training":
+        report = {"training": {**made.report.get("training", {}), **noted}}
+        versions.set_state(c, job.owner, number, "training", report=report)
 
 
 def _end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> User | None:
     """Store how it ended; None where that was known: a worker can die between a publication and its job's end."""
     jobs.hold(c, job)
-    if versions.get(c, job.owner, number).state in ("ready", "refused"):
+    made = versions.get(c, job.owner, number)
+    if made.state in ("ready", "refused"):
         return None
-    versions.set_state(c, job.owner, number, state, report=report)
+    versions.set_state(c, job.owner, number, state, report=versions.ended(made, report))
     return users.get(c, job.owner)
 
 
@@ -327,11 +362,11 @@ def _publish(
     if user.opaque_id != opaque_id:
         raise NotFound("there is no such user", param="user")
     number = manifest.version
-    if versions.get(c, job.owner, number).state != "training":
+    made = versions.get(c, job.owner, number)
+    if made.state != "training":
         raise Conflict(f"adapter version {number} was changed while it was being made", param="version")
-    versions.set_state(
-        c, job.owner, number, "ready", mode=mode, learned_through=learned_through, report=manifest.report
-    )
+    report = versions.ended(made, manifest.report)
+    versions.set_state(c, job.owner, number, "ready", mode=mode, learned_through=learned_through, report=report)
     users.set_active_adapter(c, job.owner, number)
     directories.publish(adapter, opaque_id, manifest)
     return versions.lock_user(c, job.owner)

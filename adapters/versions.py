@@ -149,6 +149,23 @@ def queue_if_due(c: Connection, owner: Owner, min_edits: int) -> int | None:
     return queue(c, owner) if feedback.count_since(c, owner, since) >= min_edits else None
 
 
+def cancel(c: Connection, owner: Owner, version: int) -> bool:
+    """Give up a version that is not made yet; whether somebody is at it. Raises ``NotFound``, ``Invalid``."""
+    job = jobs.cancel(c, owner, "train", str(version))  # first: who publishes holds the job
+    made = get(c, owner, version)
+    if job is None or made.state not in (*UNFINISHED, "failed"):
+        raise Invalid(f"Adapter version {version} is not being made any more: it is {made.state}.", param="version")
+    report = {"verdict": "cancelled", "sentence": "failed: cancelled"}
+    set_state(c, owner, version, "failed", report=ended(made, report))
+    return job == "running"
+
+
+def ended(made: Version, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of a version that is made: what was noted meanwhile, when it ended, and ``report``."""
+    noted = {**made.report.get("training", {}), **report.get("training", {}), "finished_at": time.time()}
+    return {**report, "training": noted}
+
+
 def set_state(
     c: Connection,
     owner: Owner,

@@ -120,6 +120,20 @@ def enqueue(c: Connection, owner: Owner, kind: str, subject: str, run_after: flo
     return str(values["id"])
 
 
+def under_way(c: Connection, owner: Owner, kind: str) -> set[str]:
+    """The subjects of the owner's jobs of a kind that wait or run."""
+    return set(c.execute(select(jobs.c.subject).where(_under_way(owner, kind))).scalars())
+
+
+def cancel(c: Connection, owner: Owner, kind: str, subject: str) -> str | None:
+    """End a job that waits or runs; who holds it, has lost it. The state it was in, None where there is no such job."""
+    chosen = and_(_under_way(owner, kind), jobs.c.subject == subject)
+    state = c.execute(select(jobs.c.state).where(chosen).with_for_update()).scalar()
+    ended = {"state": "failed", "lease_until": None, "fence": jobs.c.fence + 1, "error": "cancelled"}
+    c.execute(update(jobs).where(chosen).values(**ended))
+    return state
+
+
 def lease(c: Connection, kinds: Collection[str], seconds: float) -> Job | None:
     """The next job due, or None: queued, or left behind by a holder whose lease ran out.
 
@@ -242,6 +256,10 @@ def _free(kinds: Collection[str], now: float) -> ColumnElement[bool]:
         other.c.created_at < jobs.c.created_at,
     )
     return and_(jobs.c.kind.in_(sorted(kinds)), ~running, ~earlier)
+
+
+def _under_way(owner: Owner, kind: str) -> ColumnElement[bool]:
+    return and_(scope(jobs, owner), jobs.c.kind == kind, jobs.c.state.in_(("queued", "running")))
 
 
 def _held(job: Job, states: Collection[str] = ("running",)) -> ColumnElement[bool]:

@@ -10,17 +10,36 @@ from importlib.metadata import PackageNotFoundError, version
 import uvloop
 from fastapi import APIRouter, FastAPI
 
+from adapters.training import RunTrainer, run_trainer
 from preference.ports import Embedder
 from server import errors, middleware, openapi
 from server.access import Access
 from server.limits import Limits
 from server.listener import Listener, allow_many_files
-from server.routes import adapters, export, feedback, generations, health, metrics, models, preferences, turns, users
+from server.routes import (
+    adapters,
+    export,
+    feedback,
+    fine_tuning,
+    generations,
+    health,
+    metrics,
+    models,
+    preferences,
+    turns,
+    users,
+)
 from server.services import Services, build
 from server.settings import Settings
 
 
-def create_app(settings: Settings, *, services: Services | None = None, embedder: Embedder | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    services: Services | None = None,
+    embedder: Embedder | None = None,
+    run_trainer: RunTrainer = run_trainer,
+) -> FastAPI:
     """The server as an ASGI application. Its lifespan builds the services unless they are given."""
 
     @asynccontextmanager
@@ -29,7 +48,7 @@ def create_app(settings: Settings, *, services: Services | None = None, embedder
             app.state.services = services
             yield
             return
-        async with build(settings, embedder=embedder) as built:
+        async with build(settings, embedder=embedder, run_trainer=run_trainer) as built:
             app.state.services = built
             yield
 
@@ -43,7 +62,7 @@ def create_app(settings: Settings, *, services: Services | None = None, embedder
     )
     app.state.draining = False
     v1 = APIRouter(prefix="/v1", dependencies=openapi.SECURITY, responses=openapi.ALWAYS)
-    for part in (generations, models, feedback, turns, preferences, adapters, users, export):
+    for part in (generations, models, feedback, turns, preferences, adapters, fine_tuning, users, export):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -58,6 +58,7 @@ class Services:
     recall: Recall
     registry: Registry
     directories: Directories
+    training: Training
     erasures: Erasures
     identity: Identity
     assistant: Assistant
@@ -196,6 +197,7 @@ async def build(
             recall=recall,
             registry=registry,
             directories=directories,
+            training=training,
             erasures=erasures,
             identity=identity,
             assistant=Assistant(settings, database, engine, recall, registry, secret, metrics),

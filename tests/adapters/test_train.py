@@ -85,6 +85,7 @@ def test_figures_and_progress(trained: Trained) -> None:
     assert figures["learning_rate"] == 1e-2
     assert [(line["event"], line["step"]) for line in trained.progress] == [("step", i) for i in range(1, 33)]
     assert all(math.isfinite(line["loss"]) for line in trained.progress)
+    assert [line["at"] for line in trained.progress] == sorted(line["at"] for line in trained.progress)
 
 
 def test_what_the_trainer_writes_is_valid(trained: Trained) -> None:

@@ -58,7 +58,7 @@ ONLOOKER = Owner("s", "u")
 APART = 2  # steps
 PARKED = 4e9  # a time that does not come: of jobs that are not due, and of the onlooker's rows
 _RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|\b[0-9a-f]{32}\b")
-_TIMES = {"created_at", "updated_at", "run_after", "lease_until", "learned_through"}
+_TIMES = {"created_at", "updated_at", "run_after", "lease_until", "learned_through", "finished_at"}
 
 Step = Callable[["Player", Connection], Any]
 
@@ -84,7 +84,7 @@ class Player:
         if isinstance(value, Owner):
             return "<me>" if value == self.owner else value
         if isinstance(value, dict):
-            return {self.plain(name): self.plain(one) for name, one in value.items()}
+            return {self.plain(name): self.plain(one) for name, one in value.items() if name not in _TIMES}
         if isinstance(value, list | tuple):
             return [self.plain(one) for one in value]
         if isinstance(value, set | frozenset):
@@ -211,6 +211,7 @@ def everything(c: Connection, player: Player) -> Any:
         "feedback": _or_error(feedback.get, c, owner, "fb-0"),
         "all feedback": feedback.page(c, owner),
         "all jobs": jobs.page(c, owner),
+        "jobs under way": {kind: jobs.under_way(c, owner, kind) for kind in ("learn", "train")},
         "edits": feedback.edits(c, owner),
         "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
         "count": feedback.count_since(c, owner, 0.0),
@@ -227,7 +228,6 @@ def everything(c: Connection, player: Player) -> Any:
         "jobs": [{k: v for k, v in row.items() if k[-3:] != "_id"} for row in c.execute(queued).mappings()],
         "leased": [row.lease_until is not None for row in c.execute(queued)],
     }
-    found["jobs"] = [{name: one for name, one in job.items() if name not in _TIMES} for job in found["jobs"]]
     return player.plain(found)
 
 
@@ -399,6 +399,13 @@ def queue(player: Player, c: Connection) -> Any:
     return answers, park(player, c)
 
 
+def cancel(player: Player, c: Connection) -> Any:
+    """Every job of the owner, with the ids that all have; one of a version that has ended stays as it is."""
+    answers = _attempts(player, c, *(partial(versions.cancel, c, player.owner, version) for version in (1, 3, 3, 9)))
+    others = [("learn", "fb-0"), ("learn", "fb-2"), ("train", "fb-1"), ("train", "fb-1")]
+    return answers, [jobs.cancel(c, player.owner, *job) for job in others]
+
+
 def train(player: Player, c: Connection) -> Any:
     report = {"of": player.mark}
     versions.set_state(c, player.owner, 3, "ready", mode="adapter", learned_through=3.0, report=report)
@@ -455,6 +462,8 @@ def ask_as_a_stranger(player: Player, c: Connection) -> Any:
         lambda: preferences.delete(c, owner, "pref-0"),
         lambda: jobs.enqueue(c, owner, "learn", "fb-0"),
         lambda: versions.queue(c, owner),
+        lambda: versions.cancel(c, owner, 3),
+        lambda: jobs.cancel(c, owner, "train", "fb-1"),
         lambda: versions.set_state(c, owner, 1, "failed"),
         lambda: versions.next_number(c, owner),
     )  # fmt: skip
@@ -480,6 +489,6 @@ SCRIPT: Sequence[Step] = [
     create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, read,
-    queue, train, read, count, delete_version, use_key, revoke_key, read, use_key,
+    queue, read, cancel, read, train, read, count, delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,
 ]  # fmt: skip

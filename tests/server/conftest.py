@@ -15,6 +15,7 @@ import openai
 import pytest
 import uvicorn
 
+from adapters.training import RunTrainer, run_trainer
 from preference.ports import Vectors
 from server.app import create_app
 from server.services import Services
@@ -60,8 +61,8 @@ Start = Callable[..., Running]
 
 
 @contextmanager
-def serving(settings: Settings, engine: FakeEngine) -> Iterator[Running]:
-    app = create_app(settings, embedder=WordEmbedder())
+def serving(settings: Settings, engine: FakeEngine, run_trainer: RunTrainer = run_trainer) -> Iterator[Running]:
+    app = create_app(settings, embedder=WordEmbedder(), run_trainer=run_trainer)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

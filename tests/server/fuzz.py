@@ -10,13 +10,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from preference import keys
+from preference import keys, users
+from preference.owner import Owner
+from server.fine_tuning import job_id
 from server.settings import Settings
-from tests.server.conftest import Running, ask, serving
+from tests.server.conftest import Running, ask, serving, until
 from tests.server.fake_engine import MODEL, FakeEngine
 from tests.server.test_chat import publish
 
 USER = "ann"
+OTHER = "ben"
+VERSIONS = list(range(9))
+"""One is there; the next are made by requests, one after the other has been deleted or cancelled."""
 ERASE = "DELETE /v1/users/{user}"
 
 
@@ -32,6 +37,7 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
             document = _informed(running.http().get("/openapi.json").json(), _seed(running, folder))
             (folder / "openapi.json").write_text(json.dumps(document))
             _, key = running.services.database.write_now(keys.create, "local", "fuzz")
+            until(lambda: running.http().get("/v1/models").status_code == 401)  # it is noticed within a second
             command = [
                 *(str(Path(sys.executable).parent / "schemathesis"), "run", "openapi.json", "--url", running.url),
                 *("--header", f"Authorization: Bearer {key}", "--header", f"X-User-Id: {USER}"),
@@ -54,16 +60,18 @@ def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
     edit = {"type": "edit", "completion_id": completion, "edited_text": "Hello, dear world!"}
     stated = {"text": "Be brief", "context": "Write an email to Ann"}
     publish(running, 1, "adapter", folder)
+    user, _ = (running.services.database.write_now(users.ensure, Owner("local", name)) for name in (USER, OTHER))
     return {
         "model": [MODEL],
-        "user": [USER],
-        "version": [0, 1],
+        "user": [USER, OTHER],
+        "version": VERSIONS,
         "completion_id": [completion],
         "choice": [0],
         "edited_text": ["Hello, dear world!", "Hi!"],
         "id": [
             http.post("/v1/feedback", json=edit).json()["id"],
             http.post(f"/v1/users/{USER}/preferences", json=stated).json()["id"],
+            *(job_id(user, version) for version in VERSIONS),
         ],
     }
 
