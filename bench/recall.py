@@ -5,6 +5,8 @@ server: what is measured is shorter than a request's way through HTTP. `docs/rec
 """
 
 import asyncio
+import ctypes
+import gc
 import inspect
 import json
 import random
@@ -58,6 +60,22 @@ FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=1000)
 QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=100)
 
 
+class Stopwatch:
+    """Nanoseconds of what is done while it is held: by the wall's clock, and of this thread's processor time."""
+
+    def __init__(self) -> None:
+        self.wall: list[int] = []
+        self.cpu: list[int] = []
+
+    def __enter__(self) -> None:
+        self._cpu = time.thread_time_ns()
+        self._wall = time.perf_counter_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall.append(time.perf_counter_ns() - self._wall)
+        self.cpu.append(time.thread_time_ns() - self._cpu)
+
+
 class CountingDatabase(Database):
     """Counts its reads: a recall that reads had to load its user."""
 
@@ -98,7 +116,7 @@ class Run:
             approximate = shared_index.inverted(crowd, told)
         searches = shared_index.searches(exact, approximate)
 
-        arms: dict[str, Callable[[], Awaitable[list[int]]]] = {
+        arms: dict[str, Callable[[], Awaitable[Stopwatch]]] = {
             "recall": lambda: self._recalls(everyone, self._draw(self.plan.recalls)),
             "recall, few users": lambda: self._recalls(default, self._draw(self.plan.recalls, few)),
             **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
@@ -107,9 +125,10 @@ class Run:
         with self.bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
             for block in range(-1, self.plan.blocks):  # the first one warms up
                 for name, arm in arms.items():
-                    taken = await arm()
+                    watch = await arm()
                     if block >= 0:
-                        blocks[name].append(_figures(taken))
+                        cpu = {f"cpu_{figure}": value for figure, value in _figures(watch.cpu).items()}
+                        blocks[name].append(_figures(watch.wall) | cpu)
                     told(1)
         return {
             "arms": {name: {"median": medians(found), "blocks": found} for name, found in blocks.items()},
@@ -137,30 +156,28 @@ class Run:
                     await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
                 told(1)
 
-    async def _recalls(self, recall: Recall, asked: Asked) -> list[int]:
-        """Nanoseconds of each. Nothing may be read meanwhile: everything is in memory."""
-        reads, taken = self.database.reads, []
+    async def _recalls(self, recall: Recall, asked: Asked) -> Stopwatch:
+        """The times of each. Nothing may be read meanwhile: everything is in memory."""
+        reads, watch = self.database.reads, Stopwatch()
         for user, text in asked:
-            started = time.perf_counter_ns()
-            await recall.recall(user, text, k=K)
-            taken.append(time.perf_counter_ns() - started)
+            with watch:
+                await recall.recall(user, text, k=K)
         if self.database.reads != reads:
             raise RuntimeError("a user that should be in memory was loaded")
-        return taken
+        return watch
 
-    async def _searches(self, search: shared_index.Search) -> list[int]:
+    async def _searches(self, search: shared_index.Search) -> Stopwatch:
         drawn = [
             (self.rng.randrange(self.crowd.users), self.rng.randrange(REQUESTS)) for _ in range(self.plan.searches)
         ]
         for user, _ in drawn:
             search.prepare(user, self.crowd.rows)
-        taken = []
+        watch = Stopwatch()
         for user, request in drawn:
             vector = self.embedder.requests[user, request][None]
-            started = time.perf_counter_ns()
-            search.rows(user, vector, K)
-            taken.append(time.perf_counter_ns() - started)
-        return taken
+            with watch:
+                search.rows(user, vector, K)
+        return watch
 
     async def _default_capacity(self, recall: Recall) -> dict[str, Any]:
         """Users at random, of whom the default capacity holds some: the others are loaded from rows."""
@@ -259,7 +276,10 @@ def _figures(taken: Sequence[int]) -> Figures:
 
 
 def _resident_mb() -> float:
-    """Memory of this process; 0 where the system has no /proc."""
+    """Memory of this process, without what it no longer uses; 0 where the system has no /proc."""
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
 

@@ -31,6 +31,7 @@ def result(found: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]
     return {
         "recall_p50_us": found["arms"]["recall"]["median"]["p50_us"],
         "recall_p99_us": p99["recall"],
+        "recall_cpu_p99_us": found["arms"]["recall"]["median"]["cpu_p99_us"],
         "goal_p99_us": GOAL_US,
         "goal_met": p99["recall"] <= GOAL_US,
         "p99_ratio_vs_shared": {
@@ -80,7 +81,7 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
     searches = [
         [
             label,
-            *(_number(arms[name]["median"][column]) for column in COLUMNS),
+            *(_number(arms[name]["median"][column]) for column in (*COLUMNS, "cpu_p99_us")),
             f"{ratios[name]:.3g}" if name in ratios else "",
             f"{found[name]:.3f}" if name in found else "",
             _number(memory["recall, default capacity" if name == "recall, few users" else name.partition(",")[0]]),
@@ -103,7 +104,7 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
     ]  # fmt: skip
     times = [column.replace("_us", ", µs") for column in COLUMNS]
     return [
-        ("In memory", ["", *times, "ratio", "found", "MB"], searches),
+        ("In memory", ["", *times, "CPU p99", "ratio", "found", "MB"], searches),
         (
             f"Users at random, default capacity of {default['capacity_vectors']:,} vectors",
             ["", "share", *times],
