@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from preference.errors import Invalid
@@ -37,9 +37,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training rows in TRL's prompt-completion form, held-out edits, and which edits the rows came from."""
+    """Training rows as ``recipes/`` describes them, held-out edits, and which edits the rows came from."""
 
-    rows: list[dict[str, list[Message]]]
+    rows: list[dict[str, Any]]
     held_out: list[HeldOut]
     learned_from: list[str]
     learned_through: float
@@ -49,7 +49,8 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
     """Split ``edits`` (oldest first) by time, hold the newest out, and make rows of the rest.
 
     An edit gives a row with the prompt as the adapter alone is served, and one with the turn's preferences where
-    it had any. Accepted answers (edits of no cost) count too: they say what is right. Raises ``Invalid`` below
+    it had any; both say what was changed about the draft. The first also has the prompt under values that the user
+    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right. Raises ``Invalid`` below
     ``MIN_EDITS`` edits.
     """
     usable = [edit for edit in edits if _is_text(edit.turn.request)][-MAX_EDITS:]
@@ -57,7 +58,8 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
         raise Invalid(f"{len(usable)} edits are too few to learn from: at least {MIN_EDITS} are needed.")
     held = min(MAX_HELD_OUT, max(MIN_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(usable))))
     training, newest = usable[:-held], usable[-held:]
-    rows = [row for edit in training for row in _rows(edit, system_role)]
+    stated = list(dict.fromkeys(tuple(edit.turn.applied_values) for edit in training if edit.turn.applied_values))
+    rows = [row for edit in training for row in _rows(edit, system_role, stated)]
     random.Random(seed).shuffle(rows)
     return Dataset(
         rows=rows,
@@ -85,13 +87,19 @@ def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
     return {"prompt": [_plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
 
 
-def _rows(edit: Edit, system_role: bool) -> list[dict[str, list[Message]]]:
+def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = ()) -> list[dict[str, Any]]:
     asked = _held_out(edit, system_role)
     prompts = [asked.messages(with_preferences=False)]
     if asked.preferences:
         prompts.append(asked.messages(with_preferences=True))
-    completion = [{"role": "assistant", "content": edit.edited_text}]
-    return [{"prompt": [_plain(m) for m in prompt], "completion": completion} for prompt in prompts]
+    answer: dict[str, Any] = {"completion": [{"role": "assistant", "content": edit.edited_text}]}
+    if edit.draft != edit.edited_text:
+        answer |= {"rejected": [{"role": "assistant", "content": edit.draft}], "cost": edit.cost}
+    rows = [{"prompt": [_plain(m) for m in prompt], **answer} for prompt in prompts]
+    if asked.values in stated and len(stated) > 1:
+        other = stated[stated.index(asked.values) - 1]
+        rows[0]["contrast"] = [_plain(m) for m in replace(asked, values=other).messages(with_preferences=False)]
+    return rows
 
 
 def _held_out(edit: Edit, system_role: bool) -> HeldOut:

@@ -1,9 +1,10 @@
-"""The trainer, a program of its own: LoRA on a user's edited texts with TRL, loss on the completions alone.
+"""The trainer, a program of its own: LoRA on what a user made of drafts, by one of the recipes in ``recipes/``.
 
     python -m adapters.train DIR
 
-Reads DIR/job.json and DIR/train.jsonl, writes DIR/adapter (peft safetensors) and DIR/figures.json, and prints progress
-as JSON lines. Runs at low priority, with few threads and no network; equal input and threads give equal weights.
+Reads DIR/job.json, DIR/train.jsonl and, to train a version on, DIR/serving. Writes DIR/adapter (peft safetensors) and
+DIR/figures.json, and prints progress as JSON lines. Runs at low priority, with few threads and no network; equal input
+and threads give equal weights.
 """
 
 import argparse
@@ -12,21 +13,28 @@ import math
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from adapters.objective import Objective
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SMALL_MODEL = 20_000_000
 """Parameters below which a model needs, and stands, a high learning rate."""
+SERVING = "serving"
+"""The folder in DIR with the adapter that training goes on from."""
+_COURSES = {"loss": "loss", "margin": "rewards/margins", "chosen": "rewards/chosen", "rejected": "rewards/rejected"}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the weights depend on besides base model and data. One rank and module set serves all users.
 
-    ``learning_rate`` None means 3e-3 below ``SMALL_MODEL`` parameters and 2e-4 otherwise. Steps are ``epochs`` over
+    ``learning_rate`` None means the objective's own, higher below ``SMALL_MODEL`` parameters. Steps are ``epochs`` over
     the rows, within ``min_steps`` and ``max_steps``. Rows longer than ``max_tokens`` are left out, never cut.
+    Activations are recomputed instead of kept where a batch's would take more than about ``activation_gib``.
     """
 
     rank: int = 8
@@ -41,6 +49,8 @@ class Recipe:
     seed: int = 0
     threads: int = max(1, (os.cpu_count() or 2) // 2)
     niceness: int = 5
+    activation_gib: float = 4.0
+    objective: Objective = field(default_factory=Objective)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,9 @@ class TrainingJob:
         """Read DIR/job.json; an unknown field is an error."""
         job = json.loads((directory / "job.json").read_text())
         recipe = job.pop("recipe")
-        return TrainingJob(**job, recipe=Recipe(**{**recipe, "target_modules": tuple(recipe["target_modules"])}))
+        recipe["target_modules"] = tuple(recipe["target_modules"])
+        recipe["objective"] = Objective(**recipe.get("objective", {}))
+        return TrainingJob(**job, recipe=Recipe(**recipe))
 
 
 def steps_for(rows: int, recipe: Recipe) -> int:
@@ -70,81 +82,120 @@ def steps_for(rows: int, recipe: Recipe) -> int:
 def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     """Train as ``job`` says on DIR/train.jsonl; returns what DIR/figures.json holds.
 
-    Raises ``ValueError`` when no row fits.
+    A recipe that has too few rows gives way to SFT, and the figures say so. Raises ``ValueError`` when no row fits.
     """
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     started = time.monotonic()
     import torch
-    from datasets import Dataset, disable_progress_bars
+    from datasets import disable_progress_bars
     from peft import LoraConfig, PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
-    from trl import SFTConfig, SFTTrainer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+    from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
+    from adapters.recipes.memory import activation_bytes
+    from adapters.recipes.setup import Setup
 
     disable_progress_bars()
-    recipe = job.recipe
+    recipe, objective = job.recipe, job.recipe.objective
     torch.set_num_threads(recipe.threads)
     cuda = torch.cuda.is_available()
     set_seed(recipe.seed)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto" if cuda else torch.float32)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto" if cuda else torch.float32)
+    model.to("cuda" if cuda else "cpu")
+
     rows = [json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines()]
-    kept = [row for row in rows if _tokens(tokenizer, row) <= recipe.max_tokens]
+    more = contrast.expand(model, tokenizer, rows, recipe.max_tokens) if objective.contrast else []
+    chosen: Any = {"sft": sft, "dpo": dpo, "kto": kto, "ensemble": ensemble}[objective.name]
+    kept, longest, too_long = _fitting(chosen.examples([*rows, *more], objective), tokenizer, recipe.max_tokens)
+    lacking = chosen.lacks(kept)
+    if lacking:
+        chosen, objective = sft, Objective(continued=objective.continued)
+        kept, longest, too_long = _fitting(sft.examples(rows, objective), tokenizer, recipe.max_tokens)
     if not kept:
         raise ValueError(f"none of the {len(rows)} training rows fits into {recipe.max_tokens} tokens")
-    size = model.num_parameters()
-    rate = recipe.learning_rate or (3e-3 if size < SMALL_MODEL else 2e-4)
-    steps = steps_for(len(kept), recipe)
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(kept),
-        peft_config=LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            target_modules=list(recipe.target_modules),
-            lora_dropout=0.0,
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
-        args=SFTConfig(
-            output_dir=str(directory / "trainer"),
-            max_steps=steps,
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=max(1, steps // 10),
-            completion_only_loss=True,
-            max_length=None,
-            gradient_checkpointing=size > 1_000_000_000,
-            use_cpu=not cuda,
-            bf16=cuda and model.dtype == torch.bfloat16,
-            seed=recipe.seed,
-            data_seed=recipe.seed,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        ),
-        callbacks=[_progress_callback()],
+
+    size, steps = model.num_parameters(), steps_for(len(kept), recipe)
+    rate = recipe.learning_rate or chosen.RATES[size >= SMALL_MODEL]
+    tokens = recipe.batch_size * chosen.SEQUENCES * longest
+    checkpointing = activation_bytes(model.config, model.dtype.itemsize, tokens) > recipe.activation_gib * 2**30
+    lora = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=list(recipe.target_modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    cast(PeftModel, trainer.model).save_pretrained(str(directory / "adapter"))
-    (directory / "adapter" / "README.md").unlink(missing_ok=True)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    continued = objective.continued and (directory / SERVING).is_dir()
+    if continued:
+        model = PeftModel.from_pretrained(model, str(directory / SERVING), is_trainable=True)
+    setup = Setup(
+        model=model,
+        tokenizer=tokenizer,
+        lora=None if continued else lora,
+        objective=objective,
+        batch_size=recipe.batch_size,
+        arguments={
+            "output_dir": str(directory / "trainer"),
+            "max_steps": steps,
+            "learning_rate": rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": max(1, steps // 10),
+            "gradient_checkpointing": checkpointing,
+            "use_cpu": not cuda,
+            "bf16": cuda and model.dtype == torch.bfloat16,
+            "seed": recipe.seed,
+            "data_seed": recipe.seed,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": [],
+            "disable_tqdm": True,
+        },
+        callbacks=(_progress_callback(),),
+    )
+    trained, course = fit(chosen.trainer(setup, kept))
     figures = {
-        "loss_first": losses[0],
-        "loss_last": losses[-1],
+        **course,
         "steps": steps,
-        "seconds": round(time.monotonic() - started, 2),
         "rows": len(kept),
-        "rows_too_long": len(rows) - len(kept),
+        "rows_too_long": too_long,
+        "rows_by_kind": {
+            "edited": sum("rejected" in row for row in rows),
+            "accepted": sum("rejected" not in row for row in rows),
+            "contrast": len(more),
+        },
+        "recipe": objective.name,
+        "instead_of": {"recipe": job.recipe.objective.name, "reason": lacking} if lacking else None,
+        "continued": continued,
         "learning_rate": rate,
+        "gradient_checkpointing": checkpointing,
         "base_parameters": size,
         "device": "cuda" if cuda else "cpu",
     }
+    if objective.spa_rounds:
+        trained, figures["spa"] = spa.rounds(setup, trained, kept, fit)
+    # A reference beside it, which TRL made, is no part of the version.
+    trained.save_pretrained(str(directory / "adapter"), selected_adapters=["default"])
+    (directory / "adapter" / "README.md").unlink(missing_ok=True)
+    figures["seconds"] = round(time.monotonic() - started, 2)
     (directory / "figures.json").write_text(json.dumps(figures, indent=2))
     return figures
+
+
+def fit(trainer: Any) -> tuple[Any, dict[str, float]]:
+    """Train; the ``PeftModel``, and the first and last of the loss and of each reward that TRL logged."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    course: dict[str, float] = {}
+    for name, key in _COURSES.items():
+        values = [entry[key] for entry in trainer.state.log_history if key in entry]
+        if values:
+            course |= {f"{name}_first": values[0], f"{name}_last": values[-1]}
+    return trainer.model, course
 
 
 def main() -> None:
@@ -157,9 +208,19 @@ def main() -> None:
     print(json.dumps({"event": "done", **train(directory, job)}), flush=True)
 
 
-def _tokens(tokenizer: Any, row: dict[str, Any]) -> int:
-    text = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _fitting(
+    examples: Sequence[dict[str, Any]], tokenizer: Any, max_tokens: int
+) -> tuple[list[dict[str, Any]], int, int]:
+    """The examples all of whose texts fit, the most tokens one of these has, and how many were left out."""
+    lengths = [_tokens(tokenizer, example) for example in examples]
+    kept = [example for example, length in zip(examples, lengths, strict=True) if length <= max_tokens]
+    return kept, max((n for n in lengths if n <= max_tokens), default=0), len(examples) - len(kept)
+
+
+def _tokens(tokenizer: Any, example: dict[str, Any]) -> int:
+    answers = [example[name] for name in ("completion", "chosen", "rejected") if name in example]
+    texts = [tokenizer.apply_chat_template(example["prompt"] + answer, tokenize=False) for answer in answers]
+    return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
 def _progress_callback() -> Any:

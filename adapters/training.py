@@ -9,9 +9,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,9 +21,10 @@ import adapters
 from adapters import dataset, gate, progress, versions
 from adapters.dataset import Dataset
 from adapters.gate import Arm, Verdict
+from adapters.objective import Objective
 from adapters.ports import AdapterHost
-from adapters.train import Recipe, TrainingJob
-from adapters.validation import base_directory, base_sha256, validate
+from adapters.train import SERVING, Recipe, TrainingJob
+from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
 from adapters.versions import Directories, Manifest, Version, engine_name
 from preference import erasures, feedback, jobs, users
 from preference.database import Database
@@ -121,6 +122,7 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
 class Training:
     """Handler of ``train`` jobs, whose subject is a version number.
 
+    ``objectives`` are those of tenants that have one of their own; ``recipe`` has the others' and all else.
     ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
     process of its own and may take ``seconds``. ``on_published`` is told when a version became the active one; pass
     ``on_failed`` to the worker, so that a version whose job is given up says so.
@@ -136,6 +138,7 @@ class Training:
         *,
         base_model: str,
         recipe: Recipe | None = None,
+        objectives: Mapping[str, Objective] | None = None,
         seconds: float = 3600.0,
         system_role: bool = True,
         on_published: OnPublished | None = None,
@@ -146,6 +149,7 @@ class Training:
         self._directories = Directories(directory)
         self._base_model = base_model
         self._recipe = recipe or Recipe()
+        self._objectives = objectives or {}
         self._seconds = seconds
         self._system_role = system_role
         self._on_published = on_published
@@ -218,13 +222,17 @@ class Training:
         self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
     ) -> User | None:
         base = await asyncio.to_thread(base_directory, self._base_model)
-        TrainingJob(str(base), self._recipe).write(stage)
+        objective = self._objectives.get(job.owner.tenant, self._recipe.objective)
+        recipe = replace(self._recipe, objective=objective)
+        TrainingJob(str(base), recipe).write(stage)
+        if objective.continued and serving is not None:
+            await asyncio.to_thread(self._copy_serving, user, serving, base, recipe, stage / SERVING)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
         await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
         async with self._noted(job, number, stage):
             await self._run_trainer(stage, self._seconds)
         adapter = stage / "adapter"
-        await asyncio.to_thread(validate, adapter, base, self._recipe)
+        await asyncio.to_thread(validate, adapter, base, recipe)
         verdict = await self._gate(user, number, serving, made, adapter)
         figures = json.loads((stage / "figures.json").read_text())
         report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from)}}
@@ -235,7 +243,7 @@ class Training:
             version=number,
             learned_from=made.learned_from,
             base_sha256=await asyncio.to_thread(base_sha256, base),
-            recipe=asdict(self._recipe),
+            recipe=asdict(recipe),
             figures=figures,
             report=report,
             created_at=time.time(),
@@ -246,6 +254,19 @@ class Training:
                 _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
             )
         )
+
+    def _copy_serving(self, user: User, serving: Version, base: Path, recipe: Recipe, into: Path) -> None:
+        """What serves, for the trainer to go on from; nothing where it is gone, or of another base or shape."""
+        try:
+            manifest = self._directories.verified(user.opaque_id, serving.version)
+            if manifest.base_sha256 == base_sha256(base):
+                into.mkdir()
+                for name in (CONFIG, WEIGHTS):
+                    shutil.copy(self._directories.path(user.opaque_id, serving.version) / name, into)
+                validate(into, base, recipe)
+        except (NotFound, Invalid, OSError) as error:
+            log.warning("training does not go on from version %d: %s", serving.version, error)
+            shutil.rmtree(into, ignore_errors=True)
 
     @asynccontextmanager
     async def _noted(self, job: Job, number: int, stage: Path) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters import versions
+from adapters.objective import Objective
 from adapters.registry import Registry
 from adapters.train import Recipe
 from adapters.training import RunTrainer, Training, run_trainer
@@ -148,7 +149,12 @@ async def build(
             engine,
             adapters,
             base_model=settings.training_base,
-            recipe=Recipe(rank=settings.adapter_rank, alpha=2 * settings.adapter_rank),
+            recipe=Recipe(
+                rank=settings.adapter_rank,
+                alpha=2 * settings.adapter_rank,
+                objective=settings.adapter_objective or Objective(),
+            ),
+            objectives=settings.tenant_objectives,
             system_role=settings.system_role,
             run_trainer=run_trainer,
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.

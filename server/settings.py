@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.objective import Objective
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
 
@@ -77,6 +78,14 @@ class Settings(BaseSettings):
 
     learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
+    adapter_objective: Objective | None = Field(
+        default=None,
+        description='How adapters are trained, as JSON like `{"name": "ensemble", "beta": 0.2}` with the options of '
+        "`adapters/objective.py`; by default SFT on edits.",
+    )
+    tenant_objectives: dict[str, Objective] = Field(
+        default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+    )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
     max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")

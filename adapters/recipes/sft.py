@@ -1,0 +1,31 @@
+"""SFT on edits: the negative log-likelihood of the text that the user made of an answer, by TRL's SFTTrainer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from adapters.objective import Objective
+from adapters.recipes.setup import Row, Setup
+
+RATES = (3e-3, 2e-4)
+SEQUENCES = 1
+
+
+def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
+    """Every row: accepted answers count too, they say what is right."""
+    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+
+
+def lacks(found: Sequence[Row]) -> str | None:
+    """Any row will do."""
+    return None
+
+
+def trainer(setup: Setup, found: Sequence[Row]) -> Any:
+    """Loss on the completions alone, whole rows."""
+    args = SFTConfig(
+        completion_only_loss=True, max_length=None, per_device_train_batch_size=setup.batch_size, **setup.arguments
+    )
+    return SFTTrainer(train_dataset=Dataset.from_list(list(found)), args=args, **setup.parts())
