@@ -58,14 +58,14 @@ FULL = {
     "mock": Plan(
         whole=Scenario(stream=False, tokens=16, blocks=9, requests=150),
         stream=Scenario(stream=True, tokens=16, blocks=9, requests=150),
-        paced=Scenario(stream=True, tokens=32, blocks=7, requests=15),
-        load=Load(Scenario(stream=False, tokens=16, blocks=3, requests=0), (1, 2, 4, 8, 16, 32, 64), 1.5),
+        paced=Scenario(stream=True, tokens=32, blocks=7, requests=12),
+        load=Load(Scenario(stream=False, tokens=16, blocks=3, requests=0), (1, 2, 4, 8, 16, 32, 64), 1),
     ),
     "vllm": Plan(
-        whole=Scenario(stream=False, tokens=16, blocks=5, requests=30),
-        stream=Scenario(stream=True, tokens=16, blocks=5, requests=30),
-        first=Scenario(stream=True, tokens=1, blocks=9, requests=40),
-        load=Load(Scenario(stream=False, tokens=8, blocks=2, requests=0), (1, 2, 3, 4, 6, 8, 16), 2),
+        whole=Scenario(stream=False, tokens=16, blocks=5, requests=20),
+        stream=Scenario(stream=True, tokens=16, blocks=5, requests=20),
+        first=Scenario(stream=True, tokens=1, blocks=9, requests=30),
+        load=Load(Scenario(stream=False, tokens=8, blocks=2, requests=0), (1, 2, 3, 4, 8, 16), 1.5),
     ),
 }
 QUICK = {
