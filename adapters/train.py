@@ -176,6 +176,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     }
     if objective.spa_rounds:
         trained, figures["spa"] = spa.rounds(setup, trained, kept, fit)
+        figures["tokens"] += sum(learned.get("tokens", 0) for learned in figures["spa"])
     # A reference beside it, which TRL made, is no part of the version.
     trained.save_pretrained(str(directory / "adapter"), selected_adapters=["default"])
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
@@ -185,7 +186,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
 
 
 def fit(trainer: Any) -> tuple[Any, dict[str, float]]:
-    """Train; the ``PeftModel``, and the first and last of the loss and of each reward that TRL logged."""
+    """Train; the ``PeftModel``, first and last of the loss and of each reward that TRL logged, and the tokens read."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -195,6 +196,7 @@ def fit(trainer: Any) -> tuple[Any, dict[str, float]]:
         values = [entry[key] for entry in trainer.state.log_history if key in entry]
         if values:
             course |= {f"{name}_first": values[0], f"{name}_last": values[-1]}
+    course["tokens"] = max(entry.get("num_tokens", 0) for entry in trainer.state.log_history)
     return trainer.model, course
 
 

@@ -83,6 +83,7 @@ def test_figures_and_progress(trained: Trained) -> None:
     assert figures["loss_last"] < 0.5 * figures["loss_first"]
     assert (figures["rows"], figures["rows_too_long"], figures["steps"]) == (12, 1, 32)
     assert figures["learning_rate"] == 1e-2
+    assert figures["tokens"] > 32 * 4  # steps of four rows
     assert [(line["event"], line["step"]) for line in trained.progress] == [("step", i) for i in range(1, 33)]
     assert all(math.isfinite(line["loss"]) for line in trained.progress)
     assert [line["at"] for line in trained.progress] == sorted(line["at"] for line in trained.progress)
