@@ -1,0 +1,208 @@
+"""Many users' adapters in one pass: what `adapters.train` does for one by SFT, for all at once, with equal losses.
+
+    python -m adapters.batched DIR DIR ...
+
+Each DIR is one user's, with what `adapters.train` reads, and receives what that writes; progress goes to
+DIR/progress.jsonl. The frozen base runs over batches that mix users' rows (`packed.py`), each token through its user's
+own LoRA (`stacked_lora.py`). A user's batches, schedule, clipping and optimizer (`stacked_adamw.py`) are as if alone.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters import progress
+from adapters.train import SERVING, SMALL_MODEL, Recipe, TrainingJob, steps_for
+
+if TYPE_CHECKING:
+    from adapters.packed import Placed, Row
+
+CPU_TOKENS = 2048
+"""Tokens of one pass on a CPU: more do not fit its caches, and gain nothing."""
+_OWN = (
+    "learning_rate", "epochs", "min_steps", "max_steps", "batch_size", "max_tokens", "seed", "niceness", "objective",
+)  # fmt: skip
+"""Fields of the recipe that may differ from user to user."""
+
+
+@dataclass
+class Learner:
+    """One user's rows and schedule. ``losses`` has one for each step done."""
+
+    directory: Path
+    recipe: Recipe
+    rows: "list[Row]"
+    too_long: int
+    rate: float
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return steps_for(len(self.rows), self.recipe)
+
+    @property
+    def start(self) -> int | Path:
+        """The seed of the first weights, or the directory of the version to go on from."""
+        serving = self.directory / SERVING
+        return serving if self.recipe.objective.continued and serving.is_dir() else self.recipe.seed
+
+    def batches(self) -> "Iterator[list[Row]]":
+        """The rows of each step, without end, in the order of transformers' trainer: every epoch has its own seed."""
+        import torch
+
+        for epoch in count():
+            generator = torch.Generator().manual_seed(self.recipe.seed + epoch)
+            order = torch.randperm(len(self.rows), generator=generator).tolist()
+            for start in range(0, len(order), self.recipe.batch_size):
+                yield [self.rows[i] for i in order[start : start + self.recipe.batch_size]]
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0: a linear warm-up, then a cosine down to zero."""
+        warmup = max(1, self.steps // 10)
+        if step < warmup:
+            return self.rate * step / warmup
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+
+    def say(self, event: str, **what: Any) -> None:
+        """Add a line to DIR/progress.jsonl."""
+        with (self.directory / progress.FILE).open("a") as file:
+            file.write(json.dumps({"event": event, **what, "at": time.time()}) + "\n")
+
+
+def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -> list[dict[str, Any] | None]:
+    """Train each directory's user as its job says; what each DIR/figures.json holds, None for whom no row fits.
+
+    The jobs have base model and recipe in common but for ``_OWN``, the schedule for the most part, and learn by
+    SFT; else ``ValueError``. A pass has ``tokens_at_once`` tokens at most, by default what fits the device and the
+    recipe's ``activation_gib``; beside that, a user takes 16 bytes for each LoRA weight.
+    """
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    started, parent = time.monotonic(), os.getppid()
+    jobs = [TrainingJob.read(directory) for directory in directories]
+    shared = _shared(jobs)
+    import torch
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from adapters.packed import backward, passes, use_packed_attention
+    from adapters.recipes.memory import activation_bytes
+    from adapters.stacked_adamw import StackedAdamW
+    from adapters.stacked_lora import StackedLora
+
+    torch.set_num_threads(shared.recipe.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(shared.model)
+    model: Any = AutoModelForCausalLM.from_pretrained(shared.model, dtype="auto" if device == "cuda" else torch.float32)
+    model.to(device).train()
+    use_packed_attention(model)
+    size = model.num_parameters()
+    learners = [_learner(directory, job, tokenizer, size) for directory, job in zip(directories, jobs, strict=True)]
+    # Who learns longest comes first: those who still learn are always the first of the stack.
+    stack = sorted((learner for learner in learners if learner.rows), key=lambda learner: -learner.steps)
+    if not stack:
+        return [None for _ in learners]
+
+    fitting = int(shared.recipe.activation_gib * 2**30 / activation_bytes(model.config, model.dtype.itemsize, 1))
+    tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))
+    if max(len(row.ids) for learner in stack for row in learner.rows) > fitting:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    config = LoraConfig(
+        r=shared.recipe.rank,
+        lora_alpha=shared.recipe.alpha,
+        target_modules=list(shared.recipe.target_modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    lora = StackedLora(model, config, [learner.start for learner in stack])
+    optimizer = StackedAdamW(lora.weights, lora.gradients)
+    batches = [learner.batches() for learner in stack]
+    about = {"users": len(stack), "base_parameters": size, "device": device}
+    figures: dict[Path, dict[str, Any]] = {}
+    for step in range(stack[0].steps):
+        learning = [learner for learner in stack if step < learner.steps]
+        losses = torch.zeros(len(learning), device=device)
+        rows = [one for user in range(len(learning)) for one in _placed(user, next(batches[user]))]
+        for some in passes(rows, tokens):
+            losses += backward(model, lora.routing, some, len(learning))
+        optimizer.step(torch.tensor([learner.rate_at(step) for learner in learning], device=device))
+        for user, (learner, loss) in enumerate(zip(learning, losses.tolist(), strict=True)):
+            learner.losses.append(loss)
+            learner.say("step", step=step + 1, steps=learner.steps, loss=loss)
+            if step + 1 == learner.steps:
+                lora.save(user, learner.directory / "adapter")
+                figures[learner.directory] = _figures(learner, started, about)
+        if os.getppid() != parent:
+            sys.exit("the process that started this training is gone")
+    return [figures.get(learner.directory) for learner in learners]
+
+
+def main() -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m adapters.batched", description="Train many users' LoRA adapters.")
+    parser.add_argument("directories", type=Path, nargs="+", help="each as python -m adapters.train takes it")
+    directories: list[Path] = parser.parse_args().directories
+    os.nice(TrainingJob.read(directories[0]).recipe.niceness)
+    for directory, figures in zip(directories, train_many(directories), strict=True):
+        print(json.dumps({"directory": str(directory), "figures": figures}), flush=True)
+
+
+def _shared(jobs: Sequence[TrainingJob]) -> TrainingJob:
+    """The first job, if the others have in common with it what they have to."""
+    first = jobs[0]
+    own = {name: getattr(first.recipe, name) for name in _OWN}
+    if any(replace(job, recipe=replace(job.recipe, **own)) != first for job in jobs):
+        raise ValueError(f"jobs that train at once may differ in {', '.join(_OWN)}, in nothing else")
+    if any(job.recipe.objective.name != "sft" for job in jobs):
+        raise ValueError("only SFT trains many at once")
+    return first
+
+
+def _learner(directory: Path, job: TrainingJob, tokenizer: Any, size: int) -> Learner:
+    from adapters.packed import row_of
+    from adapters.recipes.sft import RATES
+
+    lines = (directory / "train.jsonl").read_text().splitlines()
+    rows = [row_of(tokenizer, row["prompt"], row["completion"]) for row in map(json.loads, lines)]
+    kept = [row for row in rows if len(row.ids) <= job.recipe.max_tokens]
+    rate = job.recipe.learning_rate or RATES[size >= SMALL_MODEL]
+    return Learner(directory, job.recipe, kept, len(rows) - len(kept), rate)
+
+
+def _placed(user: int, rows: "Sequence[Row]") -> "list[Placed]":
+    """A user's rows of one step: the loss is the mean over the tokens of all their completions."""
+    from adapters.packed import Placed
+
+    weight = 1 / max(1, sum(row.completion for row in rows))
+    return [Placed(row, user, weight) for row in rows]
+
+
+def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a user whose last step is done, also as DIR/figures.json."""
+    figures = {
+        "loss_first": learner.losses[0],
+        "loss_last": learner.losses[-1],
+        "steps": learner.steps,
+        "rows": len(learner.rows),
+        "rows_too_long": learner.too_long,
+        "recipe": learner.recipe.objective.name,
+        "continued": isinstance(learner.start, Path),
+        "learning_rate": learner.rate,
+        **about,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    (learner.directory / "figures.json").write_text(json.dumps(figures, indent=2))
+    return figures
+
+
+if __name__ == "__main__":
+    main()

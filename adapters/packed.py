@@ -1,0 +1,105 @@
+"""Rows of many users one behind the other, as one sequence without padding, whose attention keeps to each row."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adapters.stacked_lora import Routing
+
+ATTENTION = "attune_packed"
+_LENGTHS = "row_lengths"
+
+
+class Row(NamedTuple):
+    """Token ids, how many of them are the prompt's, and how many the completion's."""
+
+    ids: list[int]
+    prompt: int
+
+    @property
+    def completion(self) -> int:
+        """Tokens that the loss is of."""
+        return len(self.ids) - self.prompt
+
+
+class Placed(NamedTuple):
+    """A row, whose it is, and what each of its completion's tokens weighs in that user's loss."""
+
+    row: Row
+    user: int
+    weight: float
+
+
+def row_of(tokenizer: Any, prompt: list[Any], completion: list[Any]) -> Row:
+    """A conversation's tokens. The completion begins where they leave those of the prompt, which is never empty."""
+
+    def ids(messages: list[Any], **how: bool) -> list[int]:
+        return list(tokenizer.apply_chat_template(messages, return_dict=True, **how)["input_ids"])
+
+    whole, asked = ids(prompt + completion), ids(prompt, add_generation_prompt=True)
+    pairs = enumerate(zip(whole, asked, strict=False))
+    return Row(whole, max(1, next((i for i, (a, b) in pairs if a != b), min(len(whole), len(asked)))))
+
+
+def passes(rows: Iterable[Placed], tokens: int) -> Iterator[list[Placed]]:
+    """The rows in their order, in passes of no more than ``tokens``, but of one row at least."""
+    some: list[Placed] = []
+    held = 0
+    for one in rows:
+        if some and held + len(one.row.ids) > tokens:
+            yield some
+            some, held = [], 0
+        some.append(one)
+        held += len(one.row.ids)
+    if some:
+        yield some
+
+
+def backward(model: Any, routing: Routing, rows: Sequence[Placed], users: int) -> Tensor:
+    """Run one pass forth and back, so that it adds to the users' gradients; what it adds to their losses, [users]."""
+    device = next(model.parameters()).device
+    lengths = torch.tensor([len(one.row.ids) for one in rows])
+    ids = torch.tensor([token for one in rows for token in one.row.ids])
+    positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
+    owners, prompts, weights = (
+        torch.tensor(values).repeat_interleave(lengths)
+        for values in zip(*((one.user, one.row.prompt, one.weight) for one in rows), strict=True)
+    )
+    present, held = owners.unique_consecutive(return_counts=True)
+    routing.users, routing.ends = present.to(device), held.cumsum(0).to(device, torch.int32)
+    labels = (positions >= prompts).nonzero()[:, 0]
+    logits = model(
+        input_ids=ids[None].to(device),
+        position_ids=positions[None].to(device),
+        logits_to_keep=(labels - 1).to(device),
+        use_cache=False,
+        **{_LENGTHS: lengths.tolist()},
+    ).logits[0]
+    losses = F.cross_entropy(logits.float(), ids[labels].to(device), reduction="none") * weights[labels].to(device)
+    losses.sum().backward()
+    return losses.new_zeros(users).index_add_(0, owners[labels].to(device), losses.detach())
+
+
+def use_packed_attention(model: Any) -> None:
+    """Have ``model`` attend within each row of a pass, and no mask made."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    model.set_attn_implementation(ATTENTION)
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **how: Any
+) -> tuple[Tensor, None]:
+    """Causal attention within each row; ``query`` [1, heads, tokens, features] to [1, tokens, heads, features]."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    lengths = how.pop(_LENGTHS)
+    if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < max(lengths):
+        raise ValueError("the model's attention is not plainly causal, which training many at once needs")
+    rows = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **how)[0] for q, k, v in rows], dim=1), None

@@ -1,0 +1,71 @@
+"""Users of the lab's world as the trainers see them: a folder each, with rows made of the edits that the user makes."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters import dataset
+from adapters.train import TrainingJob
+from lab.lexicon import KIND_BY_NAME, KINDS
+from lab.render import render
+from lab.simulated_user import SimulatedUser
+from lab.style import canonical_phrase
+from preference.distance import normalised_distance
+from preference.feedback import Edit
+from preference.prompt import Message, compose
+from preference.turns import Turn
+
+KINDS_EACH = 3
+
+
+@dataclass(frozen=True)
+class Apprentice:
+    """A user with so many ``edits``: hidden styles, requests and facts come from ``seed``.
+
+    Drafts are in the world's neutral style, which the bundled model writes in when nothing is known of a user; no
+    model is asked, so that users by the hundred are made in a moment.
+    """
+
+    seed: int
+    edits: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Training rows, by the same code as a server's."""
+        rng = random.Random(self.seed)
+        kinds = rng.sample([kind.name for kind in KINDS], KINDS_EACH)
+        user = SimulatedUser.invent(kinds, self.seed)
+        return dataset.build([_edit(user, rng.choice(kinds), number, rng) for number in range(self.edits)]).rows
+
+    def write(self, directory: Path, job: TrainingJob) -> None:
+        """Make ``directory``, as a trainer takes it."""
+        directory.mkdir(parents=True)
+        job.write(directory)
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows()]
+        (directory / "train.jsonl").write_text("".join(lines))
+
+
+def _edit(user: SimulatedUser, kind: str, number: int, rng: random.Random) -> Edit:
+    asked = user.request(KIND_BY_NAME[kind], rng)
+    wanted = [canonical_phrase(attribute, value) for attribute, value in user.wants(asked).items()]
+    messages: list[Message] = [{"role": "user", "content": asked.text}]
+    draft = render(asked.facts, {})
+    edited = user.edit(asked, draft)
+    turn = Turn(
+        completion_id=f"c-{number}",
+        created_at=float(number),
+        model="attune-tiny",
+        request=messages,
+        prompt=compose(messages, (), wanted),
+        prompt_sha256="",
+        answers=[draft],
+        applied_values=[],
+        applied_preferences=[{"id": f"p-{i}", "text": text, "score": 1.0} for i, text in enumerate(wanted)],
+        adapter_version=0,
+        personalized="retrieval",
+        prompt_tokens=0,
+        completion_tokens=0,
+        partial=False,
+    )
+    return Edit(f"fb-{number}", turn, draft, edited, normalised_distance(draft, edited), float(number))
