@@ -67,15 +67,19 @@ def expand(model: Any, tokenizer: Any, human: Sequence[Row], seed: int) -> list[
     drawn = answers(model, tokenizer, prompts, max_tokens=room, samples=2, seed=seed)
     made = []
     for prompt, texts in zip(prompts, drawn, strict=True):
-        if len(set(texts)) < 2:
-            continue
-        ours = log_probabilities(model, tokenizer, prompt, texts)
-        with model.disable_adapter():
-            base = log_probabilities(model, tokenizer, prompt, texts)
-        gained = [mine - theirs for mine, theirs in zip(ours, base, strict=True)]
-        chosen, rejected = texts if gained[0] >= gained[1] else reversed(texts)
-        made.append({"prompt": prompt, "chosen": _said(chosen), "rejected": _said(rejected)})
+        if len(set(texts)) > 1:
+            chosen, rejected = ranked(model, tokenizer, prompt, texts)
+            made.append({"prompt": prompt, "chosen": _said(chosen), "rejected": _said(rejected)})
     return made
+
+
+def ranked(model: Any, tokenizer: Any, prompt: list[Row], texts: Sequence[str]) -> list[str]:
+    """Texts by how much likelier the adapter of ``model`` made them, the most first."""
+    ours = log_probabilities(model, tokenizer, prompt, texts)
+    with model.disable_adapter():
+        base = log_probabilities(model, tokenizer, prompt, texts)
+    gained = {text: mine - theirs for text, mine, theirs in zip(texts, ours, base, strict=True)}
+    return sorted(texts, key=gained.__getitem__, reverse=True)
 
 
 def drift(own: Sequence[Row], human: Sequence[Row]) -> float:
