@@ -35,7 +35,7 @@ _OWN = (
 
 @dataclass
 class Learner:
-    """One user's rows and schedule. ``losses`` has one for each step done."""
+    """One user's rows and schedule. ``losses`` has one for each step done, which read ``tokens`` together."""
 
     directory: Path
     recipe: Recipe
@@ -43,6 +43,7 @@ class Learner:
     too_long: int
     rate: float
     losses: list[float] = field(default_factory=list)
+    tokens: int = 0
 
     @property
     def steps(self) -> int:
@@ -131,7 +132,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     for step in range(stack[0].steps):
         learning = [learner for learner in stack if step < learner.steps]
         losses = torch.zeros(len(learning), device=device)
-        rows = [one for user in range(len(learning)) for one in _placed(user, next(batches[user]))]
+        rows = [one for user, learner in enumerate(learning) for one in _placed(user, learner, next(batches[user]))]
         for some in passes(rows, tokens):
             losses += backward(model, lora.routing, some, len(learning))
         optimizer.step(torch.tensor([learner.rate_at(step) for learner in learning], device=device))
@@ -178,10 +179,11 @@ def _learner(directory: Path, job: TrainingJob, tokenizer: Any, size: int) -> Le
     return Learner(directory, job.recipe, kept, len(rows) - len(kept), rate)
 
 
-def _placed(user: int, rows: "Sequence[Row]") -> "list[Placed]":
+def _placed(user: int, learner: Learner, rows: "Sequence[Row]") -> "list[Placed]":
     """A user's rows of one step: the loss is the mean over the tokens of all their completions."""
     from adapters.packed import Placed
 
+    learner.tokens += sum(len(row.ids) for row in rows)
     weight = 1 / max(1, sum(row.completion for row in rows))
     return [Placed(row, user, weight) for row in rows]
 
@@ -191,6 +193,7 @@ def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[st
     figures = {
         "loss_first": learner.losses[0],
         "loss_last": learner.losses[-1],
+        "tokens": learner.tokens,
         "steps": learner.steps,
         "rows": len(learner.rows),
         "rows_too_long": learner.too_long,

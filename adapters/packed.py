@@ -101,5 +101,7 @@ def _attention(
     lengths = how.pop(_LENGTHS)
     if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < max(lengths):
         raise ValueError("the model's attention is not plainly causal, which training many at once needs")
-    rows = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+    # Split where tokens come first: gradients are then put together again without being turned.
+    parts = ((row.transpose(1, 2) for row in t.transpose(1, 2).split(lengths, dim=1)) for t in (query, key, value))
+    rows = zip(*parts, strict=True)
     return torch.cat([sdpa_attention_forward(module, q, k, v, None, **how)[0] for q, k, v in rows], dim=1), None

@@ -108,12 +108,12 @@ def measure(counts: Sequence[int], recipe: Recipe, root: Path, console: Console)
             timed = together[count] = run("adapters.batched", directories(f"together-{count}", range(count)))
             console.print(f"{count} at once: {_in_words(timed)}")
     one = {name: fmean(timed.per_step()[name] for timed in alone) for name in alone[0].per_step()}
+    most = max(counts)
+    courses = [losses(root / f"together-{most}" / str(user)) for user in range(most)]
     differences = [
         abs(a - b)
-        for user in range(min(ALONE, max(counts)))
-        for a, b in zip(
-            losses(root / "alone" / str(user)), losses(root / f"together-{max(counts)}" / str(user)), strict=True
-        )
+        for user in range(min(ALONE, most))
+        for a, b in zip(losses(root / "alone" / str(user)), courses[user], strict=True)
     ]
     rows = {
         count: {
@@ -126,6 +126,7 @@ def measure(counts: Sequence[int], recipe: Recipe, root: Path, console: Console)
     return {
         "alone_milliseconds": {name: round(1000 * value, 1) for name, value in one.items()},
         "together": rows,
+        "steps_each": [min(map(len, courses)), max(map(len, courses))],
         "loss_steps_compared": len(differences),
         "max_loss_difference": max(differences),
     }

@@ -60,7 +60,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         [
             f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']} (load "
             f"{machine['load_average_1m']} before the run, {machine['load_average_1m_after']} after), torch "
-            f"{versions['torch']}; threads: {result['threads']}, rows a step: {result['batch_size']}.",
+            f"{versions['torch']}; threads: {result['threads']}, rows a step: {result['batch_size']}, "
+            f"steps of each user: {'-'.join(map(str, dict.fromkeys(result['steps_each'])))}.",
             "",
             *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)),
             "",
