@@ -64,7 +64,7 @@ def bench(
     chosen = [name for given in arms or () for name in given.split(",")]
     if quick and not chosen:
         chosen = [arm for arm in ARMS if arm != SLOW_ARM]
-        progress.print(f"A quick look leaves out {SLOW_ARM}, which takes minutes to train, and the harder variants.")
+        progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
     options = bench.Options(
         environments=environment or ([bench.DOCUMENTS] if documents else ["email", "summary"]),
         variants=variant or (["plain"] if quick or documents else ["plain", "drift", "noise"]),
