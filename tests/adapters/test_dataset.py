@@ -42,6 +42,30 @@ def test_the_prompts_are_those_that_were_served() -> None:
     assert asked.messages(with_preferences=False) == compose(edits[-1].turn.request, edits[-1].turn.applied_values)
 
 
+def test_a_row_says_what_was_changed_and_an_accepted_one_does_not() -> None:
+    edits = [make_edit(i, f"b {i}", answer="a") for i in range(4)] + [
+        make_edit(i, "fine", answer="fine") for i in (4, 5)
+    ]
+    made = build([*edits, *(make_edit(i) for i in range(6, 10))])
+    by_text = {row["completion"][0]["content"]: row for row in made.rows}
+    assert by_text["b 0"]["rejected"] == [{"role": "assistant", "content": "a"}]
+    assert by_text["b 0"]["cost"] == edits[0].cost == 1.0
+    assert by_text["fine"].keys() == {"prompt", "completion"}
+
+
+def test_a_row_has_its_request_under_values_that_were_stated_elsewhere() -> None:
+    kind, brief = [Value(preference="Be kind")], [Value(preference="Be brief")]
+    edits = [
+        make_edit(i, values=values, preferences=["No emojis."]) for i, values in enumerate((kind, brief, kind, ()))
+    ]
+    rows = build([*edits, *(make_edit(i) for i in range(4, 8))]).rows
+    found = {row["completion"][0]["content"]: row["contrast"] for row in rows if "contrast" in row}
+    expected = {0: brief, 1: kind, 2: brief}
+    assert found == {f"edited {i}": compose(edits[i].turn.request, values) for i, values in expected.items()}
+    alone = [make_edit(i, values=kind) for i in range(8)]
+    assert not any("contrast" in row for row in build(alone).rows)
+
+
 def test_accepted_answers_count() -> None:
     edits = [make_edit(i, "fine", answer="fine") for i in range(8)]
     assert {edit.cost for edit in edits} == {0.0}

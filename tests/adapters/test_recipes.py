@@ -28,8 +28,8 @@ from lab.simulated_user import SimulatedUser
 from preference.values import Value
 
 BASE = Path(__file__).resolve().parents[2] / "lab" / "model"
-RECIPE = Recipe(batch_size=4, min_steps=6, max_steps=6, threads=1, niceness=0)
-LONGER = replace(RECIPE, min_steps=16, max_steps=16, learning_rate=6e-3)
+RECIPE = Recipe(batch_size=4, min_steps=4, max_steps=4, threads=1, niceness=0)
+LONGER = replace(RECIPE, min_steps=12, max_steps=12, learning_rate=6e-3)
 DPO, KTO = Objective("dpo"), Objective("kto")
 RUNS = {
     "sft": RECIPE,
@@ -44,8 +44,8 @@ RUNS = {
     "ensemble": replace(RECIPE, objective=Objective("ensemble")),
     "gap": replace(RECIPE, objective=replace(DPO, gap_weights=True), batch_size=64, min_steps=2, max_steps=2),
     "contrast": replace(RECIPE, objective=Objective("ensemble", contrast=True, gap_weights=True)),
-    "spa": replace(LONGER, objective=Objective("ensemble", spa_rounds=2)),
-    "spa again": replace(LONGER, objective=Objective("ensemble", spa_rounds=2)),
+    "spa": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
+    "spa again": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
     "continued": replace(RECIPE, objective=replace(DPO, continued=True)),
     "few": replace(RECIPE, objective=DPO, min_steps=2, max_steps=2),
 }
@@ -212,13 +212,13 @@ def test_other_values_give_further_pairs(runs: dict[str, Trained], judge: Judge)
     assert judge.gains(runs["contrast"])[0] > judge.gains(runs["contrast"])[1]
 
 
-def test_spa_learns_from_its_own_pairs_until_they_drift(runs: dict[str, Trained]) -> None:
-    first, *later = runs["spa"].figures["spa"]
-    assert first["learned"]
-    assert first["pairs"] >= spa.MIN_PAIRS
-    assert first["margin_last"] > 0
-    assert 0 < first["smoothed"] < first["pairs"]
-    assert len(later) == 1
+def test_spa_learns_from_its_own_pairs(runs: dict[str, Trained]) -> None:
+    (told,) = runs["spa"].figures["spa"]
+    assert told["learned"]
+    assert told["pairs"] >= spa.MIN_PAIRS
+    assert told["margin_last"] > 0
+    assert 0 < told["smoothed"] < told["pairs"]
+    # TRL's reference, an adapter of its own, is not among what is saved.
     assert sorted(path.name for path in (runs["spa"].directory / "adapter").iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -279,7 +279,7 @@ def setup(judge: Judge, tmp_path: Path, objective: Objective) -> Setup:
 
     lora = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
     arguments = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
-                 "max_steps": 10, "report_to": [], "disable_tqdm": True}  # fmt: skip
+                 "max_steps": 10, "seed": 0, "report_to": [], "disable_tqdm": True}  # fmt: skip
     return Setup(AutoModelForCausalLM.from_pretrained(BASE), judge.tokenizer, lora, objective, 4, arguments)
 
 
@@ -391,9 +391,22 @@ def test_every_batch_has_its_share_of_human_pairs() -> None:
     assert sorted(row["n"] for row in mixed if row["own"]) == list(range(20))
 
 
-def test_answers_that_drift_in_length_are_not_learned_from(rows: list[Row]) -> None:
+def test_answers_that_drift_in_length_end_the_rounds(
+    runs: dict[str, Trained], rows: list[Row], judge: Judge, tmp_path: Path
+) -> None:
     human = [{"chosen": [{"content": "four"}]}]
     assert spa.drift([{"chosen": [{"content": "four" * 2}]}, {"chosen": [{"content": "four" * 4}]}], human) == 3
+
+    def never(trainer: Any) -> tuple[Any, dict[str, float]]:
+        raise AssertionError("trained")
+
+    twice = [{"role": "assistant", "content": rows[0]["completion"][0]["content"] * 2}]
+    pair = {"prompt": rows[0]["prompt"], "chosen": twice, "rejected": rows[1]["completion"]}
+    setting = setup(judge, tmp_path, Objective("dpo", spa_rounds=2))
+    with judge.adapted(runs["dpo"]) as model:
+        same, report = spa.rounds(setting, model, [pair], never)
+    assert same is model
+    assert [told["learned"] for told in report] == [False]
 
 
 def test_kto_batches_are_whole_and_mixed(rows: list[Row]) -> None:

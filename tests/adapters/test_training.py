@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import pytest
 from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 
 from adapters import training, versions
+from adapters.objective import Objective
+from adapters.train import SERVING, TrainingJob
 from adapters.training import Training, TrainingFailed
 from adapters.versions import Directories, Version
 from preference import feedback, jobs, turns, users
 from preference.database import Database
-from preference.errors import AttuneError, EngineUnavailable
+from preference.errors import AttuneError, EngineUnavailable, Invalid
 from preference.jobs import Job, LostLease
 from preference.owner import Owner
 from preference.ports import Generation
@@ -47,6 +49,7 @@ class World:
     trained: Trained
     host: FakeHost = field(default_factory=lambda: FakeHost(better))
     published: list[User] = field(default_factory=list)
+    objectives: dict[str, Objective] = field(default_factory=dict)
 
     def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
         async def on_published(user: User) -> None:
@@ -58,6 +61,7 @@ class World:
             self.root,
             base_model=str(self.trained.base),
             recipe=TINY_RECIPE,
+            objectives=self.objectives,
             on_published=on_published,
             run_trainer=trainer or self.copy,  # type: ignore[arg-type]
         )
@@ -145,6 +149,49 @@ async def test_too_few_edits_are_refused_before_training(world: World) -> None:
     assert (await world.version()).report["sentence"] == (
         "refused: 3 edits are too few to learn from: at least 8 are needed."
     )
+
+
+async def test_a_tenant_has_an_objective_of_its_own(world: World) -> None:
+    world.objectives = {"acme": Objective("dpo", gap_weights=True), "globex": Objective("kto")}
+    await world.add_edits()
+    given: list[TrainingJob] = []
+
+    async def see(directory: Path, seconds: float) -> None:
+        given.append(TrainingJob.read(directory))
+        await world.copy(directory, seconds)
+
+    await world.training(see)(await world.job())
+    assert [job.recipe.objective for job in given] == [world.objectives["acme"]]
+    manifest = Directories(world.root).manifest((await world.user()).opaque_id, 1)
+    assert manifest.recipe["objective"]["name"] == "dpo"
+
+
+@pytest.mark.parametrize("serving", ["as published", "of another shape", "changed"])
+async def test_training_goes_on_from_what_serves_where_it_fits(world: World, serving: str) -> None:
+    await world.add_edits()
+    await world.training()(await world.job())
+    published = Directories(world.root).path((await world.user()).opaque_id, 1)
+    await world.database.write(jobs.finish, await _running(world))
+    world.objectives = {"acme": Objective(continued=True)}
+    if serving == "changed":
+        with (published / "adapter_model.safetensors").open("ab") as file:
+            file.write(b"x")
+    found: list[dict[str, bytes]] = []
+
+    async def see(directory: Path, seconds: float) -> None:
+        found.append({path.name: path.read_bytes() for path in (directory / SERVING).glob("*")})
+        await world.copy(directory, seconds)
+
+    training = world.training(see)
+    if serving == "of another shape":
+        training._recipe = replace(training._recipe, rank=4)
+        with pytest.raises(Invalid, match="has to be 4"):  # the copied adapter has rank 8, too
+            await training(await world.job())
+    else:
+        await training(await world.job())
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    fits = serving == "as published"
+    assert found == [{name: (published / name).read_bytes() for name in names} if fits else {}]
 
 
 async def test_the_next_version_is_gated_against_the_active_one(world: World) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from adapters.objective import Objective
 from server.app import create_app
 from server.errors import StartRefused
 from server.services import build, server_secret
@@ -94,6 +96,15 @@ def test_every_setting_is_described_and_read_from_the_environment(monkeypatch: p
     assert all(field.description for field in Settings.model_fields.values())
     monkeypatch.setenv("ATTUNE_PORT", "9000")
     assert Settings().port == 9000
+
+
+def test_objectives_are_json_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_TENANT_OBJECTIVES", '{"acme": {"name": "dpo", "divergence": "js_divergence"}}')
+    assert Settings().tenant_objectives == {"acme": Objective("dpo", divergence="js_divergence")}
+    for wrong in ('{"name": "dpo", "divergenc": "js_divergence"}', '{"contrast": true}', '{"name": "ppo"}'):
+        monkeypatch.setenv("ATTUNE_ADAPTER_OBJECTIVE", wrong)
+        with pytest.raises(ValidationError, match=r"divergenc|contrast: only for|'sft', 'dpo'"):
+            Settings()
 
 
 def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
