@@ -1,10 +1,9 @@
-"""Inferring preferences from one edit, and merging several into one list: the prompts and their strict, tolerant parse.
+"""Inferring preferences from one edit: the prompt and the strict, tolerant parse of its answer.
 
-CIPHER's two learner calls (arXiv 2404.15269), asked for as plain lines so that small local models can answer.
+CIPHER's learner call (arXiv 2404.15269), asked for as plain lines so that small local models can answer.
 """
 
 import re
-from collections.abc import Sequence
 
 from preference.prompt import Message
 from preference.text import as_data, as_quote, canonical
@@ -22,21 +21,6 @@ def inference_messages(draft: str, edited: str) -> list[Message]:
                 f"<draft>\n{as_quote(draft)}\n</draft>\n\n<edited>\n{as_quote(edited)}\n</edited>\n\n"
                 "An assistant wrote the draft; the user edited it. Which general preferences of the user explain the "
                 'changes? Answer with one short instruction per line, each after "- ", or with "none".'
-            ),
-        }
-    ]
-
-
-def merge_messages(preferences: Sequence[str]) -> list[Message]:
-    """The prompt that asks for one consistent list out of ``preferences``, which are ordered oldest first."""
-    lines = "\n".join(f"- {as_data(p)}" for p in preferences)
-    return [
-        {
-            "role": "user",
-            "content": (
-                f"<preferences>\n{lines}\n</preferences>\n\nThese preferences of a user are listed oldest first. Merge "
-                "them into one list: keep each matter once, and where two contradict each other keep the later one. "
-                'Answer with one short instruction per line, each after "- ".'
             ),
         }
     ]

@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    false,
     func,
     insert,
     or_,
@@ -154,7 +155,7 @@ def due(kinds: Collection[str]) -> Select[tuple[str]]:
     now = bindparam("now", type_=jobs.c.run_after.type)
     left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
     waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
-    of_kind = or_(*(jobs.c.kind == kind for kind in sorted(kinds)))
+    of_kind = or_(false(), *(jobs.c.kind == kind for kind in sorted(kinds)))
     return select(jobs.c.id).where(of_kind, or_(left_behind, waiting)).limit(1)
 
 

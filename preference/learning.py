@@ -60,8 +60,8 @@ class Learner:
         edit, active = await self._database.read(_load, owner, feedback_id)
         if edit is None:
             return None
-        shown = {applied["id"] for applied in edit.turn.applied_preferences}
-        applied = [p for p in active if p.id in shown]
+        by_id = {p.id: p for p in active}
+        applied = [by_id[shown["id"]] for shown in edit.turn.applied_preferences if shown["id"] in by_id]
         study = Study(self._generator, edit, applied, system_role=self._system_role)
         try:
             lesson = await study.lesson()
@@ -93,8 +93,9 @@ class Learner:
         contradicted = [p for p in active if p in lesson.contradicted and not p.locked]
         if contradicted:
             self._supersede(connection, owner, contradicted, held[-1].id if held else None)
-        status: feedback.Status = "learned" if lesson.new else "nothing_learned"
-        learned = [p.id for p in held] if lesson.new else []
+        changes = bool(lesson.new or lesson.contradicted)
+        status: feedback.Status = "learned" if changes else "nothing_learned"
+        learned = [p.id for p in held] if changes else []
         return feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned).status
 
     def _supersede(self, connection: Connection, owner: Owner, contradicted: list[Preference], by: str | None) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from preference import preferences
 from preference.database import Database
+from preference.likeness import Likeness
 from preference.ports import Embedder, Vectors
 from preference.preferences import Context, Preference
 from preference.users import User
@@ -45,9 +46,9 @@ class RecallLimits:
     at least half of all weight. ``budget`` is in prompt tokens, one per three bytes, which overestimates English.
     """
 
-    alike: float = 0.4
-    spread: float = 0.1
-    recency: float = 0.6
+    alike: float = 0.2
+    spread: float = 0.05
+    recency: float = 0.7
     budget: int = 600
 
 
@@ -64,8 +65,9 @@ class Partition:
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
         self.holds = [{context.preference_id for context in held} for held in situations.values()]
         self._index = faiss.IndexFlatIP(dimension)
-        if situations:
-            self._index.add(np.stack([held[0].vector for held in situations.values()]))
+        vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
+        self._likeness = Likeness(vectors, self.holds)
+        self._index.add(self._likeness(vectors))
 
     def __len__(self) -> int:
         """How many situations there are."""
@@ -76,7 +78,7 @@ class Partition:
 
         ``vector`` is [dimension]. A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(vector, k, limits)
+        near = self._near(self._likeness(vector), k, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
         for cosine, row in near:
             for preference_id in self.holds[row]:
@@ -101,7 +103,7 @@ class Partition:
         return True
 
     def _near(self, vector: Vectors, k: int, limits: RecallLimits) -> list[tuple[float, int]]:
-        """Cosine and row of the nearest alike situations, nearest first."""
+        """Likeness and row of the nearest alike situations, nearest first."""
         if not len(self) or not k:
             return []
         cosines, rows = self._index.search(vector[None], min(k, len(self)))

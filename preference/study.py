@@ -1,7 +1,8 @@
-"""What one edit teaches: infer → verify → merge, by generations alone; nothing is stored here.
+"""What one edit teaches: infer → prune → refine, by generations alone; nothing is stored here.
 
-CIPHER (arXiv 2404.15269) infers from draft and edit; as in PROSE, what was inferred is kept only if generating again
-with it comes closer to the user's text.
+CIPHER (arXiv 2404.15269) infers from draft and edit. As in PROSE, what was inferred counts only as far as generating
+again with it comes closer to the user's text, and what is still missing then is inferred from there. The same measure
+says which preferences of before the edit contradicts: those without which a generation comes closer.
 """
 
 import asyncio
@@ -10,16 +11,28 @@ from dataclasses import dataclass, field
 
 from preference.distance import word_distance, words
 from preference.feedback import Edit
-from preference.inference import inference_messages, merge_messages, parse_preferences
+from preference.inference import inference_messages, parse_preferences
 from preference.ports import Generation, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import Message, compose
 from preference.text import canonical
 
+REFINEMENTS = 2
+"""How often it is inferred what an edit still lacks."""
+PRUNED = 24
+"""So many preferences are tried without, at most, the newest ones."""
+SLIP = 2
+"""Words; a smaller edit is one of the text, and speaks against no preference."""
+EXPLAINED = 0.1
+"""The share of words that may differ where the preferences applied are said to have held."""
+
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one edit teaches: texts to add, applied preferences it confirms or contradicts, and why nothing else."""
+    """What one edit teaches: texts to add, applied preferences it confirms or contradicts, and why nothing else.
+
+    An applied preference that shows neither in the draft nor now is neither.
+    """
 
     new: list[str] = field(default_factory=list)
     confirmed: list[Preference] = field(default_factory=list)
@@ -28,83 +41,104 @@ class Lesson:
 
 
 class Study:
-    """Studies one ``edit`` of a draft that was made by ``applied``. ``prompt_tokens`` and so on say what it cost."""
+    """Studies one ``edit`` of a draft that was made by ``applied``, in that order.
+
+    ``prompt_tokens`` and ``completion_tokens`` say what it cost.
+    """
 
     def __init__(self, generator: TextGenerator, edit: Edit, applied: list[Preference], *, system_role: bool) -> None:
         self._generator = generator
         self._edit = edit
         self._applied = applied
+        self._fixed = {p.text for p in applied if p.locked or p.source == "stated"}
         self._system_role = system_role
+        self._written: dict[tuple[str, ...], str] = {}
         self.prompt_tokens = 0
         self.completion_tokens = 0
 
     async def lesson(self) -> Lesson:
         """The lesson. Raises what the generator raises."""
         edit, applied = self._edit, self._applied
-        if word_distance(edit.draft, edit.edited_text) == 0:
+        cost = word_distance(edit.draft, edit.edited_text)
+        if cost == 0:
             return Lesson(confirmed=applied, reason="the draft was accepted as it was")
         if edit.turn.partial:
             return Lesson(confirmed=applied, reason="the draft was cut short, so the edit says little about it")
-        known = {canonical(p.text) for p in applied}
-        candidates = [text for text in await self._infer() if canonical(text) not in known]
-        if not candidates:
-            return Lesson(confirmed=applied, reason="the edit shows no general preference")
-        confirmed, contradicted = await self._merge(candidates)
-        verified = await self._verify([p.text for p in confirmed], candidates)
-        if not verified:
-            texts = "; ".join(candidates)
-            return Lesson(confirmed=applied, reason=f"generating again with it came no closer to the edit: {texts}")
-        missed = await self._missed([*(p.text for p in confirmed), *verified], contradicted)
+        texts, tried = await self._explain(cost)
+        kept = [p.text for p in applied if p.text in texts]
+        new = texts[len(kept) :]
+        if not new and len(kept) == len(applied):
+            held = cost <= max(SLIP, EXPLAINED * len(words(edit.edited_text)))
+            return Lesson(confirmed=applied if held else [], reason=_nothing(tried))
+        showed, shows = await self._showing([p.text for p in applied]), await self._showing(texts)
         return Lesson(
-            new=verified,
-            confirmed=[*confirmed, *missed],
-            contradicted=[p for p in contradicted if p not in missed],
+            new,
+            confirmed=[p for p in applied if p.text in shows],
+            contradicted=[p for p in applied if p.text not in kept or (p.text in showed and p.text not in shows)],
         )
 
-    async def _infer(self) -> list[str]:
-        messages = inference_messages(self._edit.draft, self._edit.edited_text)
+    async def _explain(self, cost: int) -> tuple[list[str], list[str]]:
+        """Texts by which a generation comes nearest to the edit, applied ones first, and what was tried in vain."""
+        texts, draft, tried = [p.text for p in self._applied], self._edit.draft, []
+        for _ in range(REFINEMENTS):
+            known = {canonical(text) for text in texts}
+            candidates = [text for text in await self._infer(draft) if canonical(text) not in known]
+            if not candidates and cost <= SLIP:
+                break
+            found = await self._prune(texts, candidates)
+            distance = await self._distance(found)
+            if distance >= cost:
+                tried += candidates
+                break
+            texts, cost, draft = found, distance, await self._write(found)
+            if cost == 0:
+                break
+        return texts, tried
+
+    async def _infer(self, draft: str) -> list[str]:
+        messages = inference_messages(draft, self._edit.edited_text)
         return parse_preferences((await self._generate(messages, 400)).text)
 
-    async def _merge(self, candidates: list[str]) -> tuple[list[Preference], list[Preference]]:
-        """Which applied preferences still stand beside the new ones. What is locked always stands."""
-        applied = self._applied
-        if not applied:
-            return [], []
-        oldest_first = sorted(applied, key=lambda p: p.updated_at)
-        answer = await self._generate(merge_messages([*(p.text for p in oldest_first), *candidates]), 600)
-        standing = {canonical(text) for text in parse_preferences(answer.text)}
-        if not standing & {canonical(text) for text in candidates}:
-            return applied, []  # not a merge of what was asked: change nothing that was learned before
-        stands = {p.id for p in applied if p.locked or canonical(p.text) in standing}
-        return [p for p in applied if p.id in stands], [p for p in applied if p.id not in stands]
-
-    async def _verify(self, standing: Sequence[str], candidates: list[str]) -> list[str]:
-        """The candidates that bring a new generation closer to the user's text than the draft was."""
-        before = word_distance(self._edit.draft, self._edit.edited_text)
-        together, *without = await asyncio.gather(
-            self._distance_with([*standing, *candidates]),
-            *(self._distance_with([*standing, *_without(candidates, c)]) for c in candidates if len(candidates) > 1),
+    async def _prune(self, texts: list[str], candidates: list[str]) -> list[str]:
+        """``texts`` and ``candidates`` less what does harm, and less candidates that change nothing."""
+        together = [*texts, *candidates]
+        tried = [text for text in together if text not in self._fixed][-PRUNED:]
+        everything, *without = await asyncio.gather(
+            self._distance(together), *(self._distance(_less(together, {text})) for text in tried)
         )
-        if together < before:
-            return [c for c, d in zip(candidates, without or [before], strict=True) if d >= together]
-        alone = await asyncio.gather(*(self._distance_with([*standing, c]) for c in candidates))
-        return [c for c, d in zip(candidates, alone, strict=True) if d < before]
+        harmful = {text for text, distance in zip(tried, without, strict=True) if distance < everything}
+        idle = {
+            text for text, distance in zip(tried, without, strict=True) if distance == everything and text in candidates
+        }
+        # Two that say the same look idle one by one; several that do harm may do it together.
+        ways = [_less(together, harmful | idle), _less(together, harmful), _less(together, idle), together]
+        singly = [_less(together, {text}) for text in harmful]
+        alone = [[*texts, candidate] for candidate in candidates]
+        tries = list({tuple(way): way for way in (*ways, *singly, *alone)}.values())
+        distances = await asyncio.gather(*map(self._distance, tries))
+        return min(zip(distances, range(len(tries)), tries, strict=True))[2]
 
-    async def _missed(self, standing: list[str], contradicted: list[Preference]) -> list[Preference]:
-        """Those a merge left out by mistake: a new generation without them is further from the user's text."""
-        if not contradicted:
-            return []
-        without, *with_each = await asyncio.gather(
-            self._distance_with(standing), *(self._distance_with([*standing, p.text]) for p in contradicted)
+    async def _showing(self, texts: list[str]) -> set[str]:
+        """Those without which the answer would be another one; what the user fixed counts as such."""
+        tried = [text for text in texts if text not in self._fixed][-PRUNED:]
+        whole, *without = await asyncio.gather(
+            self._write(texts), *(self._write(_less(texts, {text})) for text in tried)
         )
-        return [p for p, distance in zip(contradicted, with_each, strict=True) if distance < without]
+        return self._fixed | {text for text, answer in zip(tried, without, strict=True) if answer != whole}
 
-    async def _distance_with(self, texts: Sequence[str]) -> int:
+    async def _distance(self, texts: Sequence[str]) -> int:
+        return word_distance(await self._write(texts), self._edit.edited_text)
+
+    async def _write(self, texts: Sequence[str]) -> str:
+        """The answer that the request gets with ``texts``, asked for once."""
+        if (known := self._written.get(tuple(texts))) is not None:
+            return known
         turn = self._edit.turn
         prompt = compose(turn.request, turn.applied_values, texts, system_role=self._system_role)
         room = 64 + 4 * len(words(self._edit.edited_text))
         answer = await self._generate(prompt, min(room, 2048))
-        return word_distance(answer.text, self._edit.edited_text)
+        self._written[tuple(texts)] = answer.text
+        return answer.text
 
     async def _generate(self, messages: Sequence[Message], max_tokens: int) -> Generation:
         answer = await self._generator.generate(messages, max_tokens=max_tokens)
@@ -113,5 +147,11 @@ class Study:
         return answer
 
 
-def _without(texts: list[str], dropped: str) -> list[str]:
-    return [text for text in texts if text != dropped]
+def _less(texts: Sequence[str], dropped: set[str]) -> list[str]:
+    return [text for text in texts if text not in dropped]
+
+
+def _nothing(tried: Sequence[str]) -> str:
+    if not tried:
+        return "the edit shows no general preference"
+    return f"generating again with it came no closer to the edit: {'; '.join(tried)}"

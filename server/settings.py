@@ -65,13 +65,13 @@ class Settings(BaseSettings):
         default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
     )
     recall_k: int = Field(
-        default=5,
+        default=10,
         ge=0,
         le=50,
         description="Nearest contexts that vote on the preferences of a request; `k` there overrides it.",
     )
     recall_min_score: float = Field(
-        default=0.4, ge=-1, le=1, description="Least cosine at which an earlier context is alike enough to vote."
+        default=0.2, ge=-1, le=1, description="Least cosine at which an earlier context is alike enough to vote."
     )
     preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
     max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")

@@ -21,23 +21,25 @@ _MEANING = {canonical(phrase): meaning for phrase, meaning in MEANING.items()}
 class OracleGenerator:
     """Answers learner and writing prompts about known requests without a mistake, but for what ``said`` overrides.
 
-    ``said`` maps a skill (``infer``, ``merge``, ``write``) to an answer given instead.
+    ``said`` maps a skill (``infer``, ``write``) to an answer given instead, ``first`` is given once.
     """
 
     def __init__(self, *requests: Request) -> None:
         self._requests = requests
         self.said: dict[str, str] = {}
+        self.first = ""
         self.asked: list[str] = []
         self.before_answer: Callable[[], object] | None = None
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         prompt = messages[-1]["content"]
-        skill = "infer" if prompt.startswith("<draft>") else "merge" if prompt.startswith("<preferences>") else "write"
+        skill = "infer" if prompt.startswith("<draft>") else "write"
         self.asked.append(skill)
         if (act := self.before_answer) is not None:
             self.before_answer = None
             act()
-        answer = self.said.get(skill) or getattr(self, f"_{skill}")(prompt)
+        first, self.first = (self.first, "") if skill == "infer" else ("", self.first)
+        answer = first or self.said.get(skill) or getattr(self, f"_{skill}")(prompt)
         return Generation(answer, len(prompt.split()), len(answer.split()))
 
     def _infer(self, prompt: str) -> str:
@@ -48,14 +50,6 @@ class OracleGenerator:
         before, after = detect(draft, facts), detect(edited, facts)
         changed = {a: v for a, v in after.items() if v not in (DEFAULT, before[a])}
         return "\n".join(f"- {canonical_phrase(a, v)}" for a, v in sorted_style(facts.task, changed)) or "none"
-
-    def _merge(self, prompt: str) -> str:
-        kept: dict[str, str] = {}
-        for line in parse_preferences(prompt.split("</preferences>")[0]):
-            attribute = _MEANING[canonical(line)][0] if canonical(line) in _MEANING else line
-            kept.pop(attribute, None)
-            kept[attribute] = line
-        return "\n".join(f"- {line}" for line in kept.values())
 
     def _write(self, prompt: str) -> str:
         request = next(r for r in self._requests if prompt.startswith(r.text))

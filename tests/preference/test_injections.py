@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lab.merging import merge_messages
 from preference import feedback, preferences, turns, users
 from preference.database import Database
-from preference.inference import inference_messages, merge_messages, parse_preferences
+from preference.inference import inference_messages, parse_preferences
 from preference.learning import Learner
 from preference.owner import Owner
 from preference.ports import Generation
@@ -202,8 +203,11 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert as_data(text) == unicodedata.normalize("NFC", text)
 
 
+EDITED = "Dear Sam, it is all done now, and it has been done for a while, as you may have seen, so please sign it soon."
+
+
 class Scripted:
-    """A generator that infers what it was told to, merges nothing, and writes ever closer to an edit."""
+    """A generator that infers what it was told to, and writes the closer to an edit the more it is asked."""
 
     def __init__(self, inferred: str) -> None:
         self.inferred = inferred
@@ -214,9 +218,8 @@ class Scripted:
         self.prompts.append(prompt)
         if prompt.startswith("<draft>"):
             return Generation(self.inferred, 1, 1)
-        if prompt.startswith("<preferences>"):
-            return Generation("\n".join(re.findall("^- .*", prompt, re.MULTILINE)), 1, 1)
-        return Generation("Dear Sam, it is all done now.", 1, 1)
+        asked = len(re.findall("^- .*", prompt, re.MULTILINE))
+        return Generation(" ".join(EDITED.split()[: 2 * asked]), 1, 1)
 
 
 async def test_what_one_user_teaches_never_enters_another_users_prompts(database: Database) -> None:
@@ -229,11 +232,11 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
         generator = generators[owner] = Scripted(inferred)
         learner = Learner(database, generator, WordEmbedder(), k=5, limits=RecallLimits(alike=0.1))
         database.write_now(users.ensure, owner)
-        for number in range(2):  # the second edit merges with what the first one taught
+        for number in range(2):  # the second edit is studied beside what the first one taught
             shown = [{"id": p.id, "text": p.text, "score": 1.0} for p in database.read_now(preferences.active, owner)]
             said = replace(turn(f"c{number}", number + 1.0, "No."), applied_preferences=shown, applied_values=[])
             database.write_now(turns.record, owner, said)
-            text = f"Dear Sam, it is all done now {number}."
+            text = f"{EDITED} {number}"
             accepted = database.write_now(
                 feedback.accept, owner, completion_id=said.completion_id, edited_text=text, body_sha256="0"
             )

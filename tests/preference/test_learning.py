@@ -104,7 +104,7 @@ async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(wor
     await world.edit(REVIEW, {}, {"format": "bullets"})
     assert len(world.active()) == 1, "equal preferences are one, with two contexts"
     await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, world.active())
-    assert await world.recalled(CLIENT) == {NUMBERED}
+    assert await world.recalled(CLIENT_AGAIN) == {NUMBERED}
     assert await world.recalled(REVIEW) == {BULLETS}
 
 
@@ -163,18 +163,33 @@ async def test_an_answer_cut_short_teaches_nothing(world: World) -> None:
     assert world.active() == []
 
 
-async def test_a_merge_that_makes_no_sense_changes_nothing_learned_before(world: World) -> None:
-    await world.edit(CLIENT, {}, {"format": "bullets"})
-    world.generator.said["merge"] = "Sorry?\nI do not understand."
-    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, world.active())
-    assert await world.recalled(CLIENT) == {BULLETS, FORMAL}
+async def test_what_the_first_look_misses_is_seen_by_the_second(world: World) -> None:
+    world.generator.said["infer"] = f"- {BULLETS}"
+    await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    assert world.generator.asked.count("infer") == 2
+    assert {p.text for p in world.active()} == {BULLETS}
+    del world.generator.said["infer"]
+    world.generator.first = f"- {BULLETS}"
+    await world.edit(REVIEW, {}, {"format": "bullets", "tone": "formal"})
+    assert await world.recalled(REVIEW) == {BULLETS, FORMAL}
 
 
-async def test_what_a_merge_forgets_is_missed_and_kept(world: World) -> None:
+async def test_an_edit_speaks_against_what_kept_another_preference_from_showing(world: World) -> None:
+    """Both were applied, the wrong one showed: nothing new is to be learned, and something to be unlearned."""
     await world.edit(CLIENT, {}, {"format": "bullets"})
-    world.generator.said["merge"] = f"- {FORMAL}"
-    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, world.active())
-    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, FORMAL}
+    await world.edit(REVIEW, {}, {"format": "numbered"})
+    both = world.active()
+    held = await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, both)
+    assert held.status == "learned"
+    assert await world.recalled(CLIENT_AGAIN) == {NUMBERED}
+
+
+async def test_an_edit_that_nothing_explains_is_no_situation(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    shown = world.active()
+    world.generator.said["infer"] = "none"
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, shown)
+    assert len(world.database.read_now(preferences.contexts_of, ANN, shown[0].id)) == 1
 
 
 async def test_learning_twice_from_one_edit_changes_nothing(world: World) -> None:

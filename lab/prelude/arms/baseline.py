@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.client import Client
+from lab.merging import merge_messages
 from lab.prelude.ports import Arm, Draft
-from preference.inference import inference_messages, merge_messages, parse_preferences
+from preference.inference import inference_messages, parse_preferences
 from preference.prompt import Message, compose
 from preference.text import canonical
 
