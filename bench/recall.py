@@ -36,6 +36,8 @@ from preference.users import User
 P = ParamSpec("P")
 T = TypeVar("T")
 K = 5
+WARM = 50
+"""Of a block, the first ones: the arm before has taken their place in the processor's caches."""
 DEFAULT_CAPACITY: int = inspect.signature(Recall).parameters["capacity"].default
 Asked = Sequence[tuple[User, str]]
 
@@ -56,8 +58,8 @@ class Plan:
     capacity: int = DEFAULT_CAPACITY
 
 
-FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=1000)
-QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=100)
+FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=5000)
+QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=500)
 
 
 class Stopwatch:
@@ -127,8 +129,8 @@ class Run:
                 for name, arm in arms.items():
                     watch = await arm()
                     if block >= 0:
-                        cpu = {f"cpu_{figure}": value for figure, value in _figures(watch.cpu).items()}
-                        blocks[name].append(_figures(watch.wall) | cpu)
+                        cpu = {f"cpu_{figure}": value for figure, value in _figures(watch.cpu[WARM:]).items()}
+                        blocks[name].append(_figures(watch.wall[WARM:]) | cpu)
                     told(1)
         return {
             "arms": {name: {"median": medians(found), "blocks": found} for name, found in blocks.items()},

@@ -12,7 +12,7 @@ from bench.crowd import PREFERENCES, REQUESTS, Crowd, CrowdEmbedder
 from bench.recall import CountingDatabase, Plan, measure
 from preference import preferences
 
-SMALL = Plan(blocks=2, recalls=20, misses=20, searches=5, capacity=5 * 63)  # five users' rows and requests
+SMALL = Plan(blocks=2, recalls=60, misses=20, searches=60, capacity=5 * 63)  # five users' rows and requests
 CROWD = Crowd(users=25, rows=60, dimension=64)
 
 
