@@ -63,10 +63,12 @@ def searches(exact: Any, approximate: Any) -> dict[str, Search]:
     """The ways to ask, by name."""
 
     def ivf(selector: Any) -> Any:
-        return faiss.SearchParametersIVF(sel=selector, nprobe=LISTS_VISITED)
+        parameters: Any = faiss.SearchParametersIVF  # its stub knows no fields
+        return parameters(sel=selector, nprobe=LISTS_VISITED)
 
     def plain(selector: Any) -> Any:
-        return faiss.SearchParameters(sel=selector)
+        parameters: Any = faiss.SearchParameters
+        return parameters(sel=selector)
 
     def batch(first: int, end: int) -> Any:
         return faiss.IDSelectorBatch(np.arange(first, end, dtype=np.int64))

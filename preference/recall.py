@@ -47,8 +47,8 @@ class RecallLimits:
     """
 
     alike: float = 0.2
-    spread: float = 0.05
-    recency: float = 0.7
+    spread: float = 0.03
+    recency: float = 0.8
     budget: int = 600
 
 
