@@ -15,8 +15,10 @@ from preference.ports import Vectors
 NEWEST = 128
 """Situations that are looked at: tastes change, and the work is bounded."""
 DIRECTIONS = 32
-FLOOR = 0.015
-"""The variance, as a share of all within kinds, at which a direction is shrunk by the square root of two."""
+FLOOR = 0.006
+"""The variance within kinds at which a direction is shrunk by the square root of two."""
+PRIOR = 20
+"""So many situations without any difference are assumed beside those seen: a few say little."""
 
 
 class Likeness:
@@ -26,13 +28,12 @@ class Likeness:
         """``vectors`` is [situations, dimension], oldest first; ``holds`` what held in each."""
         self._directions: NDArray[np.float32] | None = None
         residuals = _residuals(vectors[-NEWEST:], holds[-NEWEST:])
-        total = float((residuals**2).sum())
-        if total < 1e-6:
+        if not residuals.any():
             return
         _, scales, directions = np.linalg.svd(residuals, full_matrices=False)
-        variances = scales[:DIRECTIONS] ** 2
+        variances = scales[:DIRECTIONS] ** 2 / (len(residuals) + PRIOR)
         self._directions = np.ascontiguousarray(directions[:DIRECTIONS], np.float32)
-        self._shrunk = (1 - np.sqrt(FLOOR * total / (FLOOR * total + variances))).astype(np.float32)
+        self._shrunk = (1 - np.sqrt(FLOOR / (FLOOR + variances))).astype(np.float32)
 
     def __call__(self, vectors: Vectors) -> Vectors:
         """The mapped vectors."""

@@ -1,0 +1,58 @@
+"""Likeness plays down what varies among situations of one kind, and nothing before kinds repeat themselves."""
+
+import numpy as np
+
+from preference.likeness import DIRECTIONS, NEWEST, Likeness
+from preference.ports import Vectors
+
+DIMENSION = 64
+
+
+def _situations(rng: np.random.Generator, kinds: int, each: int) -> tuple[Vectors, list[set[str]]]:
+    """Kinds differ a little, in directions of their own; situations of a kind differ a lot, in some that all share."""
+    noises = np.eye(DIMENSION)[-3:]
+    rows, holds = [], []
+    for _ in range(each):
+        for kind in range(kinds):
+            row = np.eye(DIMENSION)[kind] / 3 + rng.normal(size=3) @ noises + 0.02 * rng.normal(size=DIMENSION)
+            rows.append(row / np.linalg.norm(row))
+            holds.append({f"{kind} a", f"{kind} b"})
+    return np.array(rows, np.float32), holds
+
+
+def _right(likeness: Likeness, vectors: Vectors, holds: list[set[str]]) -> float:
+    """Share of situations whose nearest other one is of their kind."""
+    mapped = likeness(vectors)
+    cosines = mapped @ mapped.T
+    np.fill_diagonal(cosines, -2)
+    return float(np.mean([holds[row] == holds[other] for row, other in enumerate(cosines.argmax(1))]))
+
+
+def test_kinds_are_told_apart_that_cosine_confuses() -> None:
+    vectors, holds = _situations(np.random.default_rng(1), kinds=4, each=40)
+    plain = _right(Likeness(vectors[:1], holds[:1]), vectors, holds)
+    learned = _right(Likeness(vectors[:80], holds[:80]), vectors[80:], holds[80:])
+    assert plain < 0.7
+    assert learned > 0.9
+
+
+def test_it_is_cosine_while_each_kind_was_seen_once() -> None:
+    vectors, holds = _situations(np.random.default_rng(2), kinds=8, each=1)
+    assert np.array_equal(Likeness(vectors, holds)(vectors), vectors)
+    empty = np.zeros((0, DIMENSION), np.float32)
+    assert np.array_equal(Likeness(empty, [])(vectors[0]), vectors[0])
+
+
+def test_two_situations_of_a_kind_say_little() -> None:
+    vectors, _ = _situations(np.random.default_rng(3), kinds=3, each=1)
+    mapped = Likeness(vectors, [{"a"}, {"a"}, {"b"}])(vectors)
+    assert np.all(np.sum(mapped * vectors, axis=1) > 0.8)
+
+
+def test_what_it_gives_has_unit_length_and_one_row_is_as_many() -> None:
+    vectors, holds = _situations(np.random.default_rng(4), kinds=4, each=60)
+    likeness = Likeness(vectors, holds)
+    mapped = likeness(vectors)
+    assert np.allclose(np.linalg.norm(mapped, axis=1), 1, atol=1e-5)
+    assert np.allclose(likeness(vectors[7]), mapped[7], atol=1e-6)
+    assert len(vectors) > NEWEST > DIRECTIONS, "the bounds are tried"
