@@ -175,9 +175,10 @@ async def _outcomes(
 
 
 def _settings(server: Setting) -> Iterable[Setting]:
-    for k in SWEEP_K:
-        for alike in SWEEP_ALIKE:
-            for spread in SWEEP_SPREAD:
+    """The sweep, in which the server's own settings stand, too."""
+    for k in sorted({*SWEEP_K, server.k}):
+        for alike in sorted({*SWEEP_ALIKE, server.limits.alike}):
+            for spread in sorted({*SWEEP_SPREAD, server.limits.spread}):
                 yield Setting(k, replace(server.limits, alike=alike, spread=spread))
 
 
