@@ -21,7 +21,7 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model on the CPU, in one thread: it leaves the process's torch with no other.
+    """A sentence-transformers model on the CPU, in one thread: it leaves the process's torch and numpy with no other.
 
     A text is short work, and OpenMP's threads wait for each other by spinning: two of them took five times as long as
     one on two busy cores, and ten times the processor.
@@ -50,8 +50,10 @@ class SentenceEmbedder:
 
 def _one_thread() -> None:
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _load(name: str) -> "SentenceTransformer":

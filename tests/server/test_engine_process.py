@@ -212,7 +212,8 @@ def test_nothing_is_left_when_we_are_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_the_log_is_bounded_and_private_things_stay_out(tmp_path: Path) -> None:
+def test_the_log_is_bounded_and_private_things_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     settings = Settings(
         model=str(tmp_path), adapter_rank=9, engine_args="--seed 1 --chat-template 'a b'", max_model_len=64
     )

@@ -101,7 +101,7 @@ def test_the_stages_of_a_generation(running: Running, stream: bool) -> None:
 
 
 def test_recall_tells_how_many_contexts_it_searched(running: Running) -> None:
-    for context in ("Write an email to Ann", "Write a poem"):
+    for context in ("Write an email to Ann", "Sum these prices"):
         stated = {"text": f"Be brief in {context}", "context": context}
         assert running.http().post("/v1/users/ann/preferences", json=stated).status_code == 201
     chat(running)
