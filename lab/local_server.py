@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -24,10 +24,12 @@ class NotStarted(Exception):
 
 
 @contextlib.asynccontextmanager
-async def local_server(folder: Path, console: Console, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+async def local_server(
+    folder: Path, console: Console, settings: Mapping[str, str] | None = None, program: Sequence[str] = ("server",)
+) -> AsyncIterator[str]:
     """The base URL of a server with ``folder`` for its data and its log, which trains when it is told to.
 
-    ``settings`` are further environment variables. Raises ``NotStarted``.
+    ``settings`` are further environment variables, ``program`` another module that serves. Raises ``NotStarted``.
     """
     port = _free_port()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_") or k.startswith(_ENGINE_SETTINGS)}
@@ -36,7 +38,7 @@ async def local_server(folder: Path, console: Console, settings: Mapping[str, st
         **(settings or {}),
     }  # fmt: skip
     log = folder / "server.log"
-    process = _start(port, environment, log)
+    process = _start(program, port, environment, log)
     try:
         base = f"http://127.0.0.1:{port}"
         await _until_ready(base, process, log, console)
@@ -62,8 +64,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(port: int, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
+def _start(program: Sequence[str], port: int, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", *program, "serve", "--port", str(port)]
     with log.open("w") as file:
         # Of its own group: Ctrl-C is for us, who stop it when we are done with it.
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, process_group=0)

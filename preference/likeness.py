@@ -5,6 +5,7 @@ days, topics) say nothing about the kind, so they are shrunk: within-class covar
 Stolcke, Interspeech 2006) with a shrinkage for few examples. Until kinds repeat themselves, it is plain cosine.
 """
 
+import math
 from collections.abc import Sequence, Set
 
 import numpy as np
@@ -22,28 +23,45 @@ PRIOR = 20
 
 
 class Likeness:
-    """A map of unit vectors to unit vectors, [n, dimension] or [dimension], whose dot product is the likeness."""
+    """The cosine of two situations after a linear map, [dimension, dimension], that shrinks some directions.
+
+    The map is symmetric, so of the two it is applied twice to the one that is kept (``folded``), and a request needs
+    only the ``length`` that the map would leave of it: their dot product, divided by it, is the likeness.
+    """
 
     def __init__(self, vectors: Vectors, holds: Sequence[Set[str]]) -> None:
-        """``vectors`` is [situations, dimension], oldest first; ``holds`` what held in each."""
-        self._directions: NDArray[np.float32] | None = None
+        """``vectors`` is [situations, dimension], unit length, oldest first; ``holds`` what held in each."""
+        self._directions = np.zeros((0, vectors.shape[1]), np.float32)
+        self._left = np.ones(0, np.float32)
         residuals = _residuals(vectors[-NEWEST:], holds[-NEWEST:])
-        if not residuals.any():
-            return
-        # The Gram matrix has the same directions as the residuals, for a fiftieth of the time that their SVD takes.
-        energies, weights = np.linalg.eigh((residuals @ residuals.T).astype(np.float64))
-        largest = [i for i in range(len(energies) - 1, -1, -1)[:DIRECTIONS] if energies[i] > 1e-6]
-        directions = weights[:, largest].T @ residuals / np.sqrt(energies[largest])[:, None]
-        variances = energies[largest] / (len(residuals) + PRIOR)
-        self._directions = np.ascontiguousarray(directions, np.float32)
-        self._shrunk = (1 - np.sqrt(FLOOR / (FLOOR + variances))).astype(np.float32)
+        if residuals.any():
+            # The Gram matrix has the directions of the residuals, for a fiftieth of the time that their SVD takes.
+            energies, weights = np.linalg.eigh((residuals @ residuals.T).astype(np.float64))
+            largest = [i for i in range(len(energies) - 1, -1, -1)[:DIRECTIONS] if energies[i] > 1e-6]
+            directions = weights[:, largest].T @ residuals / np.sqrt(energies[largest])[:, None]
+            variances = energies[largest] / (len(residuals) + PRIOR)
+            self._directions = directions.astype(np.float32)
+            self._left = np.sqrt(FLOOR / (FLOOR + variances)).astype(np.float32)
+        self._lost = np.sqrt(1 - self._left**2)[:, None] * self._directions
 
-    def __call__(self, vectors: Vectors) -> Vectors:
-        """The mapped vectors."""
-        if self._directions is None:
-            return vectors
-        moved = vectors - ((vectors @ self._directions.T) * self._shrunk) @ self._directions
-        return np.asarray(moved / np.linalg.norm(moved, axis=-1, keepdims=True), np.float32)
+    def folded(self, vectors: Vectors) -> Vectors:
+        """``vectors``, [n, dimension] of unit length, as they are kept."""
+        lengths = np.sqrt(1 - np.square(vectors @ self._lost.T).sum(1, keepdims=True))
+        return np.asarray(self._scaled(vectors, self._left**2) / lengths, np.float32)
+
+    def unfolded(self, vectors: Vectors) -> Vectors:
+        """The vectors that ``folded`` made these of."""
+        found = self._scaled(vectors, self._left**-2)
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+    def length(self, vector: Vectors) -> float:
+        """What the map leaves of the length of ``vector``, [dimension], a unit vector."""
+        lost = self._lost @ vector
+        return math.sqrt(1 - float(lost @ lost))
+
+    def _scaled(self, vectors: Vectors, factors: Vectors) -> Vectors:
+        """Their parts in the directions times ``factors``."""
+        return np.asarray(vectors + ((vectors @ self._directions.T) * (factors - 1)) @ self._directions, np.float32)
 
 
 def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> NDArray[np.float32]:

@@ -63,39 +63,37 @@ class Partition:
             situations.setdefault(context.feedback_id or context.id, []).append(context)
         keyed = {context.preference_id for context in contexts}
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
+        self._binding = {p.id for p in active if _binding(p)}
         self.holds = [{context.preference_id for context in held} for held in situations.values()]
-        self._index = faiss.IndexFlatIP(dimension)
         vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
         self._likeness = Likeness(vectors, self.holds)
-        self._index.add(self._likeness(vectors))
+        self._index = faiss.IndexFlatIP(dimension)
+        self._index.add(self._likeness.folded(vectors))
 
     def __len__(self) -> int:
         """How many situations there are."""
         return len(self.holds)
 
     def elect(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
-        """Preference id to cosine of the nearest context that holds it, for what the ``k`` nearest contexts elect.
+        """Preference id to the likeness of the nearest context that holds it, for what the ``k`` nearest elect.
 
         ``vector`` is [dimension]. A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(self._likeness(vector), k, limits)
-        scores = dict.fromkeys(self.everywhere, 1.0)
-        for cosine, row in near:
-            for preference_id in self.holds[row]:
-                scores.setdefault(preference_id, round(cosine, 4))
+        near = self._near(vector, k, limits)
         votes, total = self._votes(near, limits)
-        return {
-            id: score
-            for id, score in scores.items()
-            if id in self.everywhere or votes[id] >= total / 2 or _binding(self.preferences[id])
-        }
+        scores = dict.fromkeys(self.everywhere, 1.0)
+        for likeness, row in near:
+            for id in self.holds[row]:
+                if id not in scores and (votes[id] >= total / 2 or id in self._binding):
+                    scores[id] = round(likeness, 4)
+        return scores
 
     def is_outvoted(self, preference_id: str, k: int, limits: RecallLimits) -> bool:
         """Whether, in every situation that a preference was seen to hold in, at least two others outvote it."""
+        vectors = self._likeness.unfolded(self._index.reconstruct_n(0, len(self)))
         for row, held in enumerate(self.holds):
             if preference_id in held:
-                vector: Vectors = np.asarray(self._index.reconstruct(row), np.float32)
-                others = [(c, r) for c, r in self._near(vector, k + 1, limits) if r != row]
+                others = [(c, r) for c, r in self._near(vectors[row], k + 1, limits) if r != row]
                 votes, total = self._votes(others, limits)
                 against = sum(preference_id not in self.holds[r] for _, r in others)
                 if against < 2 or votes.get(preference_id, 0.0) >= total / 2:
@@ -106,18 +104,17 @@ class Partition:
         """Likeness and row of the nearest alike situations, nearest first."""
         if not len(self) or not k:
             return []
-        cosines, rows = self._index.search(vector[None], min(k, len(self)))
-        pairs = zip(cosines[0].tolist(), rows[0].tolist(), strict=True)
-        return [(cosine, row) for cosine, row in pairs if cosine >= limits.alike]
+        products, rows = self._index.search(vector[None], min(k, len(self)))
+        likenesses = (products[0] / self._likeness.length(vector)).tolist()
+        return [pair for pair in zip(likenesses, rows[0].tolist(), strict=True) if pair[0] >= limits.alike]
 
     def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
         """Each preference's weight, and all weight."""
-        newest_first = sorted((row for _, row in near), reverse=True)
+        age = {row: newer for newer, row in enumerate(sorted((row for _, row in near), reverse=True))}
         votes: dict[str, float] = {}
         total = 0.0
-        for cosine, row in near:
-            age = newest_first.index(row)
-            weight = math.exp((cosine - near[0][0]) / limits.spread) * limits.recency**age
+        for likeness, row in near:
+            weight = math.exp((likeness - near[0][0]) / limits.spread) * limits.recency ** age[row]
             total += weight
             for preference_id in self.holds[row]:
                 votes[preference_id] = votes.get(preference_id, 0.0) + weight

@@ -46,14 +46,22 @@ def tenant_of(chain: Chain) -> str:
 
 @contextlib.asynccontextmanager
 async def own_server(
-    folder: Path, chains: Iterable[Chain], model: str | None, console: Console
+    folder: Path, chains: Iterable[Chain], model: str | None, console: Console, *, concurrency: int, without: str | None
 ) -> AsyncIterator[Access]:
-    """A server whose data lies in ``folder`` and stays there; raises ``NotStarted``."""
+    """A server whose data lies in ``folder`` and stays there, ``without`` a part of its learner if one is named.
+
+    It learns from as many edits at a time as there are chains played. Raises ``NotStarted``.
+    """
     made = make_keys(folder, {tenant_of(chain) for chain in chains})
-    settings = {"ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY}
+    settings = {
+        "ATTUNE_IN_FLIGHT_PER_KEY": _MANY,
+        "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
+        "ATTUNE_LEARN_CONCURRENCY": str(min(concurrency, 256)),
+    }
+    program = ("server",) if without is None else ("lab.prelude.ablation", without)
     if model is not None:
         settings["ATTUNE_MODEL"] = model
-    async with local_server(folder, console, settings) as base:
+    async with local_server(folder, console, settings, program) as base:
         yield Access(base, keys=made)
 
 

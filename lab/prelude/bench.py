@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lab.client import Client
 from lab.prelude import documents, environment
+from lab.prelude.ablation import PARTS
 from lab.prelude.access import RETRIES, Access, own_server
 from lab.prelude.board import Board
 from lab.prelude.folder import Folder
@@ -52,6 +53,7 @@ class Options:
     user_key: str = "none"
     url: str | None = None
     key: str = "none"
+    without: str | None = None
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be played."""
@@ -64,6 +66,10 @@ class Options:
             raise ValueError("Documents need a user who reads them: --user-url and --user-model.")
         if self.documents is not None and set(self.variants) != {"plain"}:
             raise ValueError("Documents have the plain variant only.")
+        if self.without is not None and self.url is not None:
+            raise ValueError("--without is for a server that is started; one at --url has all of its parts.")
+        if self.without is not None and self.without not in PARTS:
+            raise ValueError(f"There is no part {self.without!r} to leave out: {', '.join(PARTS)}.")
         if self.model is not None and self.url is not None:
             raise ValueError("--model is for a server that is started; one at --url has its own.")
 
@@ -97,6 +103,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
             "server": options.url or "own",
             "documents": str(options.documents) if options.documents else None,
             "user_model": options.user_model,
+            "without": options.without,
         }
         with folder.opened(parameters, fresh=options.fresh) as id:
             done = {chain: len(lines) for chain, lines in played(folder.log, chains).items()}
@@ -135,7 +142,15 @@ async def _access(options: Options, folder: Folder, chains: Sequence[Chain], con
     if options.url is not None:
         yield Access(options.url, options.key)
     else:
-        async with own_server(folder.server, chains, options.model, console) as access:
+        server = own_server(
+            folder.server,
+            chains,
+            options.model,
+            console,
+            concurrency=options.concurrency,
+            without=options.without,
+        )
+        async with server as access:
             yield access
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from lab.prelude.ablation import PARTS
+
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 SLOW_ARM = "attune+adapter"
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -43,6 +45,9 @@ def bench(
     user_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
     url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
+    without: Annotated[
+        str | None, typer.Option(help="Leave a part out of the server's learner: " + ", ".join(PARTS) + ".")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The run's folder; called again, it goes on there.")] = Path("out/prelude"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was played in that folder.")] = False,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
@@ -81,6 +86,7 @@ def bench(
         user_key=_secret(user_key_env),
         url=url.rstrip("/") if url else None,
         key=_secret(api_key_env),
+        without=without,
     )
     try:
         options.check()

@@ -1,6 +1,8 @@
 """A run plays every chain to its end, writes each round down, goes on where it stopped, and says what failed."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from lab.cli import app
 from lab.client import Client
 from lab.prelude import log
+from lab.prelude.ablation import PARTS
 from lab.prelude.access import Access, make_keys, tenant_of
 from lab.prelude.bench import Options, bench
 from lab.prelude.board import Board
@@ -237,6 +240,8 @@ def test_all_arms_play_plain_and_three_the_harder_variants() -> None:
         ({"documents": Path("texts")}, "--documents"),
         ({"environments": ["documents"], "documents": Path("texts")}, "--user-url"),
         ({"model": "other", "url": "http://127.0.0.1:1"}, "--model"),
+        ({"without": "likeness", "url": "http://127.0.0.1:1"}, "--without"),
+        ({"without": "luck"}, "no part 'luck'"),
         (
             {
                 "environments": ["documents"], "documents": Path("texts"), "user_url": "http://127.0.0.1:1",
@@ -250,6 +255,14 @@ def test_what_cannot_be_played_is_said(changed: dict[str, Any], says: str, tmp_p
     given: dict[str, Any] = {"environments": ["email"], "variants": ["plain"], "arms": None, "rounds": 1, "seeds": 1}
     with pytest.raises(ValueError, match=says):
         Options(**{**given, "out": tmp_path, **changed}).check()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_the_learner_can_be_left_out(part: str) -> None:
+    """In a process of its own, as it changes the code."""
+    code = f"from lab.prelude.ablation import leave_out; leave_out({part!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:

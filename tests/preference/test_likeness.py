@@ -20,10 +20,15 @@ def _situations(rng: np.random.Generator, kinds: int, each: int) -> tuple[Vector
     return np.array(rows, np.float32), holds
 
 
+def _likenesses(likeness: Likeness, vectors: Vectors) -> Vectors:
+    """Of each with each, [situations, situations]."""
+    lengths = np.array([likeness.length(vector) for vector in vectors], np.float32)
+    return vectors @ likeness.folded(vectors).T / lengths[:, None]
+
+
 def _right(likeness: Likeness, vectors: Vectors, holds: list[set[str]]) -> float:
     """Share of situations whose nearest other one is of their kind."""
-    mapped = likeness(vectors)
-    cosines = mapped @ mapped.T
+    cosines = _likenesses(likeness, vectors)
     np.fill_diagonal(cosines, -2)
     return float(np.mean([holds[row] == holds[other] for row, other in enumerate(cosines.argmax(1))]))
 
@@ -38,21 +43,23 @@ def test_kinds_are_told_apart_that_cosine_confuses() -> None:
 
 def test_it_is_cosine_while_each_kind_was_seen_once() -> None:
     vectors, holds = _situations(np.random.default_rng(2), kinds=8, each=1)
-    assert np.array_equal(Likeness(vectors, holds)(vectors), vectors)
-    empty = np.zeros((0, DIMENSION), np.float32)
-    assert np.array_equal(Likeness(empty, [])(vectors[0]), vectors[0])
+    assert np.allclose(_likenesses(Likeness(vectors, holds), vectors), vectors @ vectors.T, atol=1e-6)
+    nothing = Likeness(np.zeros((0, DIMENSION), np.float32), [])
+    assert np.allclose(_likenesses(nothing, vectors), vectors @ vectors.T, atol=1e-6)
 
 
 def test_two_situations_of_a_kind_say_little() -> None:
     vectors, _ = _situations(np.random.default_rng(3), kinds=3, each=1)
-    mapped = Likeness(vectors, [{"a"}, {"a"}, {"b"}])(vectors)
-    assert np.all(np.sum(mapped * vectors, axis=1) > 0.8)
+    likeness = Likeness(vectors, [{"a"}, {"a"}, {"b"}])
+    assert all(likeness.length(vector) > 0.8 for vector in vectors)
 
 
-def test_what_it_gives_has_unit_length_and_one_row_is_as_many() -> None:
+def test_it_is_a_cosine_and_what_is_kept_gives_the_situations_back() -> None:
     vectors, holds = _situations(np.random.default_rng(4), kinds=4, each=60)
-    likeness = Likeness(vectors, holds)
-    mapped = likeness(vectors)
-    assert np.allclose(np.linalg.norm(mapped, axis=1), 1, atol=1e-5)
-    assert np.allclose(likeness(vectors[7]), mapped[7], atol=1e-6)
     assert len(vectors) > NEWEST > DIRECTIONS, "the bounds are tried"
+    likeness = Likeness(vectors, holds)
+    found = _likenesses(likeness, vectors)
+    assert np.allclose(found, found.T, atol=1e-5)
+    assert np.allclose(np.diag(found), 1, atol=1e-5)
+    assert np.abs(found).max() < 1 + 1e-5
+    assert np.allclose(likeness.unfolded(likeness.folded(vectors)), vectors, atol=1e-5)

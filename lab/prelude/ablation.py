@@ -1,0 +1,52 @@
+"""The server with one part of its learner left out: `python -m lab.prelude.ablation PART serve ...`."""
+
+import math
+import sys
+from functools import partial
+from typing import Any
+
+PARTS = {
+    "verification": "what was inferred is believed, and what was applied stays",
+    "pruning": "what was inferred is kept or dropped as a whole",
+    "refinement": "it is inferred once",
+    "contradiction": "no preference is superseded",
+    "likeness": "plain cosine",
+    "nearness": "near and less near contexts count the same",
+    "recency": "old and new contexts count the same",
+}
+"""What happens where a part is missing."""
+
+
+def leave_out(part: str) -> None:
+    """Take a part out of this process. Raises ``KeyError`` for an unknown one."""
+    from preference import learning, likeness, study
+    from preference.recall import RecallLimits
+    from preference.study import Study
+    from server import services
+
+    async def believe(self: Study, cost: int) -> tuple[list[str], list[str]]:
+        applied = [p.text for p in self._applied]
+        return [*applied, *(text for text in await self._infer(self._edit.draft) if text not in applied)], []
+
+    async def keep(self: Study, texts: list[str], candidates: list[str]) -> list[str]:
+        return [*texts, *candidates]
+
+    places: dict[str, tuple[Any, str, Any]] = {
+        "verification": (Study, "_explain", believe),
+        "pruning": (Study, "_prune", keep),
+        "refinement": (study, "REFINEMENTS", 1),
+        "contradiction": (learning.Learner, "_supersede", lambda *_: None),
+        "likeness": (likeness, "FLOOR", 1e9),
+        "nearness": (services, "RecallLimits", partial(RecallLimits, spread=math.inf)),
+        "recency": (services, "RecallLimits", partial(RecallLimits, recency=1.0)),
+    }
+    place, name, instead = places[part]
+    getattr(place, name)  # a part that has moved is not left out in silence
+    setattr(place, name, instead)
+
+
+if __name__ == "__main__":
+    from server.cli import main
+
+    leave_out(sys.argv.pop(1))
+    main()
