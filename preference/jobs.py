@@ -135,19 +135,22 @@ def cancel(c: Connection, owner: Owner, kind: str, subject: str) -> str | None:
     return state
 
 
-def lease(c: Connection, kinds: Collection[str], seconds: float) -> Job | None:
+def lease(c: Connection, kinds: Collection[str], seconds: float, after: str = "") -> Job | None:
     """The next job due, or None: queued, or left behind by a holder whose lease ran out.
 
-    A user has one running job at most, and jobs of one kind of a user go in order of creation: the first one,
-    even while it waits for a retry, goes before the others.
+    Tenants take turns in the order of their names: the next one after ``after`` that has a job due. A user has one
+    running job at most, and jobs of one kind of a user go in order of creation: the first one, even while it waits
+    for a retry, goes before the others.
     """
     now = time.time()
     left_behind = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
     waiting = and_(jobs.c.state == "queued", jobs.c.run_after <= now)
-    # One after the other, so that each is read along the index (state, run_after) and ends at its first hit.
-    return _take(c, and_(left_behind, _free(kinds, now)), seconds) or _take(
-        c, and_(waiting, _free(kinds, now)), seconds
-    )
+    # One after the other, so that each is read along the index (state, tenant_id, run_after) and ends at its first hit.
+    for due in (left_behind, and_(waiting, jobs.c.tenant_id > after), and_(waiting, jobs.c.tenant_id <= after)):
+        job = _take(c, and_(due, _free(kinds, now)), seconds)
+        if job is not None:
+            return job
+    return None
 
 
 def due(kinds: Collection[str]) -> Select[tuple[str]]:
@@ -221,7 +224,7 @@ def _take(c: Connection, due: ColumnElement[bool], seconds: float) -> Job | None
         select(users_table.c.tenant_id, users_table.c.user_id, jobs.c.id)
         .join(users_table, same_user)
         .where(due)
-        .order_by(jobs.c.run_after)
+        .order_by(jobs.c.tenant_id, jobs.c.run_after)
         .limit(1)
         .with_for_update(of=users_table, key_share=True, skip_locked=True)
     )

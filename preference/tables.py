@@ -166,6 +166,7 @@ jobs = Table(
     Column("created_at", Float, nullable=False),
     _of_user(),
     Index(None, "state", "run_after"),
+    Index(None, "state", "tenant_id", "run_after"),  # tenants take turns
     Index(None, "tenant_id", "user_id", "state"),
 )
 

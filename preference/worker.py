@@ -25,6 +25,11 @@ async def _nothing(job: Job, reason: str | None) -> None:
     """The default of ``on_failed``."""
 
 
+def _always() -> bool:
+    """The default of ``ready``."""
+    return True
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` gives; who is cancelled meanwhile waits for its end, so that nothing goes on behind their back."""
     task = asyncio.ensure_future(work)
@@ -41,7 +46,7 @@ class Worker:
     An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``; one of
     ``FINAL`` ends it at once. ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the
     defaults almost two hours). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
-    so, at least once. The reason is a sentence for the user, or None where the error was not expected: the log has it.
+    so, at least once. Jobs are taken while ``ready()`` says so. The reason is a sentence for the user, or None where the error was not expected: the log has it.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Worker:
         max_attempts: int = 5,
         poll_seconds: float = 0.5,
         on_failed: OnFailed = _nothing,
+        ready: Callable[[], bool] = _always,
         backoff_seconds: float = 1.0,
         max_backoff_seconds: float = 30.0,
         max_deferrals: int = 240,
@@ -66,11 +72,13 @@ class Worker:
         self._max_attempts = max_attempts
         self._poll_seconds = poll_seconds
         self._on_failed = on_failed
+        self._ready = ready
         self._backoff_seconds = backoff_seconds
         self._max_backoff_seconds = max_backoff_seconds
         self._max_deferrals = max_deferrals
         self._work = asyncio.Event()
         self._held: set[Job] = set()
+        self._after = ""  # the tenant whose turn it was
 
     def wake(self) -> None:
         """Say that work came in, so that nobody waits for the next poll. Call it in the worker's event loop."""
@@ -100,14 +108,15 @@ class Worker:
 
     async def _next(self) -> Job | None:
         try:
-            if not await self._database.look_up(jobs.is_due, self._due):
+            if not self._ready() or not await self._database.look_up(jobs.is_due, self._due):
                 return None
-            job = await self._database.write(jobs.lease, self._handlers, self._lease_seconds)
+            job = await self._database.write(jobs.lease, self._handlers, self._lease_seconds, self._after)
         except Exception:
             log.exception("no job could be leased")
             return None
         if job is not None:
             self._held.add(job)
+            self._after = job.owner.tenant
         return job
 
     async def _idle(self) -> None:

@@ -52,7 +52,7 @@ MANY = [
     *(Owner("x" * (1 + i), "x" * (20 - i)) for i in range(20)),
     *(Owner("tenant 0", f"user {i}") for i in range(6)),
 ]
-ONLOOKER = Owner("s", "u")
+ONLOOKER = Owner("z", "u")
 """Has more and newer of everything, and does nothing: neither may it matter to others nor lose a row."""
 
 APART = 2  # steps
@@ -331,10 +331,11 @@ def delete_preference(player: Player, c: Connection) -> Any:
 
 
 def lease(player: Player, c: Connection) -> Any:
-    """Take the owner's first job; others are parked, or due after it."""
+    """Take the owner's first job when it is the tenant's turn; others are parked, or due after it."""
     c.execute(update(jobs_table).where(_mine(jobs_table, player.owner)).values(run_after=1.0))
     due = jobs.is_due(c, jobs.due(["learn", "train"]))
-    player.kept["job"] = jobs.lease(c, ["learn"], 1000)
+    tenant = player.owner.tenant
+    player.kept["job"] = jobs.lease(c, ["learn"], 1000, f"{tenant[:-1]}{chr(ord(tenant[-1]) - 1)}~")
     park(player, c)
     return due, player.kept["job"]
 

@@ -67,6 +67,22 @@ def test_a_running_job_holds_back_every_kind_of_its_user_and_no_other_user(store
     assert taken(store).id == train
 
 
+def test_tenants_take_turns_however_much_one_of_them_queued(store: Database) -> None:
+    crowd = [Owner("acme", f"user-{i}") for i in range(6)]
+    late = [OTHER_ANN, Owner("zeta", "zoe"), Owner("zeta", "zed")]
+    for owner in [*crowd, *late]:
+        store.write_now(users.ensure, owner)
+        store.write_now(jobs.enqueue, owner, "learn", "1")
+    order, after = [], ""
+    while (job := store.write_now(jobs.lease, KINDS, 60, after)) is not None:
+        order.append(job.owner)
+        after = job.owner.tenant
+    tenants = [owner.tenant for owner in order]
+    assert tenants == ["acme", "globex", "zeta", "acme", "zeta", *["acme"] * 4]
+    assert [owner for owner in order if owner.tenant == "acme"] == crowd
+    assert [owner for owner in order if owner.tenant == "zeta"] == late[1:]
+
+
 def test_only_the_asked_kinds_are_leased(store: Database) -> None:
     store.write_now(jobs.enqueue, ANN, "train", "1")
     assert lease(store, ["learn"]) is None

@@ -14,7 +14,7 @@ from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnava
 from preference.jobs import Job, LostLease
 from preference.tables import jobs as jobs_table
 from preference.worker import Worker
-from tests.preference.helpers import ANN, BOB, turn
+from tests.preference.helpers import ANN, BOB, OTHER_ANN, turn
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -94,6 +94,37 @@ async def test_two_users_are_served_at_once_and_one_user_is_not(store: Database)
     async with running(worker(store, handler, concurrency=4, max_attempts=1)):
         rows = await ends(store, *ids)
     assert [found.state for found in rows] == ["done"] * 4
+
+
+async def test_tenants_take_turns(store: Database) -> None:
+    order: list[str] = []
+
+    async def handler(job: Job) -> None:
+        order.append(job.owner.tenant)
+
+    await store.write(users.ensure, OTHER_ANN)
+    owners = [ANN, ANN, ANN, BOB, OTHER_ANN, OTHER_ANN]
+    ids = [await store.write(jobs.enqueue, owner, "learn", "1") for owner in owners]
+    async with running(worker(store, handler, concurrency=1)):
+        await ends(store, *ids)
+    assert order == ["acme", "globex", "acme", "globex", "acme", "acme"]
+
+
+async def test_a_worker_that_is_not_ready_takes_nothing(store: Database) -> None:
+    seen: list[str] = []
+    ready = asyncio.Event()
+
+    async def handler(job: Job) -> None:
+        seen.append(job.subject)
+
+    id = await store.write(jobs.enqueue, ANN, "learn", "1")
+    async with running(worker(store, handler, ready=ready.is_set)):
+        await asyncio.sleep(0.2)
+        assert not seen
+        assert (await row(store, id)).state == "queued"
+        ready.set()
+        await ends(store, id)
+    assert seen == ["1"]
 
 
 async def test_an_error_is_retried_then_kept_and_told(store: Database) -> None:
