@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lab.prelude.ablate import ablate
 from lab.prelude.command import bench
 
 MODEL = Path(__file__).resolve().parent / "model"
 
 app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
 app.command()(bench)
+app.command()(ablate)
 
 
 @app.command()

@@ -94,7 +94,7 @@ def table(summary: Mapping[str, Any]) -> Group:
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The tables for a document."""
-    blocks = [_about(summary)] if "machine" in summary else []
+    blocks = [about_line(summary)] if "machine" in summary else []
     blocks += [f"**{_partial(summary)}**"] if summary["partial"] else []
     for section in _sections(summary):
         head = [f"| {' | '.join(section.head)} |", f"|---|{'---:|' * (len(section.head) - 1)}"]
@@ -107,14 +107,17 @@ def write_docs(summary: Mapping[str, Any], path: Path, plots: Sequence[Path] = (
 
     ``ValueError`` if it has none.
     """
-    text = path.read_text()
-    before, opened, rest = text.partition(OPEN)
-    _, closed, after = rest.partition(CLOSE)
-    if not (opened and closed):
-        raise ValueError(f"{path} has no {OPEN} and {CLOSE}.")
     images = [f"![{_CAPTIONS[plot.stem]}]({plot.relative_to(path.parent).as_posix()})" for plot in plots]
-    blocks = "\n\n".join([markdown(summary), *images])
-    path.write_text(f"{before}{OPEN}\n{blocks}\n{CLOSE}{after}")
+    put(path, OPEN, CLOSE, "\n\n".join([markdown(summary), *images]))
+
+
+def put(path: Path, opening: str, closing: str, content: str) -> None:
+    """Put ``content`` between two markers of a document; ``ValueError`` if it has them not."""
+    before, opened, rest = path.read_text().partition(opening)
+    _, closed, after = rest.partition(closing)
+    if not (opened and closed):
+        raise ValueError(f"{path} has no {opening} and {closing}.")
+    path.write_text(f"{before}{opening}\n{content}\n{closing}{after}")
 
 
 def _sections(summary: Mapping[str, Any]) -> list[_Section]:
@@ -194,7 +197,8 @@ def _partial(summary: Mapping[str, Any]) -> str:
     return f"This run is not finished: {summary['rounds_played']} rounds were played, and unfinished arms say so."
 
 
-def _about(summary: Mapping[str, Any]) -> str:
+def about_line(summary: Mapping[str, Any]) -> str:
+    """Model, engine, machine, commit, date and command, as a sentence."""
     machine = summary["machine"]
     where = ", ".join([*machine["accelerators"], f"{machine['cores']} cores of {machine['processor']}"])
     commit, dash, changed = summary["commit"].partition("-")

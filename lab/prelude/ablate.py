@@ -1,0 +1,104 @@
+"""`attune lab ablate`: what each part of the learner pays, by runs of the benchmark without it."""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lab.prelude.ablation import PARTS
+
+ARM = "attune"
+OPEN, CLOSE = "<!-- bench-ablation -->", "<!-- /bench-ablation -->"
+_DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmark.md"
+_HEAD = (
+    "without",
+    "instead",
+    "cost",
+    "after first encounters",
+    "beside all parts",
+    "zero-edit, last ¼",
+    "learner tokens",
+)
+
+
+def ablate(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of a chain.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="Users of each environment.")] = 3,
+    variant: Annotated[str, typer.Option(help="plain, drift or noise.")] = "plain",
+    out: Annotated[Path, typer.Option(help="Folder of the runs; called again, they go on there.")] = Path("out/ablate"),
+    report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
+) -> None:
+    """Play the benchmark with the whole learner, then without each of its parts."""
+    from lab.local_server import NotStarted
+    from lab.prelude import report as reports
+    from lab.prelude.bench import Options, bench
+    from lab.prelude.folder import Refused
+    from lab.prelude.log import read
+    from lab.prelude.machine import about
+    from preference.embedder import SentenceEmbedder
+
+    progress = Console(stderr=True)
+    embedder = SentenceEmbedder()
+    options = Options(["email", "summary"], [variant], [ARM], rounds, seeds, out)
+    found: dict[str, Any] = {}
+    for part in (None, *PARTS):
+        name = part or "nothing"
+        progress.rule(f"without {name}")
+        try:
+            outcome = asyncio.run(bench(replace(options, out=out / name, without=part), progress, embedder))
+        except (NotStarted, Refused) as error:
+            raise typer.BadParameter(str(error)) from error
+        if outcome.failures or outcome.stopped:
+            raise typer.BadParameter("A run did not end; the same command goes on.")
+        found[name] = _figures(reports.summarise(read(outcome.log)), variant)
+    command = shlex.join(["attune", *sys.argv[1:]])
+    figures = {"parts": found, "variant": variant, **about(command=command, model=outcome.model)}
+    reports.write(figures, out / "figures.json")
+    if report is not None:
+        reports.write(figures, report)
+    if write_docs:
+        reports.put(_DOCS, OPEN, CLOSE, f"{reports.about_line(figures)}\n\n{_markdown(found)}")
+    shown = Table(*_HEAD)
+    for row in _rows(found):
+        shown.add_row(*row)
+    Console().print(shown)
+
+
+def _figures(summary: Mapping[str, Any], variant: str) -> dict[str, dict[str, Any]]:
+    part = summary["environments"] if variant == "plain" else summary[variant]
+    return {environment: held["arms"][ARM] for environment, held in part.items()}
+
+
+def _rows(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    return [_row(name, found) for name in found]
+
+
+def _row(name: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, ...]:
+    each, whole = found[name], found["nothing"]
+
+    def later(of: Mapping[str, Mapping[str, Any]], environment: str) -> float:
+        figures = of[environment]
+        return float(figures["cumulative_cost_mean"] - (figures["first_encounters"] or 0))
+
+    return (
+        name,
+        PARTS.get(name, ""),
+        " / ".join(f"{f['cumulative_cost_mean']:.0f} ± {f['cumulative_cost_sd']:.0f}" for f in each.values()),
+        " / ".join(f"{later(each, e):.0f}" for e in each),
+        " / ".join(f"{later(each, e) - later(whole, e):+.0f}" for e in each),
+        " / ".join(f"{f['zero_edit_last_quarter']:.0%}" for f in each.values()),
+        " / ".join(f"{f['learner_tokens_in'] + f['learner_tokens_out']:,.0f}" for f in each.values()),
+    )
+
+
+def _markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    head = [f"| {' | '.join(_HEAD)} |", f"|---|---|{'---:|' * (len(_HEAD) - 2)}"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in _rows(found))])
