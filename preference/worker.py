@@ -46,7 +46,8 @@ class Worker:
     An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``; one of
     ``FINAL`` ends it at once. ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the
     defaults almost two hours). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
-    so, at least once. Jobs are taken while ``ready()`` says so. The reason is a sentence for the user, or None where the error was not expected: the log has it.
+    so, at least once. The reason is a sentence for the user, or None where the error was not expected: the log has it.
+    Jobs are taken only while ``ready()`` says so.
     """
 
     def __init__(
