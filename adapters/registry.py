@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from adapters.ports import AdapterHost
@@ -88,27 +87,29 @@ class Registry:
     The engine needs room for a few more: one that is swapped in beside the one it replaces, and the two that a gate
     loads. ``version_of`` reads from the rows which version should serve a user now. ``base_sha256`` gives the base
     model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
-    refused, and so are all while it raises. ``on_swap`` is told of each change of what serves a user: the seconds it
-    took, and whether it succeeded.
+    refused, and so are all while it raises. Who is ``pinned`` makes no room for others. ``on_swap`` is told of each
+    change of what serves a user: the seconds it took, and whether it succeeded.
     """
 
     def __init__(
         self,
         host: AdapterHost,
-        directory: Path,
+        directories: Directories,
         *,
         capacity: int,
         version_of: Callable[[User], Awaitable[Version | None]],
         base_sha256: Callable[[], Awaitable[str | None]] | None = None,
+        pinned: Callable[[Owner], bool] = lambda owner: False,
         drain_seconds: float = 60.0,
         retry_seconds: float = 3.0,
         on_swap: OnSwap | None = None,
     ) -> None:
         self._host = host
-        self._directories = Directories(directory)
+        self._directories = directories
         self._capacity = capacity
         self._version_of = version_of
         self._base_sha256 = base_sha256
+        self._pinned = pinned
         self._drain_seconds = drain_seconds
         self._retry_seconds = retry_seconds
         self._on_swap = on_swap
@@ -118,6 +119,8 @@ class Registry:
         self._not_before: OrderedDict[Owner, float] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        # The engine loads between two steps of everybody's answers: loads at once would add up to one long stall.
+        self._one_load = asyncio.Lock()
         self._epoch = 0
 
     @property
@@ -295,9 +298,10 @@ class Registry:
         adapter = _Adapter(user.owner, version, name)
         adapter.idle.set()
         try:
-            # A name stands for the same weights for ever: one that a cancelled load left behind is as good as new.
-            if adapter.name not in await self._host.loaded():
-                await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
+            async with self._one_load:
+                # A name stands for the same weights for ever: one that a cancelled load left is as good as new.
+                if adapter.name not in await self._host.loaded():
+                    await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
             await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
             if epoch != self._epoch:
                 raise EngineUnavailable("the engine restarted while an adapter was being loaded")
@@ -325,12 +329,15 @@ class Registry:
         if self._is_full(seat):
             await self._unload_from(seat)
         while self._is_full(seat):
-            victim = next((owner for owner, s in self._seats.items() if s is not seat and s.evictable), None)
+            victim = next((owner for owner, s in self._seats.items() if s is not seat and self._may_go(owner, s)), None)
             if victim is None:
                 raise EngineUnavailable(f"all {self._capacity} places for adapters are in use")
             async with self._hold(victim) as evicted:  # free, so this does not wait
                 evicted.current = None
                 await self._unload_from(evicted)
+
+    def _may_go(self, owner: Owner, seat: _Seat) -> bool:
+        return seat.evictable and not self._pinned(owner)
 
     def _is_full(self, seat: _Seat) -> bool:
         loading = sum(bool(s.loading) for s in self._seats.values())

@@ -134,7 +134,7 @@ class Training:
         self,
         database: Database,
         host: AdapterHost,
-        directory: Path,
+        directories: Directories,
         *,
         base_model: str,
         recipe: Recipe | None = None,
@@ -146,7 +146,7 @@ class Training:
     ) -> None:
         self._database = database
         self._host = host
-        self._directories = Directories(directory)
+        self._directories = directories
         self._base_model = base_model
         self._recipe = recipe or Recipe()
         self._objectives = objectives or {}
@@ -248,6 +248,7 @@ class Training:
             report=report,
             created_at=time.time(),
         )
+        await asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number)
         # To its end: the stage is removed after us, and must not be while its files are moved into their place.
         return await to_the_end(
             self._database.write(
@@ -297,7 +298,7 @@ class Training:
         loads = {candidate: adapter}
         if serving is not None:
             incumbent = f"{engine_name(user.opaque_id, serving.version)}-serving"
-            loads[incumbent] = self._directories.path(user.opaque_id, serving.version)
+            loads[incumbent] = await self._local(user, serving)
             alone = serving.mode == "adapter"
             arms = [Arm("serving", incumbent, not alone, recorded_by=serving.version if alone else None)]
         arms.append(Arm("adapter", candidate, preferences=False))
@@ -311,6 +312,13 @@ class Training:
                     raise EngineUnavailable("the engine restarted while an adapter was being measured") from error
                 raise
         return gate.decide(measured[0], measured[1:], seed=self._recipe.seed)
+
+    async def _local(self, user: User, serving: Version) -> Path:
+        """Where the serving version lies on this disk. Raises ``EngineUnavailable`` when the user deleted it."""
+        try:
+            return await asyncio.to_thread(self._directories.local, user.opaque_id, serving.version)
+        except NotFound as error:
+            raise EngineUnavailable(f"adapter version {serving.version} was deleted before it was measured") from error
 
     @asynccontextmanager
     async def _loaded(self, adapters_by_name: dict[str, Path]) -> AsyncIterator[None]:

@@ -138,9 +138,14 @@ def export(
 ) -> None:
     """Write everything held about a user: all of it as JSON lines, training rows, adapters for peft."""
     from server.export import write
+    from server.services import open_directories
 
     settings = _settings()
-    for path in _with_database(lambda database: write(settings, database, Owner(tenant, user), folder)):
+
+    def written(database: Database) -> list[Path]:
+        return write(settings, database, open_directories(settings), Owner(tenant, user), folder)
+
+    for path in _with_database(written):
         typer.echo(str(path))
 
 

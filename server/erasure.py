@@ -148,15 +148,20 @@ class Erasures:
         except OSError as error:
             log.warning("files of an erased user could not be removed yet: %s", error.strerror)
             complete = False
+        except AttuneError as error:
+            log.warning("files of an erased user could not be removed yet: %s", error.message)
+            complete = False
         return complete
 
     async def _named(self) -> tuple[set[str], bool]:
-        """The opaque ids of all who have files, or adapters in the engine; and whether the engine told."""
-        named = await asyncio.to_thread(self._directories.holders)
-        try:
-            return named | {user_of(name) for name in await self._engine.loaded()}, True
-        except AttuneError:
-            return named, False
+        """The opaque ids of all who have files, or adapters in the engine; and whether store and engine told."""
+        named, complete = set[str](), True
+        for told in (asyncio.to_thread(self._directories.holders), self._engine.loaded()):
+            try:
+                named |= {user_of(name) for name in await told}
+            except AttuneError:
+                complete = False
+        return named, complete
 
     async def _scrub(self) -> bool:
         """Take erased rows out of the store's files, once for all who wait for it."""

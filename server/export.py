@@ -109,7 +109,7 @@ def adapter(directories: Directories, user: User, number: int, base_model: str) 
     ``base_model`` is a name that means something elsewhere: training wrote down a path of this machine. Raises
     ``NotFound``.
     """
-    folder = directories.path(user.opaque_id, number)
+    folder = directories.local(user.opaque_id, number)
     manifest = directories.manifest(user.opaque_id, number)
     name, made = f"adapter-v{number}", int(manifest.created_at)
     try:
@@ -132,12 +132,11 @@ def base_name(settings: Settings) -> str:
     return settings.model_source if folder is None else settings.model_name or folder.resolve().name
 
 
-def write(settings: Settings, database: Database, owner: Owner, folder: Path) -> list[Path]:
+def write(settings: Settings, database: Database, directories: Directories, owner: Owner, folder: Path) -> list[Path]:
     """All forms of it as files in ``folder``, for this user of the machine alone; their paths. Raises ``NotFound``."""
     user = database.read_now(users.get, owner)
     if user is None:
         raise NotFound("Nothing is held about this user.", param="user")
-    directories = Directories(settings.data_dir / "adapters")
     streams = {
         "all.jsonl": everything(database, directories, user),
         "sft.jsonl": sft(database, user, system_role=settings.system_role),

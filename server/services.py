@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from adapters import versions
+from adapters.disk_cache import DiskCache
 from adapters.objective import Objective
 from adapters.registry import Registry
+from adapters.store import Store
 from adapters.train import Recipe
 from adapters.training import RunTrainer, Training, run_trainer
 from adapters.validation import base_sha256
@@ -43,7 +45,6 @@ from server.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
-_SPARE_PLACES = 4  # a swap and a gate load adapters beside those that serve
 _LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
@@ -129,15 +130,15 @@ async def build(
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
         if embedder is None:  # read from disk while the engine starts
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
-        adapters = (settings.data_dir / "adapters").resolve()
-        private_directory(adapters)
-        directories = Directories(adapters)
+        directories = open_directories(settings)
+        private_directory(directories.root)
         registry = Registry(
             engine,
-            adapters,
-            capacity=max(1, settings.max_cpu_loras - _SPARE_PLACES),
+            directories,
+            capacity=settings.adapter_places,
             version_of=lambda user: _active_version(database, user),
             base_sha256=_BaseHash(settings),
+            pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
             drain_seconds=settings.engine_read_timeout,
             on_swap=metrics.swapped,
         )
@@ -147,7 +148,7 @@ async def build(
         training = Training(
             database,
             engine,
-            adapters,
+            directories,
             base_model=settings.training_base,
             recipe=Recipe(
                 rank=settings.adapter_rank,
@@ -182,7 +183,11 @@ async def build(
         stack.push_async_callback(erasures.close)
         tasks.append(_run(stack, erasures.run(), "erasures"))
         workers: tuple[Worker, ...] = ()
-        if settings.worker_in_process if work is None else work:
+        working = settings.worker_in_process if work is None else work
+        if settings.adapter_store:
+            cache = DiskCache(directories, engine, settings.adapter_cache_bytes)
+            tasks.append(_run(stack, cache.run(), "disk cache"))
+        if working or settings.adapter_store:  # what is deleted elsewhere lies on this disk still
             upkeep = Upkeep(
                 database,
                 directories,
@@ -190,6 +195,7 @@ async def build(
                 turns_days=settings.retain_turns_days,
             )
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
+        if working:
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
             workers = _workers(database, learner, training, metrics, settings.learn_concurrency, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
@@ -220,6 +226,15 @@ async def engine_state(engine: Engine, process: EngineProcess | None) -> str:
     if process is not None and process.state != "ready":
         return process.state
     return "ready" if await engine.ready() else "unreachable"
+
+
+def open_directories(settings: Settings) -> Directories:
+    """Where adapters are: on this disk, and in the object store if there is one. Raises ``StartRefused``."""
+    try:
+        store = Store(settings.adapter_store) if settings.adapter_store else None
+    except Invalid as error:
+        raise StartRefused(f"ATTUNE_ADAPTER_STORE cannot be used: {error.message}") from error
+    return Directories((settings.data_dir / "adapters").resolve(), store)
 
 
 def private_directory(folder: Path) -> None:

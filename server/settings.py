@@ -13,6 +13,7 @@ from server.errors import StartRefused
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
 BUNDLED_NAME = "attune-tiny"
+_SPARE_PLACES = 4
 
 
 class Settings(BaseSettings):
@@ -87,8 +88,23 @@ class Settings(BaseSettings):
         default={}, description="The same for tenants that have one of their own, as JSON by tenant."
     )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
+    adapter_store: str | None = Field(
+        default=None,
+        description="Object store that keeps every adapter, as an fsspec URL like `s3://bucket/folder`; the data "
+        "folder is then a cache of it. By default the data folder alone keeps them.",
+    )
+    adapter_cache_bytes: int = Field(
+        default=10 << 30,
+        ge=0,
+        description="Bytes that adapters take in the data folder where there is a store; the least recently used go.",
+    )
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
     max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
+
+    pinned_users: dict[str, frozenset[str]] = Field(
+        default={},
+        description='Users whose adapters, once loaded, make no room for others, by tenant: `{"acme": ["ann"]}`.',
+    )
 
     retain_jobs_days: float = Field(
         default=30, gt=0, description="Days after which finished jobs are deleted; what they did stays."
@@ -188,6 +204,11 @@ class Settings(BaseSettings):
         return str(self.model_folder.resolve()) if self.model_folder else self.model_source
 
     @property
+    def adapter_places(self) -> int:
+        """How many adapters serve at a time: a swap and a gate load some beside them."""
+        return max(1, self.max_cpu_loras - _SPARE_PLACES)
+
+    @property
     def loopback(self) -> bool:
         """True when only this machine can reach the server."""
         try:
@@ -199,6 +220,11 @@ class Settings(BaseSettings):
         """Raise ``StartRefused`` in one sentence when these settings cannot work."""
         if self.max_cpu_loras < self.max_loras:
             raise StartRefused("ATTUNE_MAX_CPU_LORAS must be at least ATTUNE_MAX_LORAS.")
+        if sum(map(len, self.pinned_users.values())) >= self.adapter_places:
+            raise StartRefused(
+                f"ATTUNE_PINNED_USERS must be fewer than the places for adapters, {self.adapter_places}: "
+                f"ATTUNE_MAX_CPU_LORAS less {_SPARE_PLACES}."
+            )
         if self.engine_url is not None:
             if not self.engine_url.startswith(("http://", "https://")):
                 raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {self.engine_url!r}.")

@@ -11,7 +11,7 @@ from adapters import versions
 from adapters.versions import Directories
 from preference import jobs, turns, users
 from preference.database import Database
-from preference.errors import NotFound
+from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,19 @@ class Upkeep:
             await asyncio.sleep(_EVERY)
 
     async def tidy(self) -> None:
-        """Remove half-removed and forgotten directories, and those of versions that are not ready."""
+        """Remove half-removed and forgotten directories, and those of versions that are not ready.
+
+        Versions from before there was a store are put into it.
+        """
         await asyncio.to_thread(self._directories.sweep)
         for opaque_id in sorted(await asyncio.to_thread(self._directories.holders)):
             user = await self._database.read(users.named, opaque_id)
-            if user is None or not await self._database.read(versions.stranded, user.owner, self._directories):
+            if user is None:
+                continue
+            ready = await self._database.read(versions.ready, user.owner)
+            for version in await asyncio.to_thread(self._directories.on_disk, opaque_id) & ready:
+                await self._mirror(opaque_id, version)
+            if await asyncio.to_thread(self._directories.published, opaque_id) <= ready:
                 continue
             try:
                 found = await self._database.write(versions.remove_stranded, user.owner, self._directories)
@@ -56,6 +64,12 @@ class Upkeep:
                 continue
             if found:  # else it was being published just then
                 log.warning("removed directories of adapter versions of %s that are not ready: %s", opaque_id, found)
+
+    async def _mirror(self, opaque_id: str, version: int) -> None:
+        try:
+            await asyncio.to_thread(self._directories.mirror, opaque_id, version)
+        except (NotFound, Invalid) as error:
+            log.warning("adapter version %d of %s is not in the store: %s", version, opaque_id, error.message)
 
     async def prune(self) -> None:
         """Delete finished jobs, and turns without a standing edit, that are older than they are to be kept."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.registry import Lease, Registry
+from adapters.store import Store
 from adapters.versions import Directories, Manifest, Version, engine_name
 from preference.errors import Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
@@ -38,16 +39,18 @@ class World:
         self, root: Path, capacity: int = 2, ticks: int = 1, drain_seconds: float = 5.0, retry_seconds: float = 60.0
     ) -> None:
         self.root = root
+        self.pinned: set[Owner] = set()
         self.rows: dict[Owner, Version | None] = {}
         self.asked = 0
         self.base: str | None = "base"
         self.host = FakeHost(ticks=ticks)
         self.registry = Registry(
             self.host,
-            root,
+            Directories(root),
             capacity=capacity,
             version_of=self.version_of,
             base_sha256=self.base_sha256,
+            pinned=self.pinned.__contains__,
             drain_seconds=drain_seconds,
             retry_seconds=retry_seconds,
         )
@@ -220,6 +223,66 @@ async def test_users_with_requests_in_flight_are_not_evicted(world: World) -> No
     assert set(world.host.names) == {"opaque-ben.v1", "opaque-cat.v1"}
 
 
+async def test_who_is_pinned_makes_no_room_however_long_idle(world: World) -> None:
+    ann, ben, cat, dan = (world.user(name, 1, active=1) for name in ("ann", "ben", "cat", "dan"))
+    world.pinned.add(ann.owner)
+    for user in (ann, ben, cat):
+        await world.registry.activate(user, make_version(1))
+    assert set(world.host.names) == {"opaque-ann.v1", "opaque-cat.v1"}
+    world.pinned.add(cat.owner)
+    with pytest.raises(EngineUnavailable, match="all 2 places"):
+        await world.registry.activate(dan, make_version(1))
+    world.pinned.clear()
+    await world.registry.activate(dan, make_version(1))
+    assert set(world.host.names) == {"opaque-cat.v1", "opaque-dan.v1"}
+
+
+async def test_many_who_want_one_version_load_it_once(tmp_path: Path) -> None:
+    world = World(tmp_path, ticks=5)
+    user = world.user("ann", 1, active=1)
+    world.rows[user.owner] = make_version(1)
+    for _ in range(10):
+        world.registry.release(world.registry.acquire(user))
+    leases = await asyncio.gather(*(world.registry.acquire_version(user, make_version(1)) for _ in range(10)))
+    assert {lease.name for lease in leases} == {"opaque-ann.v1"}
+    assert world.host.log == [("load", "opaque-ann.v1")]
+    await world.registry.close()
+
+
+async def test_the_engine_loads_one_at_a_time(tmp_path: Path) -> None:
+    class Counting(FakeHost):
+        loading = most = 0
+
+        async def load(self, name: str, path: Path) -> None:
+            self.loading += 1
+            self.most = max(self.most, self.loading)
+            await super().load(name, path)
+            self.loading -= 1
+
+    host = Counting(ticks=5)
+    world = World(tmp_path)
+    registry = Registry(host, Directories(tmp_path), capacity=9, version_of=world.version_of)
+    users = [world.user(f"user-{number}", 1, active=1) for number in range(6)]
+    await asyncio.gather(*(registry.activate(user, make_version(1)) for user in users))
+    assert (len(host.names), host.most) == (6, 1)
+
+
+async def test_what_this_disk_lacks_is_brought_from_the_store_before_it_is_loaded(tmp_path: Path) -> None:
+    here, there = (Directories(tmp_path / name, Store(f"file://{tmp_path / 'store'}")) for name in ("here", "there"))
+    user = make_user("ann", 1)
+    stage = there.stage(user.opaque_id, 1)
+    (stage / "adapter_config.json").write_text("{}")
+    there.publish(stage, user.opaque_id, Manifest(1, [], "base", {}, {}, {}, 0.0))
+    host, world = FakeHost(), World(tmp_path)
+    registry = Registry(host, here, capacity=2, version_of=world.version_of)
+    await registry.activate(user, make_version(1))
+    assert host.names == {"opaque-ann.v1": here.path(user.opaque_id, 1)}
+    with pytest.raises(NotFound):
+        await registry.activate(user, make_version(2))
+    lease = registry.acquire(user)
+    assert lease.version == 1, "what served before goes on serving"
+
+
 async def test_one_user_cannot_take_more_than_all_places(tmp_path: Path) -> None:
     world = World(tmp_path, capacity=3)
     user = world.user("ann", *range(1, 6), active=1)
@@ -339,7 +402,7 @@ async def test_what_is_loaded_while_the_engine_is_asked_is_not_dropped(tmp_path:
                 await go_on.wait()
             return names
 
-    registry = Registry(SlowToTell(), tmp_path, capacity=2, version_of=world.version_of)
+    registry = Registry(SlowToTell(), Directories(tmp_path), capacity=2, version_of=world.version_of)
     asking = asyncio.create_task(registry.reconcile())
     await listed.wait()
     await registry.activate(user, make_version(1))
@@ -554,7 +617,9 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
         await asyncio.sleep(0)
         return make_version(user.active_adapter) if user.active_adapter else None
 
-    registry = Registry(host, root, capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001)
+    registry = Registry(
+        host, Directories(root), capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001
+    )
 
     def check() -> None:
         assert {lease.name for lease in host.held} - {None} <= set(host.names)

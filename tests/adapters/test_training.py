@@ -58,7 +58,7 @@ class World:
         return Training(
             self.database,
             self.host,
-            self.root,
+            Directories(self.root),
             base_model=str(self.trained.base),
             recipe=TINY_RECIPE,
             objectives=self.objectives,
@@ -487,7 +487,7 @@ async def test_a_callback_that_fails_does_not_undo_the_publication(world: World)
     made = Training(
         world.database,
         world.host,
-        world.root,
+        Directories(world.root),
         base_model=str(world.trained.base),
         recipe=TINY_RECIPE,
         on_published=unavailable,
@@ -628,7 +628,9 @@ class TransformersHost:
 async def test_the_whole_job_with_the_real_trainer_and_real_generation(world: World) -> None:
     await world.add_edits()
     host = TransformersHost(world.trained.base)
-    made = Training(world.database, host, world.root, base_model=str(world.trained.base), recipe=TINY_RECIPE)
+    made = Training(
+        world.database, host, Directories(world.root), base_model=str(world.trained.base), recipe=TINY_RECIPE
+    )
     await made(await world.job())
     version, user = await world.version(), await world.user()
     assert version.state == "ready", version.report

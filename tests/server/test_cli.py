@@ -66,6 +66,8 @@ def test_the_data_folder_is_private(tmp_path: Path) -> None:
         ({"engine_url": "ftp://x"}, "must start with http"),
         ({"host": "0.0.0.0"}, "key"),
         ({"max_loras": "5", "max_cpu_loras": "2"}, "ATTUNE_MAX_CPU_LORAS"),
+        ({"max_cpu_loras": "6", "pinned_users": '{"acme": ["ann", "ben"]}'}, "ATTUNE_PINNED_USERS"),
+        ({"adapter_store": "foo://bucket"}, "ATTUNE_ADAPTER_STORE"),
         ({"port": "99999"}, "ATTUNE_PORT"),
         ({"database_url": "mysql://x"}, "sqlite"),
         ({"engine_args": "'"}, "ATTUNE_ENGINE_ARGS"),

@@ -25,7 +25,7 @@ from preference.users import User
 from server.services import build
 from server.settings import BUNDLED_MODEL
 from tests.server.conftest import Running, Start, WordEmbedder, ask, until
-from tests.server.fake_engine import MODEL, Script
+from tests.server.fake_engine import MODEL, FakeEngine, Script
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}
@@ -229,6 +229,35 @@ def test_another_replica_lets_go_too(start: Start) -> None:
     assert not there.engine.adapters
 
 
+def test_a_store_brings_adapters_to_other_disks_and_erasure_takes_them_from_all(start: Start, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shared = {"adapter_store": f"file://{store}", "database_url": f"sqlite:///{tmp_path / 'data' / 'attune.db'}"}
+    with FakeEngine() as engine:
+        here = start(**shared)
+        there = start(**shared, engine_url=engine.url, data_dir=tmp_path / "there")
+        opaque = publish(here)
+        asked = there.http(headers=AS_ANN)
+        until(lambda: asked.post("/v1/chat/completions", json=ask()).json()["attune"]["adapter_version"] == 1)
+        assert engine.adapters == {f"{opaque}.v1": str(tmp_path / "there" / "adapters" / opaque / "v1")}
+        assert here.http().delete("/v1/users/ann").json()["deleted"]
+        assert not list(store.rglob(opaque))
+        until(lambda: not engine.adapters and not there.services.directories.holders(), 20)
+        assert not here.engine.adapters
+        assert not here.services.directories.holders()
+
+
+def test_what_is_left_in_a_store_that_was_away_goes_later(start: Start, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    running = start(adapter_store=f"file://{store}")
+    opaque = publish(running)
+    store.rename(tmp_path / "away")
+    store.write_text("no folder")
+    assert running.http().delete("/v1/users/ann").status_code == 202
+    store.unlink()
+    (tmp_path / "away").rename(store)
+    until(lambda: not list(store.rglob(opaque)), 20)
+
+
 async def test_a_training_in_a_worker_apart_ends(start: Start) -> None:
     server = start(model=str(BUNDLED_MODEL), served_model_name=MODEL)
     http = server.http(headers=AS_ANN)
@@ -337,15 +366,14 @@ class DyingDirectories(Directories):
         die("after the files")
 
 async def main():
-    adapters = Path(data, "adapters")
+    directories = DyingDirectories(Path(data, "adapters"))
     database = Database(f"sqlite:///{data}/attune.db")
     engine = Engine(engine_url)
     async def none(*_): return None
     erasures = Erasures(
         database, recall=Recall(database, WordEmbedder(), RecallLimits()),
-        training=DyingTraining(database, engine, adapters, base_model="none"),
-        registry=Registry(engine, adapters, capacity=1, version_of=none), engine=engine,
-        directories=DyingDirectories(adapters),
+        training=DyingTraining(database, engine, directories, base_model="none"),
+        registry=Registry(engine, directories, capacity=1, version_of=none), engine=engine, directories=directories,
     )
     await erasures.erase(Owner("local", user))
 
