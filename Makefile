@@ -19,7 +19,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-recall bench-training bench-crash bench-fuzz profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-recall bench-recipes bench-training bench-crash bench-fuzz profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -59,6 +59,9 @@ bench-gateway: $(STAMP) $(STAMP_LITELLM) ## Measure what Attune adds to an engin
 
 bench-recall: $(STAMP) ## Measure recall at a million rows, beside a shared index (ARGS="--quick")
 	$(BIN)/python -m bench.recall --json out/bench-recall.json $(ARGS)
+
+bench-recipes: $(STAMP) ## Measure what each recipe costs to train and gains (ARGS="--quick")
+	$(BIN)/python -m bench.recipes --json out/bench-recipes.json $(ARGS)
 
 bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--users 1,4 --steps 8")
 	$(BIN)/python -m bench.training --json out/bench-training.json $(ARGS)

@@ -12,6 +12,7 @@ from lab.lexicon import KIND_BY_NAME, KINDS
 from lab.render import render
 from lab.simulated_user import SimulatedUser
 from lab.style import canonical_phrase
+from lab.world import Request
 from preference.distance import normalised_distance
 from preference.feedback import Edit
 from preference.prompt import Message, compose
@@ -34,9 +35,25 @@ class Apprentice:
     def rows(self) -> list[dict[str, Any]]:
         """Training rows, by the same code as a server's."""
         rng = random.Random(self.seed)
-        kinds = rng.sample([kind.name for kind in KINDS], KINDS_EACH)
-        user = SimulatedUser.invent(kinds, self.seed)
-        return dataset.build([_edit(user, rng.choice(kinds), number, rng) for number in range(self.edits)]).rows
+        self._kinds(rng)
+        return dataset.build([self._edit(number, rng) for number in range(self.edits)]).rows
+
+    @property
+    def user(self) -> SimulatedUser:
+        """Who edits."""
+        return SimulatedUser.invent(self._kinds(random.Random(self.seed)), self.seed)
+
+    def request(self, rng: random.Random) -> Request:
+        """Something that this user asks for, of one of their kinds."""
+        user = self.user
+        return user.request(KIND_BY_NAME[rng.choice(list(user.styles))], rng)
+
+    def wants(self, request: Request) -> list[str]:
+        """The hidden style for a request, in words."""
+        return [canonical_phrase(attribute, value) for attribute, value in self.user.wants(request).items()]
+
+    def _kinds(self, rng: random.Random) -> list[str]:
+        return rng.sample([kind.name for kind in KINDS], KINDS_EACH)
 
     def write(self, directory: Path, job: TrainingJob) -> None:
         """Make ``directory``, as a trainer takes it."""
@@ -45,27 +62,26 @@ class Apprentice:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows()]
         (directory / "train.jsonl").write_text("".join(lines))
 
-
-def _edit(user: SimulatedUser, kind: str, number: int, rng: random.Random) -> Edit:
-    asked = user.request(KIND_BY_NAME[kind], rng)
-    wanted = [canonical_phrase(attribute, value) for attribute, value in user.wants(asked).items()]
-    messages: list[Message] = [{"role": "user", "content": asked.text}]
-    draft = render(asked.facts, {})
-    edited = user.edit(asked, draft)
-    turn = Turn(
-        completion_id=f"c-{number}",
-        created_at=float(number),
-        model="attune-tiny",
-        request=messages,
-        prompt=compose(messages, (), wanted),
-        prompt_sha256="",
-        answers=[draft],
-        applied_values=[],
-        applied_preferences=[{"id": f"p-{i}", "text": text, "score": 1.0} for i, text in enumerate(wanted)],
-        adapter_version=0,
-        personalized="retrieval",
-        prompt_tokens=0,
-        completion_tokens=0,
-        partial=False,
-    )
-    return Edit(f"fb-{number}", turn, draft, edited, normalised_distance(draft, edited), float(number))
+    def _edit(self, number: int, rng: random.Random) -> Edit:
+        asked = self.request(rng)
+        wanted = self.wants(asked)
+        messages: list[Message] = [{"role": "user", "content": asked.text}]
+        draft = render(asked.facts, {})
+        edited = self.user.edit(asked, draft)
+        turn = Turn(
+            completion_id=f"c-{number}",
+            created_at=float(number),
+            model="attune-tiny",
+            request=messages,
+            prompt=compose(messages, (), wanted),
+            prompt_sha256="",
+            answers=[draft],
+            applied_values=[],
+            applied_preferences=[{"id": f"p-{i}", "text": text, "score": 1.0} for i, text in enumerate(wanted)],
+            adapter_version=0,
+            personalized="retrieval",
+            prompt_tokens=0,
+            completion_tokens=0,
+            partial=False,
+        )
+        return Edit(f"fb-{number}", turn, draft, edited, normalised_distance(draft, edited), float(number))

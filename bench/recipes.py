@@ -1,0 +1,187 @@
+"""`make bench-recipes`: what each recipe costs to train and gains its user, by how many edits there are.
+
+Users of the lab's world, trained by the server's own trainer on the rows that it makes of their edits. Afterwards the
+adapter answers requests it never saw, greedily and by itself; the user edits, and words are counted. What was measured
+lies in the run's folder, and a run that was stopped goes on.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from adapters.objective import Objective
+from adapters.train import Recipe, TrainingJob, train
+from bench import machine, recipes_report
+from bench.apprentices import Apprentice
+from bench.servers import ROOT
+from preference.distance import word_distance
+from preference.prompt import compose
+
+RECIPES: dict[str, Objective | None] = {
+    "base": None,
+    "sft": Objective(),
+    "ensemble": Objective("ensemble"),
+    "dpo": Objective("dpo"),
+    "kto": Objective("kto"),
+    "ensemble, gap weights": Objective("ensemble", gap_weights=True),
+    "ensemble, robust": Objective("ensemble", flipped=0.1),
+    "ensemble, Jensen-Shannon": Objective("ensemble", divergence="js_divergence"),
+    "ensemble, forward KL": Objective("ensemble", divergence="forward_kl"),
+    "dpo, SPA": Objective("dpo", spa_rounds=1),
+}
+"""By name; the base model trains nothing."""
+EDITS = (16, 48, 144)
+ASKED = 32
+"""Requests that each adapter answers."""
+ROOM = 320
+"""Tokens of an answer."""
+MODEL = ROOT / "lab" / "model"
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One adapter: a recipe, a number of edits, a user."""
+
+    recipe: str
+    edits: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial: words of edits a request, the share of requests without any, and processor seconds.
+
+    ``told_`` is with what the user wants in the prompts, as perfect retrieval brings it.
+    """
+
+    trial: Trial
+    cost: float
+    zero_edit: float
+    told_cost: float
+    told_zero_edit: float
+    seconds: float
+    steps: int
+
+
+def trials(edits: Sequence[int], seeds: int) -> list[Trial]:
+    """Every trial, cheap ones first; the base model once for each user."""
+    made = [Trial(recipe, count, seed) for count in edits for seed in range(seeds) for recipe in RECIPES]
+    return [trial for trial in made if RECIPES[trial.recipe] is not None or trial.edits == edits[0]]
+
+
+def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
+    """Train, then answer ``asked`` requests, in this process and with one thread."""
+    objective = RECIPES[trial.recipe]
+    apprentice = Apprentice(trial.seed, trial.edits)
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+        directory, steps, began = Path(folder) / "training", 0, time.process_time()
+        if objective is not None:
+            job = TrainingJob(str(MODEL), Recipe(threads=1, objective=objective))
+            apprentice.write(directory, job)
+            with contextlib.redirect_stdout(nowhere):
+                steps = train(directory, job)["steps"]
+        seconds = time.process_time() - began
+        alone, together = (_answered(directory / "adapter", apprentice, asked, told=told) for told in (False, True))
+    return Outcome(trial, *alone, *together, seconds=round(seconds, 1), steps=steps)
+
+
+def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) -> tuple[float, float]:
+    """Words that the user edits a request, and the share of requests with none; ``told`` what the user wants or not."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from adapters.recipes import sampling
+
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model: Any = AutoModelForCausalLM.from_pretrained(MODEL)
+    if adapter.is_dir():
+        model = PeftModel.from_pretrained(model, str(adapter))
+    rng = random.Random(f"asked {apprentice.seed}")
+    asked = [apprentice.request(rng) for _ in range(count)]
+    prompts = [
+        compose([{"role": "user", "content": request.text}], (), apprentice.wants(request) if told else ())
+        for request in asked
+    ]
+    found = sampling.answers(model, tokenizer, prompts, max_tokens=ROOM)
+    answers = [texts[0] if texts else "" for texts in found]  # one that did not end is no answer
+    edits = [apprentice.user.edit(request, text) for request, text in zip(asked, answers, strict=True)]
+    costs = [word_distance(text, edited) for text, edited in zip(answers, edits, strict=True)]
+    return sum(costs) / count, costs.count(0) / count
+
+
+def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> list[Outcome]:
+    """The outcomes of ``wanted``: those that ``folder`` has, and the others, ``jobs`` at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "outcomes.jsonl"
+    done = {outcome.trial: outcome for outcome in _read(log)}
+    left = [trial for trial in wanted if trial not in done]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    context = multiprocessing.get_context("spawn")
+    with (
+        log.open("a") as file,
+        Progress(*columns, console=console) as bars,
+        ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool,
+    ):
+        bar = bars.add_task("adapters", total=len(wanted), completed=len(wanted) - len(left))
+        for future in as_completed([pool.submit(attempt, trial) for trial in left]):
+            outcome = future.result()
+            done[outcome.trial] = outcome
+            file.write(json.dumps(asdict(outcome)) + "\n")
+            file.flush()
+            bars.advance(bar)
+    return [done[trial] for trial in wanted]
+
+
+def _read(log: Path) -> Iterable[Outcome]:
+    for line in log.read_text().splitlines() if log.exists() else ():
+        held = json.loads(line)
+        yield Outcome(**{**held, "trial": Trial(**held["trial"])})
+
+
+@app.command()
+def recipes(
+    quick: Annotated[bool, typer.Option("--quick", help="Four recipes, 16 edits, one user: minutes.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
+    only: Annotated[str | None, typer.Option(help="Recipes, with semicolons; by default all.")] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/recipes"),
+    out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-recipes.json"),
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put table and plot into docs/adapters.md.")] = False,
+) -> None:
+    """Measure every recipe."""
+    chosen = only.split(";") if only else list(RECIPES)[:4] if quick else list(RECIPES)
+    unknown = [name for name in chosen if name not in RECIPES]
+    if unknown:
+        raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
+    console, about = Console(), machine.about()
+    wanted = [t for t in trials(EDITS[:1] if quick else EDITS, 1 if quick else seeds) if t.recipe in chosen]
+    outcomes = run(wanted, folder, jobs, console)
+    result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    recipes_report.show(result, console)
+    console.print(f"Figures in {out}.", style="dim")
+    if write_docs:
+        recipes_report.write_docs(result)
+        console.print(f"{recipes_report.DOCS} is rewritten.", style="dim")
+
+
+if __name__ == "__main__":
+    app()

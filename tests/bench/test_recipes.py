@@ -1,0 +1,54 @@
+"""The recipes' benchmark: what is tried, that a stopped run goes on, and what its table says."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from typer.testing import CliRunner
+
+from bench import recipes, recipes_report
+from bench.machine import about
+from bench.recipes import EDITS, RECIPES, Outcome, Trial
+
+
+def _outcome(trial: Trial, cost: float) -> Outcome:
+    return Outcome(trial, cost, 0.25, 1.5, 0.5, seconds=10.0, steps=36)
+
+
+def test_every_recipe_is_tried_with_every_number_of_edits_and_the_base_once_a_user() -> None:
+    made = recipes.trials(EDITS, 2)
+    assert len(made) == len(set(made)) == 2 * (1 + (len(RECIPES) - 1) * len(EDITS))
+    assert {trial.recipe for trial in made} == set(RECIPES)
+
+
+def test_what_was_tried_is_not_tried_again(tmp_path: Path) -> None:
+    done = [_outcome(Trial("sft", 16, 0), 20.0), _outcome(Trial("sft", 48, 0), 12.0)]
+    (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in done))
+    assert recipes.run([outcome.trial for outcome in done], tmp_path, 1, Console(quiet=True)) == done
+
+
+def test_the_base_model_alone_knows_nothing_of_its_user_and_obeys_when_told() -> None:
+    found = recipes.attempt(Trial("base", 16, 0), asked=4)
+    assert found.cost > 10 * found.told_cost
+
+
+def test_the_table_has_means_over_users() -> None:
+    outcomes = [
+        _outcome(Trial("base", 16, 0), 40.0), _outcome(Trial("sft", 16, 0), 20.0), _outcome(Trial("sft", 16, 1), 10.0),
+        _outcome(Trial("sft", 48, 0), 6.0), _outcome(Trial("dpo", 16, 0), 30.0),
+    ]  # fmt: skip
+    result = recipes_report.result([asdict(outcome) for outcome in outcomes], about())
+    assert result["recipes"]["sft"]["16"] == {
+        "cost": 15.0, "zero_edit": 0.25, "told_cost": 1.5, "told_zero_edit": 0.5, "seconds": 10.0,
+        "steps": 36, "users": 2,
+    }  # fmt: skip
+    table = recipes_report.markdown(result)
+    assert "| sft | 15.0 (25% unedited) | 6.0 (25% unedited) | 1.5 / 1.5 | 10 / 10 |" in table
+    assert "| dpo | 30.0 (25% unedited) | - |" in table
+
+
+def test_an_unknown_recipe_is_said() -> None:
+    result = CliRunner().invoke(recipes.app, ["--only", "luck"])
+    assert result.exit_code == 2
+    assert "no recipe 'luck'" in result.output
