@@ -2,9 +2,10 @@
 
     python -m adapters.batched DIR DIR ...
 
-Each DIR is one user's, with what `adapters.train` reads, and receives what that writes; progress goes to
-DIR/progress.jsonl. The frozen base runs over batches that mix users' rows (`packed.py`), each token through its user's
-own LoRA (`stacked_lora.py`). A user's batches, schedule, clipping and optimizer (`stacked_adamw.py`) are as if alone.
+Each DIR is one user's, with what `adapters.train` reads, and receives what that writes as soon as that user is done;
+progress goes to DIR/progress.jsonl. Whoever cannot be trained here, or whose DIR goes, stops nobody else. The frozen
+base runs over batches that mix users' rows (`packed.py`), each token through its user's own LoRA (`stacked_lora.py`).
+A user's batches, schedule, clipping and optimizer (`stacked_adamw.py`) are as if alone.
 """
 
 import argparse
@@ -13,17 +14,20 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters import progress
-from adapters.train import SERVING, SMALL_MODEL, Recipe, TrainingJob, steps_for
+from adapters.train import FIGURES, SERVING, SMALL_MODEL, Recipe, TrainingJob, steps_for
 
 if TYPE_CHECKING:
     from adapters.packed import Placed, Row
+    from adapters.stacked_lora import StackedLora
 
 CPU_TOKENS = 2048
 """Tokens of one pass on a CPU: more do not fit its caches, and gain nothing."""
@@ -35,15 +39,20 @@ _OWN = (
 
 @dataclass
 class Learner:
-    """One user's rows and schedule. ``losses`` has one for each step done, which read ``tokens`` together."""
+    """One user's rows and schedule. ``losses`` has one for each step done, which read ``tokens`` together.
+
+    Whose directory is ``gone`` learns no more: a cancelled version, or an erased user.
+    """
 
     directory: Path
     recipe: Recipe
     rows: "list[Row]"
     too_long: int
     rate: float
+    kinds: Counter[str] = field(default_factory=Counter)
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
+    gone: bool = False
 
     @property
     def steps(self) -> int:
@@ -75,21 +84,42 @@ class Learner:
 
     def say(self, event: str, **what: Any) -> None:
         """Add a line to DIR/progress.jsonl."""
-        with (self.directory / progress.FILE).open("a") as file:
+        # The file was made at the start, and is not made here: somebody may be removing all of DIR.
+        with self._writing(), (self.directory / progress.FILE).open("r+") as file:
+            file.seek(0, os.SEEK_END)
             file.write(json.dumps({"event": event, **what, "at": time.time()}) + "\n")
+
+    def finish(self, lora: "StackedLora", user: int, figures: dict[str, Any]) -> None:
+        """Write DIR/adapter, and DIR/figures.json when all of that is there."""
+        with self._writing():
+            lora.save(user, self.directory / "adapter")
+            written = self.directory / f"{FIGURES}.part"
+            written.write_text(json.dumps(figures, indent=2))
+            written.rename(self.directory / FIGURES)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self.gone = True
 
 
 def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -> list[dict[str, Any] | None]:
-    """Train each directory's user as its job says; what each DIR/figures.json holds, None for whom no row fits.
+    """Train each directory's user as its job says; what each DIR/figures.json holds, None for whom none is written.
 
-    The jobs have base model and recipe in common but for ``_OWN``, the schedule for the most part, and learn by
-    SFT; else ``ValueError``. A pass has ``tokens_at_once`` tokens at most, by default what fits the device and the
-    recipe's ``activation_gib``; beside that, a user takes 16 bytes for each LoRA weight.
+    That is who has no row that fits, rows that cannot be read, or a directory that went away. The jobs have to be
+    ``mixable``, else ``ValueError``. A pass has ``tokens_at_once`` tokens at most, by default what fits the device
+    and the recipe's ``activation_gib``; beside that, a user takes 16 bytes for each LoRA weight.
     """
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     started, parent = time.monotonic(), os.getppid()
-    jobs = [TrainingJob.read(directory) for directory in directories]
-    shared = _shared(jobs)
+    jobs = _jobs(directories)
+    if not jobs:
+        return [None for _ in directories]
+    shared = next(iter(jobs.values()))
+    if not all(mixable(shared, job) for job in jobs.values()):
+        raise ValueError(f"jobs that train at once are SFT, and differ in nothing but {', '.join(_OWN)}")
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -106,11 +136,11 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     model.to(device).train()
     use_packed_attention(model)
     size = model.num_parameters()
-    learners = [_learner(directory, job, tokenizer, size) for directory, job in zip(directories, jobs, strict=True)]
+    learners = [_learner(directory, job, tokenizer, size) for directory, job in jobs.items()]
     # Who learns longest comes first: those who still learn are always the first of the stack.
-    stack = sorted((learner for learner in learners if learner.rows), key=lambda learner: -learner.steps)
+    stack = sorted((learner for learner in learners if learner and learner.rows), key=lambda learner: -learner.steps)
     if not stack:
-        return [None for _ in learners]
+        return [None for _ in directories]
 
     fitting = int(shared.recipe.activation_gib * 2**30 / activation_bytes(model.config, model.dtype.itemsize, 1))
     tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))
@@ -127,24 +157,35 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     lora = StackedLora(model, config, [learner.start for learner in stack])
     optimizer = StackedAdamW(lora.weights, lora.gradients)
     batches = [learner.batches() for learner in stack]
-    about = {"users": len(stack), "base_parameters": size, "device": device}
+    about = {
+        "users": len(stack),
+        "gradient_checkpointing": model.is_gradient_checkpointing,
+        "base_parameters": size,
+        "device": device,
+    }
     figures: dict[Path, dict[str, Any]] = {}
     for step in range(stack[0].steps):
         learning = [learner for learner in stack if step < learner.steps]
         losses = torch.zeros(len(learning), device=device)
-        rows = [one for user, learner in enumerate(learning) for one in _placed(user, learner, next(batches[user]))]
+        rows = [one for user, learner in enumerate(learning) for one in _placed(user, learner, batches[user])]
         for some in passes(rows, tokens):
             losses += backward(model, lora.routing, some, len(learning))
         optimizer.step(torch.tensor([learner.rate_at(step) for learner in learning], device=device))
         for user, (learner, loss) in enumerate(zip(learning, losses.tolist(), strict=True)):
+            if learner.gone:
+                continue
             learner.losses.append(loss)
             learner.say("step", step=step + 1, steps=learner.steps, loss=loss)
             if step + 1 == learner.steps:
-                lora.save(user, learner.directory / "adapter")
-                figures[learner.directory] = _figures(learner, started, about)
+                found = _figures(learner, started, about)
+                learner.finish(lora, user, found)
+                if not learner.gone:
+                    figures[learner.directory] = found
         if os.getppid() != parent:
             sys.exit("the process that started this training is gone")
-    return [figures.get(learner.directory) for learner in learners]
+        if all(learner.gone for learner in learning):
+            break
+    return [figures.get(directory) for directory in directories]
 
 
 def main() -> None:
@@ -152,59 +193,70 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m adapters.batched", description="Train many users' LoRA adapters.")
     parser.add_argument("directories", type=Path, nargs="+", help="each as python -m adapters.train takes it")
     directories: list[Path] = parser.parse_args().directories
-    os.nice(TrainingJob.read(directories[0]).recipe.niceness)
+    os.nice(max((job.recipe.niceness for job in _jobs(directories).values()), default=0))
     for directory, figures in zip(directories, train_many(directories), strict=True):
         print(json.dumps({"directory": str(directory), "figures": figures}), flush=True)
 
 
-def _shared(jobs: Sequence[TrainingJob]) -> TrainingJob:
-    """The first job, if the others have in common with it what they have to."""
-    first = jobs[0]
-    own = {name: getattr(first.recipe, name) for name in _OWN}
-    if any(replace(job, recipe=replace(job.recipe, **own)) != first for job in jobs):
-        raise ValueError(f"jobs that train at once may differ in {', '.join(_OWN)}, in nothing else")
-    if any(job.recipe.objective.name != "sft" for job in jobs):
-        raise ValueError("only SFT trains many at once")
-    return first
+def mixable(one: TrainingJob, other: TrainingJob) -> bool:
+    """Whether both can be trained at once: by SFT, on one base model, with recipes that differ only in ``_OWN``."""
+    own = {name: getattr(one.recipe, name) for name in _OWN}
+    alike = replace(other, recipe=replace(other.recipe, **own)) == one
+    return alike and one.recipe.objective.name == other.recipe.objective.name == "sft"
 
 
-def _learner(directory: Path, job: TrainingJob, tokenizer: Any, size: int) -> Learner:
+def _jobs(directories: Sequence[Path]) -> dict[Path, TrainingJob]:
+    """The jobs of those directories that are still there."""
+    return {directory: TrainingJob.read(directory) for directory in directories if directory.is_dir()}
+
+
+def _learner(directory: Path, job: TrainingJob, tokenizer: Any, size: int) -> Learner | None:
+    """The learner of a directory; None for one whose rows cannot be read, which ``adapters.train`` can tell."""
     from adapters.packed import row_of
     from adapters.recipes.sft import RATES
 
-    lines = (directory / "train.jsonl").read_text().splitlines()
-    rows = [row_of(tokenizer, row["prompt"], row["completion"]) for row in map(json.loads, lines)]
+    try:
+        lines = [json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines()]
+        rows = [row_of(tokenizer, line["prompt"], line["completion"]) for line in lines]
+        (directory / progress.FILE).write_text("")
+    except Exception as error:  # a chat template raises what it likes
+        print(f"{directory.name} is left out: {type(error).__name__}", file=sys.stderr, flush=True)
+        return None
     kept = [row for row in rows if len(row.ids) <= job.recipe.max_tokens]
     rate = job.recipe.learning_rate or RATES[size >= SMALL_MODEL]
-    return Learner(directory, job.recipe, kept, len(rows) - len(kept), rate)
+    kinds = Counter("edited" if "rejected" in line else "accepted" for line in lines)
+    return Learner(directory, job.recipe, kept, len(rows) - len(kept), rate, kinds)
 
 
-def _placed(user: int, learner: Learner, rows: "Sequence[Row]") -> "list[Placed]":
-    """A user's rows of one step: the loss is the mean over the tokens of all their completions."""
+def _placed(user: int, learner: Learner, batches: "Iterator[list[Row]]") -> "list[Placed]":
+    """A user's rows of the next step: the loss is the mean over the tokens of all their completions."""
     from adapters.packed import Placed
 
+    if learner.gone:
+        return []
+    rows = next(batches)
     learner.tokens += sum(len(row.ids) for row in rows)
     weight = 1 / max(1, sum(row.completion for row in rows))
     return [Placed(row, user, weight) for row in rows]
 
 
 def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a user whose last step is done, also as DIR/figures.json."""
-    figures = {
+    """What is known of a user whose last step is done: ``seconds`` are those of all ``users`` until then."""
+    return {
         "loss_first": learner.losses[0],
         "loss_last": learner.losses[-1],
         "tokens": learner.tokens,
         "steps": learner.steps,
         "rows": len(learner.rows),
         "rows_too_long": learner.too_long,
+        "rows_by_kind": {kind: learner.kinds[kind] for kind in ("edited", "accepted", "contrast")},
         "recipe": learner.recipe.objective.name,
+        "instead_of": None,
         "continued": isinstance(learner.start, Path),
         "learning_rate": learner.rate,
         **about,
         "seconds": round(time.monotonic() - started, 2),
     }
-    (learner.directory / "figures.json").write_text(json.dumps(figures, indent=2))
-    return figures
 
 
 if __name__ == "__main__":

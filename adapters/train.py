@@ -25,6 +25,8 @@ SMALL_MODEL = 20_000_000
 """Parameters below which a model needs, and stands, a high learning rate."""
 SERVING = "serving"
 """The folder in DIR with the adapter that training goes on from."""
+FIGURES = "figures.json"
+"""In DIR, what is known of the training: the last file that it writes."""
 _COURSES = {"loss": "loss", "margin": "rewards/margins", "chosen": "rewards/chosen", "rejected": "rewards/rejected"}
 
 
@@ -181,7 +183,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     trained.save_pretrained(str(directory / "adapter"), selected_adapters=["default"])
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
     figures["seconds"] = round(time.monotonic() - started, 2)
-    (directory / "figures.json").write_text(json.dumps(figures, indent=2))
+    (directory / FIGURES).write_text(json.dumps(figures, indent=2))
     return figures
 
 

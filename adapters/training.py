@@ -23,7 +23,7 @@ from adapters.dataset import Dataset
 from adapters.gate import Arm, Verdict
 from adapters.objective import Objective
 from adapters.ports import AdapterHost
-from adapters.train import SERVING, Recipe, TrainingJob
+from adapters.train import FIGURES, SERVING, Recipe, TrainingJob
 from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
 from adapters.versions import Directories, Manifest, Version, engine_name
 from preference import erasures, feedback, jobs, users
@@ -155,6 +155,7 @@ class Training:
         self._on_published = on_published
         self._run_trainer = run_trainer
         self._making: dict[str, asyncio.Task[Any]] = {}
+        self._gating = asyncio.Lock()  # the engine has room for one candidate beside those that serve
 
     async def __call__(self, job: Job) -> None:
         """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
@@ -233,8 +234,9 @@ class Training:
             await self._run_trainer(stage, self._seconds)
         adapter = stage / "adapter"
         await asyncio.to_thread(validate, adapter, base, recipe)
-        verdict = await self._gate(user, number, serving, made, adapter)
-        figures = json.loads((stage / "figures.json").read_text())
+        async with self._gating:
+            verdict = await self._gate(user, number, serving, made, adapter)
+        figures = json.loads((stage / FIGURES).read_text())
         report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from)}}
         if not verdict.admitted:
             await self._refuse(job, number, report)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import uvloop
 from fastapi import APIRouter, FastAPI
 
-from adapters.training import RunTrainer, run_trainer
+from adapters.training import RunTrainer
 from preference.ports import Embedder
 from server import errors, middleware, openapi
 from server.access import Access
@@ -38,7 +38,7 @@ def create_app(
     *,
     services: Services | None = None,
     embedder: Embedder | None = None,
-    run_trainer: RunTrainer = run_trainer,
+    run_trainer: RunTrainer | None = None,
 ) -> FastAPI:
     """The server as an ASGI application. Its lifespan builds the services unless they are given."""
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from adapters import versions
+from adapters.allowance import Allowance
 from adapters.disk_cache import DiskCache
 from adapters.objective import Objective
 from adapters.registry import Registry
 from adapters.store import Store
+from adapters.together import Together
 from adapters.train import Recipe
-from adapters.training import RunTrainer, Training, run_trainer
+from adapters.training import RunTrainer, Training
 from adapters.validation import base_sha256
 from adapters.versions import Directories, Version
 from preference import feedback
@@ -94,7 +96,7 @@ async def build(
     work: bool | None = None,
     serve: bool = True,
     embedder: Embedder | None = None,
-    run_trainer: RunTrainer = run_trainer,
+    run_trainer: RunTrainer | None = None,
     lease_seconds: float = 60.0,
     max_attempts: int = 5,
     on_fatal: Callable[[str], None] = _ignore,
@@ -102,8 +104,8 @@ async def build(
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
     ``work`` overrides ``worker_in_process``; with ``serve=False`` nobody will be let in, and no API key is asked
-    for. ``lease_seconds`` and ``max_attempts`` are the workers'. ``on_fatal`` is told, once, when the engine cannot
-    start at all.
+    for. ``run_trainer`` takes the place of the trainers' programs. ``lease_seconds`` and ``max_attempts`` are the
+    workers'. ``on_fatal`` is told, once, when the engine cannot start at all.
     """
     settings.check()
     private_directory(settings.data_dir)
@@ -145,6 +147,12 @@ async def build(
         stack.push_async_callback(registry.close)
         limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
         recall = Recall(database, embedder, limits, on_recall=metrics.recalled)
+        allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
+        together = (
+            Together(at_once=settings.train_at_once, allowance=allowance)
+            if run_trainer is None
+            else Together(alone=run_trainer, many=None, allowance=allowance)
+        )
         training = Training(
             database,
             engine,
@@ -157,7 +165,7 @@ async def build(
             ),
             objectives=settings.tenant_objectives,
             system_role=settings.system_role,
-            run_trainer=run_trainer,
+            run_trainer=together,
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
             on_published=(lambda user: _activate(database, registry, user)) if serve else None,
         )
@@ -197,7 +205,7 @@ async def build(
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
         if working:
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
-            workers = _workers(database, learner, training, metrics, settings.learn_concurrency, pace)
+            workers = _workers(database, learner, training, together, metrics, settings.learn_concurrency, pace)
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
@@ -340,6 +348,7 @@ def _workers(
     database: Database,
     learner: Learner,
     training: Training,
+    together: Together,
     metrics: Metrics,
     learn_concurrency: int,
     pace: Mapping[str, Any],
@@ -366,7 +375,14 @@ def _workers(
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
     return (
         Worker(database, {"learn": learn}, concurrency=learn_concurrency, on_failed=failed, **pace),
-        Worker(database, {training.kind: train}, concurrency=1, on_failed=training.on_failed, **pace),
+        Worker(
+            database,
+            {training.kind: train},
+            concurrency=together.jobs_at_once,
+            on_failed=training.on_failed,
+            ready=together.ready,
+            **pace,
+        ),
     )
 
 

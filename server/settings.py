@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.allowance import HOURS
 from adapters.objective import Objective
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
@@ -79,6 +80,20 @@ class Settings(BaseSettings):
 
     learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
+    train_at_once: int = Field(
+        default=16, ge=1, le=256, description="Adapters that a worker trains in one pass, by SFT; others one by one."
+    )
+    train_hours: str | None = Field(
+        default=None,
+        pattern=HOURS,
+        description="When trainings may begin, in UTC, like `22:00-06:00`; by default all day.",
+    )
+    train_seconds_per_hour: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="Seconds of an hour that trainings may take; by default any. Each worker process counts its own.",
+    )
     adapter_objective: Objective | None = Field(
         default=None,
         description='How adapters are trained, as JSON like `{"name": "ensemble", "beta": 0.2}` with the options of '

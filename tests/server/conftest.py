@@ -15,7 +15,7 @@ import openai
 import pytest
 import uvicorn
 
-from adapters.training import RunTrainer, run_trainer
+from adapters.training import RunTrainer
 from preference.ports import Vectors
 from server.app import create_app
 from server.services import Services
@@ -61,7 +61,7 @@ Start = Callable[..., Running]
 
 
 @contextmanager
-def serving(settings: Settings, engine: FakeEngine, run_trainer: RunTrainer = run_trainer) -> Iterator[Running]:
+def serving(settings: Settings, engine: FakeEngine, run_trainer: RunTrainer | None = None) -> Iterator[Running]:
     app = create_app(settings, embedder=WordEmbedder(), run_trainer=run_trainer)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(config)

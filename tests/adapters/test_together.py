@@ -1,0 +1,268 @@
+"""Who goes together, who goes alone, and that nobody's failure or end is another's."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
+
+from adapters import versions
+from adapters.allowance import Allowance
+from adapters.objective import Objective
+from adapters.together import Together, run_batched
+from adapters.train import FIGURES, Recipe, TrainingJob
+from adapters.training import Training, TrainingFailed
+from adapters.validation import validate
+from bench.apprentices import Apprentice
+from preference import feedback, turns, users
+from preference.database import Database
+from preference.owner import Owner
+from preference.worker import Worker
+
+SFT = TrainingJob("base", Recipe())
+DPO = TrainingJob("base", Recipe(objective=Objective("dpo")))
+
+
+@dataclass
+class Programs:
+    """Trainers that note whom they are given. ``many`` trains those not in ``refused``; nobody ends before ``go``."""
+
+    root: Path
+    refused: set[str] = field(default_factory=set)
+    broken: bool = False
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    runs: list[tuple[str, list[str]]] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+
+    def directory(self, name: str, job: TrainingJob = SFT) -> Path:
+        directory = self.root / name
+        directory.mkdir()
+        job.write(directory)
+        return directory
+
+    async def many(self, directories: Sequence[Path], seconds: float) -> None:
+        await self.run("many", directories)
+        for directory in directories:
+            if directory.name not in self.refused:
+                (directory / FIGURES).write_text("{}")
+        if self.broken:
+            raise TrainingFailed("out of memory")
+
+    async def alone(self, directory: Path, seconds: float) -> None:
+        await self.run("alone", [directory])
+        if directory.name == "bad":
+            raise TrainingFailed("bad data")
+
+    async def run(self, what: str, directories: Sequence[Path]) -> None:
+        self.runs.append((what, [directory.name for directory in directories]))
+        try:
+            await self.go.wait()
+        finally:
+            await asyncio.sleep(0)
+            self.ended.append(what)
+
+    def together(self, **settings: object) -> Together:
+        return Together(**{"alone": self.alone, "many": self.many, "settle_seconds": 0.1, **settings})  # type: ignore[arg-type]
+
+    def ask(self, together: Together, name: str, job: TrainingJob = SFT) -> "asyncio.Task[None]":
+        directory = self.directory(name, job)
+
+        async def call() -> None:
+            await together(directory, 60)
+
+        return asyncio.create_task(call())
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Programs:
+    return Programs(tmp_path)
+
+
+async def test_those_who_wait_share_a_program_and_the_others_the_next(programs: Programs) -> None:
+    together = programs.together(at_once=3)
+    programs.go.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(programs.ask(together, name) for name in "abcd"))
+    assert programs.runs == [("many", ["a", "b", "c"]), ("many", ["d"])]
+
+
+async def test_only_what_mixes_shares_a_program(programs: Programs) -> None:
+    together = programs.together()
+    programs.go.set()
+    other_base, slower = TrainingJob("another", Recipe()), TrainingJob("base", Recipe(learning_rate=1e-5, seed=3))
+    asked = {"a": DPO, "b": SFT, "c": other_base, "d": slower, "e": DPO}
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(programs.ask(together, name, job) for name, job in asked.items()))
+    assert programs.runs == [("alone", ["a"]), ("many", ["b", "d"]), ("many", ["c"]), ("alone", ["e"])]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_whom_the_program_leaves_is_trained_alone_and_fails_alone(programs: Programs, broken: bool) -> None:
+    programs.refused, programs.broken = {"bad", "odd"}, broken
+    together = programs.together()
+    programs.go.set()
+    async with asyncio.timeout(10):
+        calls = [programs.ask(together, name) for name in ("good", "bad", "odd", "fine")]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert programs.runs == [("many", ["good", "bad", "odd", "fine"]), ("alone", ["bad"]), ("alone", ["odd"])]
+    assert [str(end) for end in ends] == ["None", "bad data", "None", "None"]
+
+
+async def test_without_many_each_goes_alone_one_at_a_time(programs: Programs) -> None:
+    together = programs.together(many=None)
+    programs.go.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(programs.ask(together, name) for name in "ab"))
+    assert programs.runs == [("alone", ["a"]), ("alone", ["b"])]
+    assert together.jobs_at_once == 2
+
+
+async def test_who_is_trained_goes_on_before_the_others(programs: Programs) -> None:
+    together = programs.together()
+    first, second = programs.ask(together, "a"), programs.ask(together, "b")
+    await until(lambda: bool(programs.runs), pause=0.01)
+    (programs.root / "a" / FIGURES).write_text("{}")
+    async with asyncio.timeout(5):
+        await first
+    assert not second.done()
+    programs.go.set()
+    async with asyncio.timeout(5):
+        await second
+
+
+async def test_the_last_one_who_is_cancelled_ends_the_program_before_the_call_ends(programs: Programs) -> None:
+    together = programs.together()
+    calls = [programs.ask(together, name) for name in "ab"]
+    await until(lambda: bool(programs.runs), pause=0.01)
+    for call, ended in zip(calls, ([], ["many"]), strict=True):
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert programs.ended == ended
+    programs.go.set()
+    async with asyncio.timeout(5):
+        await programs.ask(together, "c")
+    assert programs.runs == [("many", ["a", "b"]), ("many", ["c"])]
+
+
+async def test_who_is_cancelled_while_waiting_is_not_trained(programs: Programs) -> None:
+    together = programs.together(at_once=1)
+    first, second = programs.ask(together, "a"), programs.ask(together, "b")
+    await until(lambda: bool(programs.runs), pause=0.01)
+    second.cancel()
+    await asyncio.wait((second,))
+    programs.go.set()
+    async with asyncio.timeout(5):
+        await first
+    assert programs.runs == [("many", ["a"])]
+
+
+async def test_ready_while_there_is_room_and_time(programs: Programs) -> None:
+    allowance = Allowance(seconds_per_hour=0.001)
+    together = programs.together(at_once=2, allowance=allowance)
+    assert together.ready()
+    first = programs.ask(together, "a")
+    await until(lambda: bool(together._waiting))
+    assert together.ready()
+    await until(lambda: bool(programs.runs), pause=0.01)
+    assert not together.ready()
+    await asyncio.sleep(0.01)
+    programs.go.set()
+    await first
+    await until(lambda: together._program is None)
+    assert not allowance.open()
+    assert not together.ready()
+
+
+async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
+    database: Database, tmp_path: Path, trained: Trained, programs: Programs
+) -> None:
+    """Two are published, one is erased meanwhile, one's adapter is invalid, and one has a recipe of another kind."""
+    adapters, host = tmp_path / "adapters", FakeHost(lambda model, _: ANSWER if model else "I do not know.")
+    owners = {name: Owner("acme", name) for name in ("ann", "bob", "eva", "leo")} | {"zoe": Owner("zeta", "zoe")}
+    opaque = {}
+    for name, owner in owners.items():
+        opaque[name] = (await database.write(users.ensure, owner)).opaque_id
+        for number in range(12):
+            await database.write(turns.record, owner, make_turn(number))
+            edit = {"completion_id": f"c-{number}", "edited_text": ANSWER, "body_sha256": "x"}
+            await database.write(lambda c, owner=owner, edit=edit: feedback.accept(c, owner, **edit))
+        await database.write(versions.queue, owner)
+
+    async def many(directories: Sequence[Path], seconds: float) -> None:
+        await programs.run("many", directories)
+        for directory in directories:
+            if directory.exists():
+                await copy(directory, seconds)
+
+    async def copy(directory: Path, seconds: float) -> None:
+        shutil.copytree(trained.adapter, directory / "adapter")
+        if directory.name.startswith(opaque["leo"]):
+            (directory / "adapter" / "adapter_config.json").write_text("{}")
+        shutil.copy(trained.directory / FIGURES, directory)
+
+    together = Together(alone=copy, many=many, settle_seconds=0.1)
+    objectives = {"zeta": Objective("dpo")}
+    training = Training(
+        database, host, adapters, base_model=str(trained.base), recipe=TINY_RECIPE, objectives=objectives,
+        run_trainer=together,
+    )  # fmt: skip
+    worker = Worker(
+        database, {"train": training}, concurrency=together.jobs_at_once, ready=together.ready,
+        on_failed=training.on_failed, poll_seconds=0.02,
+    )  # fmt: skip
+    working = asyncio.create_task(worker.run())
+    await until(lambda: bool(programs.runs), pause=0.02)
+    assert len(programs.runs[0][1]) == 4
+    await database.write(users.delete, owners["eva"])
+    await training.stop(opaque["eva"])
+    assert not list(adapters.glob(f".staging/{opaque['eva']}*"))
+    programs.go.set()
+
+    def states() -> dict[str, str]:
+        held = {name: owner for name, owner in owners.items() if name != "eva"}
+        return {name: database.read_now(versions.get, owner, 1).state for name, owner in held.items()}
+
+    await until(lambda: states() == {"ann": "ready", "bob": "ready", "leo": "failed", "zoe": "ready"}, pause=0.05)
+    working.cancel()
+    await asyncio.wait((working,))
+    assert [len(names) for _, names in programs.runs] == [4]
+    assert {path.name for path in adapters.iterdir()} == {".staging", *(opaque[name] for name in ("ann", "bob", "zoe"))}
+    assert not list((adapters / ".staging").iterdir())
+    assert not host.names
+
+
+async def test_real_programs_train_many_and_fall_back_for_one(tiny_base: Path, tmp_path: Path) -> None:
+    """Three users, of whom one has no row that fits: two are trained at once, the third's error is the trainer's."""
+    recipe = Recipe(rank=4, learning_rate=1e-2, min_steps=4, max_steps=4, batch_size=4, threads=1, niceness=0)
+    names = {"ann": recipe, "bob": recipe, "leo": replace(recipe, max_tokens=5)}
+    for seed, (name, its) in enumerate(names.items()):
+        Apprentice(seed, edits=10).write(tmp_path / name, TrainingJob(str(tiny_base), its))
+    together = Together(settle_seconds=0.2)
+    ends = await asyncio.gather(*(together(tmp_path / name, 200) for name in names), return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), type(None), TrainingFailed]
+    for name in ("ann", "bob"):
+        validate(tmp_path / name / "adapter", tiny_base, recipe)
+        assert json.loads((tmp_path / name / FIGURES).read_text())["users"] == 2
+    assert set(os.listdir(tmp_path)) == set(names)
+
+
+async def test_a_killed_program_leaves_nobody_without_an_adapter(tiny_base: Path, tmp_path: Path) -> None:
+    recipe = Recipe(rank=4, learning_rate=1e-2, min_steps=4, max_steps=4, batch_size=4, threads=1, niceness=0)
+    directory = tmp_path / "ann"
+    Apprentice(0, edits=10).write(directory, TrainingJob(str(tiny_base), recipe))
+
+    async def killed(directories: Sequence[Path], seconds: float) -> None:
+        raise TrainingFailed(f"the trainer failed with status {-signal.SIGKILL}")
+
+    await Together(many=killed, settle_seconds=0)(directory, 200)
+    validate(directory / "adapter", tiny_base, recipe)
+    with pytest.raises(TrainingFailed, match="longer than 0 s"):
+        await run_batched([directory], 0.01)
+    assert os.listdir(tmp_path) == ["ann"]
