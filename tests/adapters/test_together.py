@@ -19,6 +19,7 @@ from adapters.together import Together, run_batched
 from adapters.train import FIGURES, Recipe, TrainingJob
 from adapters.training import Training, TrainingFailed
 from adapters.validation import validate
+from adapters.versions import Directories
 from bench.apprentices import Apprentice
 from preference import feedback, turns, users
 from preference.database import Database
@@ -210,7 +211,7 @@ async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
     together = Together(alone=copy, many=many, settle_seconds=0.1)
     objectives = {"zeta": Objective("dpo")}
     training = Training(
-        database, host, adapters, base_model=str(trained.base), recipe=TINY_RECIPE, objectives=objectives,
+        database, host, Directories(adapters), base_model=str(trained.base), recipe=TINY_RECIPE, objectives=objectives,
         run_trainer=together,
     )  # fmt: skip
     worker = Worker(
