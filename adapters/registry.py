@@ -24,6 +24,8 @@ _PROBE = ({"role": "user", "content": "Hello"},)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 OnSwap = Callable[[float, bool], None]
+Choice = AbstractAsyncContextManager[tuple[User, Version | None, Version | None]]
+"""A user, what is to serve by default, and what is to be tried beside it."""
 _REMEMBERED = 4096
 """How many failed activations, and erased users and deleted versions, are remembered; the oldest go first."""
 
@@ -55,6 +57,7 @@ class _Seat:
     loading: str = ""
     adapters: dict[str, _Adapter] = field(default_factory=dict)  # by name
     current: _Adapter | None = None
+    canary: _Adapter | None = None
 
     @property
     def evictable(self) -> bool:
@@ -67,7 +70,7 @@ class _Seat:
 
     def is_idle(self, adapter: _Adapter) -> bool:
         """Whether an adapter neither serves by default nor answers a request."""
-        return adapter is not self.current and not adapter.in_flight
+        return adapter not in (self.current, self.canary) and not adapter.in_flight
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,8 @@ class Registry:
     """The adapters in one engine. ``capacity`` bounds how many are there; idle users make room, oldest first.
 
     The engine needs room for a few more: one that is swapped in beside the one it replaces, and the two that a gate
-    loads. ``version_of`` reads from the rows which version should serve a user now. ``base_sha256`` gives the base
+    loads. ``version_of`` reads from the rows which version should serve a user now, and which one is tried beside it.
+    ``base_sha256`` gives the base
     model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
     refused, and so are all while it raises. Who is ``pinned`` makes no room for others. ``on_swap`` is told of each
     change of what serves a user: the seconds it took, and whether it succeeded.
@@ -97,7 +101,7 @@ class Registry:
         directories: Directories,
         *,
         capacity: int,
-        version_of: Callable[[User], Awaitable[Version | None]],
+        version_of: Callable[[User], Awaitable[tuple[Version | None, Version | None]]],
         base_sha256: Callable[[], Awaitable[str | None]] | None = None,
         pinned: Callable[[Owner], bool] = lambda owner: False,
         drain_seconds: float = 60.0,
@@ -133,22 +137,28 @@ class Registry:
         """How many users an adapter serves by default."""
         return sum(seat.current is not None for seat in self._seats.values())
 
-    def acquire(self, user: User) -> Lease:
-        """What serves ``user`` now, counted as in flight until ``release``.
+    def acquire(self, user: User, dealt: int | None = None) -> Lease:
+        """What serves ``user`` now, counted as in flight until ``release``; the canary where ``dealt`` is its number.
 
         While another version than ``user.active_adapter`` is loaded, that one serves (the base model, if none is, or
-        if the user wants none), and the right one is activated in the background.
+        if the user wants none), and the right one is activated in the background; so is the canary, and until then
+        what serves by default answers in its stead.
         """
         seat = self._seats.get(user.owner)
-        current = seat.current if seat else None
+        current, canary = (seat.current, seat.canary) if seat else (None, None)
         if current is not None and user_of(current.name) != user.opaque_id:
             current = None  # of a namesake who was erased
-        if (current.version.version if current else 0) != user.active_adapter:
+        if canary is not None and user_of(canary.name) != user.opaque_id:
+            canary = None
+        if (_number(current), _number(canary)) != (user.active_adapter, user.canary_adapter):
             self._activate_later(user)
-        if current is None or not user.active_adapter:
+        chosen = current if user.active_adapter else None
+        if dealt and canary is not None and canary.version.version == dealt == user.canary_adapter:
+            chosen = canary
+        if chosen is None:
             return self._lease(None)
         self._seats.move_to_end(user.owner)
-        return self._lease(current)
+        return self._lease(chosen)
 
     async def acquire_version(self, user: User, version: Version) -> Lease:
         """A named version for one request, loaded if need be; raises as ``activate``. What serves by default stays."""
@@ -171,33 +181,38 @@ class Registry:
         if seat is not None and seat.adapters.get(adapter.name) is adapter and seat.is_idle(adapter):
             self._start(self._unload_idle(adapter.owner))
 
-    async def activate(self, user: User, version: Version | None) -> None:
+    async def activate(self, user: User, version: Version | None, canary: Version | None = None) -> None:
         """Serve ``user`` with ``version``, None for the base model: load, probe, flip, drain, unload the old one.
+
+        And have ``canary`` ready beside it.
 
         One at a time for each user. Raises ``Conflict`` for a version that is not ready, ``Invalid`` for one of
         another base model or with other files than were published, ``NotFound`` without its directory,
         ``EngineUnavailable`` or ``EngineRejected`` from the engine; what served before then goes on serving.
         """
-        await self.switch(user.owner, nullcontext((user, version)))
+        await self.switch(user.owner, nullcontext((user, version, canary)))
 
-    async def switch(self, owner: Owner, choice: AbstractAsyncContextManager[tuple[User, Version | None]]) -> None:
+    async def switch(self, owner: Owner, choice: Choice) -> None:
         """``activate`` what ``choice`` gives: entered when it is its turn, left when that serves, or with the error.
 
         So a choice that writes rows, and takes them back at an error, finds none that another one will take back.
         """
-        async with self._hold(owner) as seat, choice as (user, version):
+        async with self._hold(owner) as seat, choice as (user, version, canary):
             started = time.monotonic()
             try:
                 new = None if version is None else await self._ensure(user, seat, version)
             except Exception:
                 self._tell_swap(started, done=False)
                 raise
-            old, seat.current = seat.current, new
-            if old is not new:
+            gone = {adapter for adapter in (seat.current, seat.canary) if adapter is not None}
+            if seat.current is not new:
                 self._tell_swap(started, done=True)
+            seat.current, seat.canary = new, seat.canary if canary is not None else None
+            if canary is not None:
+                seat.canary = await self._ensure(user, seat, canary)
+            gone -= {new, seat.canary}
         self._not_before.pop(owner, None)
-        if old is not None and old is not new:
-            await self._drain(old)
+        await asyncio.gather(*(self._drain(adapter) for adapter in gone))
         await self._unload_idle(owner)
 
     async def retire(self, user: User, version: int) -> None:
@@ -229,7 +244,7 @@ class Registry:
         self._not_before.clear()
         for owner, seat in list(self._seats.items()):
             seat.adapters.clear()
-            seat.current = None
+            seat.current = seat.canary = None
             self._drop_if_empty(owner, seat)
 
     async def reconcile(self) -> None:
@@ -242,6 +257,7 @@ class Registry:
                 continue
             del seat.adapters[adapter.name]
             seat.current = None if seat.current is adapter else seat.current
+            seat.canary = None if seat.canary is adapter else seat.canary
             self._not_before.pop(adapter.owner, None)
             self._drop_if_empty(adapter.owner, seat)
 
@@ -333,7 +349,7 @@ class Registry:
             if victim is None:
                 raise EngineUnavailable(f"all {self._capacity} places for adapters are in use")
             async with self._hold(victim) as evicted:  # free, so this does not wait
-                evicted.current = None
+                evicted.current = evicted.canary = None
                 await self._unload_from(evicted)
 
     def _may_go(self, owner: Owner, seat: _Seat) -> bool:
@@ -347,6 +363,8 @@ class Registry:
         """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""
         for owner in owners:
             async with self._hold(owner) as seat:
+                if seat.canary is not None and chosen(seat.canary.name):
+                    seat.canary = None
                 if seat.current is not None and chosen(seat.current.name):
                     seat.current = None
                     self._tell_swap(time.monotonic(), done=True)
@@ -397,9 +415,10 @@ class Registry:
         """Activate what the rows say. Where that fails, or ``user`` was stale, not again for a few seconds."""
         settled = False
         try:
-            version = await self._version_of(user)
-            await self.activate(user, version)
-            settled = (version.version if version else 0) == user.active_adapter
+            version, canary = await self._version_of(user)
+            await self.activate(user, version, canary)
+            serve = tuple(one.version if one else 0 for one in (version, canary))
+            settled = serve == (user.active_adapter, user.canary_adapter)
         except AttuneError as error:
             log.warning("the adapter of %s is not active yet: %s", user.opaque_id, error.message)
         finally:
@@ -416,6 +435,10 @@ class Registry:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work on adapters failed", exc_info=error)
+
+
+def _number(adapter: _Adapter | None) -> int:
+    return 0 if adapter is None else adapter.version.version
 
 
 def _remember(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:

@@ -18,11 +18,12 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 import adapters
-from adapters import dataset, gate, progress, versions
+from adapters import dataset, gate, progress, serving, versions
 from adapters.dataset import Dataset
 from adapters.gate import Arm, Verdict
 from adapters.objective import Objective
 from adapters.ports import AdapterHost
+from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, Recipe, TrainingJob
 from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
 from adapters.versions import Directories, Manifest, Version, engine_name
@@ -124,8 +125,9 @@ class Training:
 
     ``objectives`` are those of tenants that have one of their own; ``recipe`` has the others' and all else.
     ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
-    process of its own and may take ``seconds``. ``on_published`` is told when a version became the active one; pass
-    ``on_failed`` to the worker, so that a version whose job is given up says so.
+    process of its own and may take ``seconds``. ``policy`` says how an admitted version begins to serve, and
+    ``on_published`` is told when one does; pass ``on_failed`` to the worker, so that a version whose job is given up
+    says so.
     """
 
     kind = "train"
@@ -143,6 +145,7 @@ class Training:
         system_role: bool = True,
         on_published: OnPublished | None = None,
         run_trainer: RunTrainer = run_trainer,
+        policy: Policy | None = None,
     ) -> None:
         self._database = database
         self._host = host
@@ -154,6 +157,7 @@ class Training:
         self._system_role = system_role
         self._on_published = on_published
         self._run_trainer = run_trainer
+        self._policy = policy or Policy()
         self._making: dict[str, asyncio.Task[Any]] = {}
         self._gating = asyncio.Lock()  # the engine has room for one candidate beside those that serve
 
@@ -241,9 +245,13 @@ class Training:
         if not verdict.admitted:
             await self._refuse(job, number, report)
             return None
+        learned_from: frozenset[str] | None = frozenset(made.learned_from)
+        if (stage / SERVING).exists() and serving is not None:  # what it learned is in these weights, too
+            before = (await self._database.read(versions.learned_from, job.owner)).get(serving.version)
+            learned_from = None if before is None else frozenset(made.learned_from) | before
         manifest = Manifest(
             version=number,
-            learned_from=made.learned_from,
+            learned_from=[*made.learned_from, *sorted((learned_from or frozenset()).difference(made.learned_from))],
             base_sha256=await asyncio.to_thread(base_sha256, base),
             recipe=asdict(recipe),
             figures=figures,
@@ -254,7 +262,16 @@ class Training:
         # To its end: the stage is removed after us, and must not be while its files are moved into their place.
         return await to_the_end(
             self._database.write(
-                _publish, job, user.opaque_id, self._directories, adapter, manifest, verdict.mode, made.learned_through
+                _publish,
+                job,
+                user.opaque_id,
+                self._directories,
+                adapter,
+                manifest,
+                verdict.mode,
+                made.learned_through,
+                learned_from,
+                self._policy,
             )
         )
 
@@ -386,8 +403,10 @@ def _publish(
     manifest: Manifest,
     mode: str,
     learned_through: float,
+    learned_from: frozenset[str] | None,
+    policy: Policy,
 ) -> User:
-    """Directory, row and active version in one transaction, under the user's lock: an erased user gets nothing."""
+    """Directory, row and what serves in one transaction, under the user's lock: an erased user gets nothing."""
     jobs.hold(c, job)
     user = versions.lock_user(c, job.owner)
     if user.opaque_id != opaque_id:
@@ -397,8 +416,11 @@ def _publish(
     if made.state != "training":
         raise Conflict(f"adapter version {number} was changed while it was being made", param="version")
     report = versions.ended(made, manifest.report)
-    versions.set_state(c, job.owner, number, "ready", mode=mode, learned_through=learned_through, report=report)
-    users.set_active_adapter(c, job.owner, number)
+    versions.set_state(
+        c, job.owner, number, "ready", mode=mode, learned_through=learned_through, learned_from=learned_from,
+        report=report,
+    )  # fmt: skip
+    serving.admit(c, job.owner, number, policy)
     directories.publish(adapter, opaque_id, manifest)
     return versions.lock_user(c, job.owner)
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,16 +27,23 @@ from preference.tables import adapters
 from preference.tables import users as users_table
 from preference.users import User
 
-State = Literal["queued", "training", "ready", "refused", "failed", "deleted"]
+State = Literal["queued", "training", "ready", "refused", "failed", "retired", "deleted"]
 UNFINISHED: tuple[State, ...] = ("queued", "training")
+IMPORTED = "imported"
+"""The verdict in the report of a version that was made elsewhere."""
 _MANIFEST = "manifest.json"
 _REMOVED = ".removed."
 _TRIES = 20
+_ROW = [adapters.c[name] for name in ("version", "state", "mode", "learned_through", "report", "created_at",
+                                      "updated_at", "activated_at")]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Version:
-    """One adapter version of one user. ``mode`` is ``adapter`` or ``retrieval+adapter``: how it is best served."""
+    """One adapter version of one user. ``mode`` is ``adapter`` or ``retrieval+adapter``: how it is best served.
+
+    ``activated_at`` is when it last became the active one, None where it never was.
+    """
 
     version: int
     state: State
@@ -45,6 +52,7 @@ class Version:
     report: dict[str, Any]
     created_at: float
     updated_at: float
+    activated_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def user_of(name: str) -> str:
 
 def get(c: Connection, owner: Owner, version: int) -> Version:
     """One version; raises ``NotFound``."""
-    row = c.execute(select(adapters).where(_is(owner, version))).one_or_none()
+    row = c.execute(select(*_ROW).where(_is(owner, version))).one_or_none()
     if row is None:
         raise NotFound(f"Adapter version {version} does not exist.", param="version")
     return _version(row)
@@ -82,17 +90,22 @@ def get(c: Connection, owner: Owner, version: int) -> Version:
 
 def all_of(c: Connection, owner: Owner) -> list[Version]:
     """Every version, oldest first, the deleted ones included."""
-    rows = c.execute(select(adapters).where(scope(adapters, owner)).order_by(adapters.c.version))
+    rows = c.execute(select(*_ROW).where(scope(adapters, owner)).order_by(adapters.c.version))
     return [_version(row) for row in rows]
 
 
 def active(c: Connection, owner: Owner) -> Version | None:
     """The version that the rows say serves this user now, or None for the base model."""
+    return serving(c, owner)[0]
+
+
+def serving(c: Connection, owner: Owner) -> tuple[Version | None, Version | None]:
+    """The active version, or None for the base model, and the canary that is tried beside it, if one is."""
     user = users.get(c, owner)
-    if user is None or not user.active_adapter:
-        return None
-    version = get(c, owner, user.active_adapter)
-    return version if version.state == "ready" else None
+    numbers = (user.active_adapter, user.canary_adapter) if user else (0, 0)
+    found = [get(c, owner, number) if number else None for number in numbers]
+    first, second = (version if version and version.state == "ready" else None for version in found)
+    return first, second
 
 
 def census(c: Connection, limit: int) -> tuple[dict[str, int], int]:
@@ -141,10 +154,12 @@ def queue(c: Connection, owner: Owner) -> int:
 def queue_if_due(c: Connection, owner: Owner, min_edits: int) -> int | None:
     """Queue a version when ``min_edits`` edits came since the newest one was queued, whatever became of that one.
 
-    A deleted version counts: the edits it was made from do not bring it back.
+    A deleted version counts: the edits it was made from do not bring it back. While the active version is pinned, or
+    another one is tried beside it, edits wait.
     """
-    versions = all_of(c, owner)
-    if versions and versions[-1].state in UNFINISHED:
+    user = users.get(c, owner)
+    versions = [version for version in all_of(c, owner) if version.report.get("verdict") != IMPORTED]
+    if user is None or user.pinned or user.canary_adapter or (versions and versions[-1].state in UNFINISHED):
         return None
     since = versions[-1].created_at if versions else 0.0
     return queue(c, owner) if feedback.count_since(c, owner, since) >= min_edits else None
@@ -175,14 +190,17 @@ def set_state(
     *,
     mode: str | None = None,
     learned_through: float | None = None,
+    learned_from: Collection[str] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> None:
-    """Change a version that is not deleted; what is None stays. Raises ``NotFound``, also for a deleted one."""
+    """Change a version; what is None stays. Raises ``NotFound``, also for a deleted one, and a retired one stays so."""
     changes: dict[str, Any] = {"state": state, "updated_at": time.time()}
     changes |= {} if mode is None else {"mode": mode}
     changes |= {} if learned_through is None else {"learned_through": learned_through}
+    changes |= {} if learned_from is None else {"learned_from": sorted(learned_from)}
     changes |= {} if report is None else {"report": dict(report)}
-    chosen = _is(owner, version) & (adapters.c.state != "deleted")
+    gone = ("deleted",) if state == "deleted" else ("deleted", "retired")
+    chosen = _is(owner, version) & adapters.c.state.not_in(gone)
     if c.execute(update(adapters).where(chosen).values(**changes)).rowcount == 0:
         raise NotFound(f"Adapter version {version} does not exist.", param="version")
 
@@ -190,10 +208,29 @@ def set_state(
 def delete(c: Connection, owner: Owner, version: int) -> User:
     """Mark a version deleted, and serve the base model if it was active. Remove its directory after the commit."""
     user = lock_user(c, owner)
-    set_state(c, owner, version, "deleted", report={})
-    if user.active_adapter == version:
-        users.set_active_adapter(c, owner, 0)
+    set_state(c, owner, version, "deleted", learned_from=(), report={})
+    unset(c, user, version)
     return user
+
+
+def unset(c: Connection, user: User, version: int) -> None:
+    """Let a version serve the user no more, neither beside another one nor alone: then the base model does."""
+    if user.active_adapter == version:
+        users.set_active_adapter(c, user.owner, 0, canary=user.canary_adapter, share=user.canary_share)
+    elif user.canary_adapter == version:
+        users.set_active_adapter(c, user.owner, user.active_adapter)
+
+
+def activated(c: Connection, owner: Owner, version: int) -> None:
+    """Note that a version became the active one."""
+    c.execute(update(adapters).where(_is(owner, version)).values(activated_at=time.time()))
+
+
+def learned_from(c: Connection, owner: Owner) -> dict[int, frozenset[str] | None]:
+    """Of each ready version the ids of the feedback that its weights come from; None where nobody knows."""
+    ready = select(adapters.c.version, adapters.c.learned_from)
+    rows = c.execute(ready.where(scope(adapters, owner), adapters.c.state == "ready").order_by(adapters.c.version))
+    return {version: None if ids is None else frozenset(ids) for version, ids in rows}
 
 
 def ready(c: Connection, owner: Owner) -> set[int]:
@@ -453,15 +490,7 @@ def _is(owner: Owner, version: int) -> ColumnElement[bool]:
 
 
 def _version(row: Row[Any]) -> Version:
-    return Version(
-        version=row.version,
-        state=row.state,
-        mode=row.mode,
-        learned_through=row.learned_through,
-        report=row.report,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+    return Version(*row)
 
 
 def _remove(directory: Path) -> None:

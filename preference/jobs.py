@@ -126,6 +126,12 @@ def under_way(c: Connection, owner: Owner, kind: str) -> set[str]:
     return set(c.execute(select(jobs.c.subject).where(_under_way(owner, kind))).scalars())
 
 
+def hasten(c: Connection, owner: Owner, kind: str, subject: str) -> None:
+    """Make a job that waits for a later time due now; without one, nothing."""
+    waiting = and_(_under_way(owner, kind), jobs.c.subject == subject, jobs.c.state == "queued")
+    c.execute(update(jobs).where(waiting, jobs.c.run_after > time.time()).values(run_after=time.time()))
+
+
 def cancel(c: Connection, owner: Owner, kind: str, subject: str) -> str | None:
     """End a job that waits or runs; who holds it, has lost it. The state it was in, None where there is no such job."""
     chosen = and_(_under_way(owner, kind), jobs.c.subject == subject)

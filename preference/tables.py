@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -63,6 +64,9 @@ users = Table(
     Column("active_adapter", Integer, nullable=False),  # 0 = none
     Column("revision", Integer, nullable=False),  # raised by every change that a cache must notice
     Column("created_at", Float, nullable=False),
+    Column("pinned", Boolean, nullable=False, server_default=false()),  # nothing but the API changes the active one
+    Column("canary_adapter", Integer, nullable=False, server_default="0"),  # tried beside the active one; 0 = none
+    Column("canary_share", Float, nullable=False, server_default="0"),  # of the conversations that it answers
 )
 
 erasures = Table(
@@ -154,7 +158,7 @@ jobs = Table(
     metadata,
     *_owner(),
     Column("id", String(64), primary_key=True),
-    Column("kind", String(16), nullable=False),  # learn | train
+    Column("kind", String(16), nullable=False),  # learn | train | canary
     Column("subject", String(64), nullable=False),  # feedback id, or adapter version
     Column("state", String(16), nullable=False),  # queued | running | done | failed
     Column("run_after", Float, nullable=False),
@@ -175,11 +179,13 @@ adapters = Table(
     metadata,
     *_owner(),
     Column("version", Integer, primary_key=True),
-    Column("state", String(16), nullable=False),  # queued | training | ready | refused | failed | deleted
+    Column("state", String(16), nullable=False),  # versions.State
     Column("mode", String(32), nullable=False),  # how the gate says it is best served: adapter | retrieval+adapter
     Column("learned_through", Float, nullable=False),  # created_at of the newest edit it learned from
     Column("report", JSON, nullable=False),  # the gate's figures and verdict, readable
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("learned_from", JSON),  # feedback ids; null: not known, any of them
+    Column("activated_at", Float),  # when it last became the active one
     _of_user(),
 )

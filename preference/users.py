@@ -20,7 +20,10 @@ from preference.values import Value
 
 MAX_STANDING_VALUES = 64
 # Made once: each request reads its user, and making the statement takes longer than running it.
-_ROW = (users.c.opaque_id, users.c.standing_values, users.c.active_adapter, users.c.revision, users.c.created_at)
+_ROW = (
+    users.c.opaque_id, users.c.standing_values, users.c.active_adapter, users.c.revision, users.c.created_at,
+    users.c.pinned, users.c.canary_adapter, users.c.canary_share,
+)  # fmt: skip
 _BY_KEY = select(*_ROW).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
 _LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share=True)
 
@@ -28,6 +31,9 @@ _LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share
 @dataclass(frozen=True)
 class User:
     """An end user. ``opaque_id`` names the user's adapters in the engine; ``active_adapter`` 0 is none.
+
+    A ``pinned`` one stays until it is unpinned. ``canary_adapter`` (0: none) answers ``canary_share``, in (0, 1], of
+    the user's conversations instead.
 
     Caches are keyed by (``opaque_id``, ``revision``): a user deleted and made anew gets another of both.
     """
@@ -38,6 +44,9 @@ class User:
     active_adapter: int
     revision: int
     created_at: float = 0.0
+    pinned: bool = False
+    canary_adapter: int = 0
+    canary_share: float = 0.0
 
 
 def get(c: Connection | Shortcut, owner: Owner) -> User | None:
@@ -105,9 +114,11 @@ def set_standing_values(c: Connection, owner: Owner, values: Sequence[Value]) ->
     _change(c, owner, standing_values=dumped)
 
 
-def set_active_adapter(c: Connection, owner: Owner, version: int) -> None:
-    """Point the user at an adapter version; 0 is none. Raises ``NotFound`` for an unknown user."""
-    _change(c, owner, active_adapter=version)
+def set_active_adapter(
+    c: Connection, owner: Owner, version: int, *, pinned: bool = False, canary: int = 0, share: float = 0.0
+) -> None:
+    """Point the user at the versions that serve, 0 is none. Raises ``NotFound`` for an unknown user."""
+    _change(c, owner, active_adapter=version, pinned=pinned, canary_adapter=canary, canary_share=share)
 
 
 def delete(c: Connection, owner: Owner) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from adapters import versions
+from adapters.canary import dealt
 from adapters.registry import Lease, Registry
 from preference import turns, users
 from preference.database import Database
@@ -166,11 +167,11 @@ class Assistant:
             raise
 
     async def _plan(self, caller: Caller, body: GenerationRequest) -> Plan:
-        wish = body.attune
+        wish, created_at = body.attune, time.time()
         user = await self._user(caller, body)
-        lease = await self._lease(user, wish)
+        request = body.conversation()
+        lease = await self._lease(user, wish, request, created_at)
         try:
-            request = body.conversation()
             values = merge_values(list(user.standing_values) if user else [], wish.values)
             recalled = await self._recalled(user, lease, request, wish)
             composed = body.compose(values, [p.text for p in recalled], system_role=self._settings.system_role)
@@ -186,7 +187,7 @@ class Assistant:
                 rewrites=[*told, *body.rewrites(composed)],
                 values=values,
                 recalled=recalled,
-                created_at=time.time(),
+                created_at=created_at,
             )
         except BaseException:
             if lease:
@@ -204,7 +205,7 @@ class Assistant:
             # A user is made before the answer, so that one erased during it is not made anew by its turn.
             return await self._database.write(users.ensure, owner) if user is None and body.stores else user
 
-    async def _lease(self, user: User | None, wish: Attune) -> Lease | None:
+    async def _lease(self, user: User | None, wish: Attune, request: list[Message], at: float) -> Lease | None:
         if wish.adapter_version:
             message = f"Adapter version {wish.adapter_version} of this user does not exist or is not ready."
             missing = NotFound(message, param="attune.adapter_version")
@@ -219,7 +220,7 @@ class Assistant:
             return await self._registry.acquire_version(user, version)
         if user is None or wish.adapter_version == 0 or wish.personalize == "retrieval":
             return None
-        return self._registry.acquire(user)
+        return self._registry.acquire(user, dealt(user, request, at))
 
     async def _recalled(
         self, user: User | None, lease: Lease | None, request: list[Message], wish: Attune

@@ -175,7 +175,7 @@ def events_of(id: str, version: Version) -> list[EventResponse]:
         level: Level = "warn" if version.state == "refused" else "error" if version.state == "failed" else "info"
         happened.append((finished_at, level, report["sentence"], {}))
         if version.state == "ready":
-            happened.append((finished_at, "info", f"Version {number} is published and serves the user.", {}))
+            happened.append((finished_at, "info", f"Version {number} is published{_begun(version)}.", {}))
     return [
         EventResponse(
             id=f"{id.replace('ftjob', 'ftevent')}-{place}",
@@ -187,3 +187,10 @@ def events_of(id: str, version: Version) -> list[EventResponse]:
         )
         for place, (at, told_as, message, figures) in enumerate(happened)
     ]
+
+
+def _begun(version: Version) -> str:
+    """How a published version began to serve."""
+    if "canary" in version.report:
+        return " and is tried on some conversations"
+    return " and serves the user" if version.activated_at is not None else "; another one is pinned"

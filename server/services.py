@@ -14,6 +14,7 @@ from typing import Any
 
 from adapters import versions
 from adapters.allowance import Allowance
+from adapters.canary import Canaries
 from adapters.disk_cache import DiskCache
 from adapters.objective import Objective
 from adapters.registry import Registry
@@ -26,7 +27,7 @@ from adapters.versions import Directories, Version
 from preference import feedback
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
-from preference.errors import Invalid, NotFound
+from preference.errors import AttuneError, Invalid, NotFound
 from preference.jobs import Job
 from preference.learning import Learner
 from preference.ports import Embedder
@@ -138,7 +139,7 @@ async def build(
             engine,
             directories,
             capacity=settings.adapter_places,
-            version_of=lambda user: _active_version(database, user),
+            version_of=lambda user: _serving(database, user),
             base_sha256=_BaseHash(settings),
             pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
             drain_seconds=settings.engine_read_timeout,
@@ -153,6 +154,13 @@ async def build(
             if run_trainer is None
             else Together(alone=run_trainer, many=None, allowance=allowance)
         )
+        policy = settings.policy
+
+        async def follow(user: User) -> None:
+            # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
+            if serve:
+                await _follow(database, registry, directories, user)
+
         training = Training(
             database,
             engine,
@@ -166,8 +174,8 @@ async def build(
             objectives=settings.tenant_objectives,
             system_role=settings.system_role,
             run_trainer=together,
-            # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
-            on_published=(lambda user: _activate(database, registry, user)) if serve else None,
+            on_published=follow,
+            policy=policy,
         )
         learner = Learner(
             database,
@@ -205,7 +213,10 @@ async def build(
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
         if working:
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
-            workers = _workers(database, learner, training, together, metrics, settings.learn_concurrency, pace)
+            canaries = Canaries(database, policy, follow)
+            workers = _workers(
+                database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace
+            )
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
@@ -347,6 +358,7 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
 def _workers(
     database: Database,
     learner: Learner,
+    canaries: Canaries,
     training: Training,
     together: Together,
     metrics: Metrics,
@@ -363,7 +375,13 @@ def _workers(
         with metrics.job(job.kind):
             await training(job)
 
+    async def look(job: Job) -> None:
+        with metrics.job(job.kind):
+            await canaries(job)
+
     async def failed(job: Job, reason: str | None) -> None:
+        if job.kind == canaries.kind:
+            return await canaries.on_failed(job, reason)
         told = reason or "learning failed; the server's log says why"
         try:
             held = await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
@@ -372,9 +390,10 @@ def _workers(
         if held.status == "failed":  # not one that was learned from, or replaced, before its job was given up
             metrics.resolved(held.status)
 
+    quick = {"learn": learn, canaries.kind: look}
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
     return (
-        Worker(database, {"learn": learn}, concurrency=learn_concurrency, on_failed=failed, **pace),
+        Worker(database, quick, concurrency=learn_concurrency, on_failed=failed, **pace),
         Worker(
             database,
             {training.kind: train},
@@ -386,15 +405,24 @@ def _workers(
     )
 
 
-async def _active_version(database: Database, user: User) -> Version | None:
+async def _serving(database: Database, user: User) -> tuple[Version | None, Version | None]:
     try:
-        return await database.read(versions.active, user.owner)
+        return await database.read(versions.serving, user.owner)
     except NotFound:
-        return None
+        return None, None
 
 
-async def _activate(database: Database, registry: Registry, user: User) -> None:
-    await registry.activate(user, await _active_version(database, user))
+async def _follow(database: Database, registry: Registry, directories: Directories, user: User) -> None:
+    """Serve the user as the rows say, and remove what they retired; where that fails, a request or upkeep does it."""
+    try:
+        await registry.activate(user, *await _serving(database, user))
+        held = await database.read(versions.all_of, user.owner)
+        retired = {version.version for version in held if version.state == "retired"}
+        for version in retired & await asyncio.to_thread(directories.published, user.opaque_id):
+            await registry.retire(user, version)
+            await asyncio.to_thread(directories.remove, user.opaque_id, version)
+    except AttuneError as error:
+        log.warning("what serves %s is not in force yet: %s", user.opaque_id, error.message)
 
 
 class _BaseHash:

@@ -2,13 +2,14 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.allowance import HOURS
 from adapters.objective import Objective
+from adapters.serving import Policy
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
 
@@ -101,6 +102,25 @@ class Settings(BaseSettings):
     )
     tenant_objectives: dict[str, Objective] = Field(
         default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+    )
+    canary_share: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of a user's conversations on which a new adapter is tried first, beside what served "
+        "before; 0: it serves all of them at once.",
+    )
+    tenant_canary_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+    )
+    canary_edits: int = Field(
+        default=40, ge=8, le=500, description="Edited conversations after which such a trial is decided, at the latest."
+    )
+    canary_days: float = Field(default=14, gt=0, le=365, description="Days after which it is decided, at the latest.")
+    adapter_versions_kept: int = Field(
+        default=8,
+        ge=2,
+        description="Adapters of a user that stay on the disk; older ones that do not serve are retired.",
     )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     adapter_store: str | None = Field(
@@ -222,6 +242,17 @@ class Settings(BaseSettings):
     def adapter_places(self) -> int:
         """How many adapters serve at a time: a swap and a gate load some beside them."""
         return max(1, self.max_cpu_loras - _SPARE_PLACES)
+
+    @property
+    def policy(self) -> Policy:
+        """What adapter versions do by themselves."""
+        return Policy(
+            canary_share=self.canary_share,
+            tenant_canary_shares=self.tenant_canary_shares,
+            canary_edits=self.canary_edits,
+            canary_days=self.canary_days,
+            kept=self.adapter_versions_kept,
+        )
 
     @property
     def loopback(self) -> bool:

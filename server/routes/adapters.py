@@ -1,23 +1,25 @@
-"""A user's adapter versions: list, train, activate (or roll back), delete."""
+"""A user's adapter versions: list, train, activate, pin, try as a canary, roll back, retire, delete."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from adapters import versions
+from adapters import serving, versions
 from adapters.versions import Version
-from preference import users
 from preference.database import Database
-from preference.errors import Conflict
+from preference.errors import NotFound
 from preference.owner import Owner
 from preference.users import User
 from server.openapi import errors
 from server.routes.requests import PathOwner, ServicesOf, known
+from server.services import Services
 
 router = APIRouter(prefix="/users/{user}/adapters", tags=["adapters"], responses=errors(404))
 
@@ -30,15 +32,32 @@ class AdapterResponse(BaseModel):
     object: Literal["adapter"] = "adapter"
     version: int = Field(examples=[3])
     active: bool = Field(description="Whether it is the one that the user is set to.")
-    state: versions.State = Field(description="`refused` by the gate, or `ready` to serve.", examples=["ready"])
+    pinned: bool = Field(description="Whether it stays the active one until it is unpinned.")
+    canary: bool = Field(description="Whether it is being tried on a share of the user's conversations.")
+    state: versions.State = Field(
+        description="`refused` by the gate, `ready` to serve, `retired` for good.", examples=["ready"]
+    )
     mode: str = Field(description="How the gate found it best: `adapter` or `retrieval+adapter`.", examples=["adapter"])
     learned_through: float = Field(description="When the newest edit was made that it learned from; Unix seconds.")
     report: dict[str, Any] = Field(
-        description="The gate's figures and its verdict.",
+        description="The gate's figures and its verdict; in `canary` those of its trial.",
         examples=[{"verdict": "admitted", "sentence": "admitted: 0.31 instead of 0.44 on 12 held-out edits"}],
     )
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
     updated_at: float = Field(description="Unix seconds.", examples=[1790000060.25])
+    activated_at: float | None = Field(
+        description="When it last became the active one; Unix seconds.", examples=[1790000060.25]
+    )
+
+
+class AdapterWithManifest(AdapterResponse):
+    """One adapter version, and where its weights come from."""
+
+    manifest: dict[str, Any] | None = Field(
+        description="The ids of the edits it learned from, the base model's hash, recipe, figures, the code's version "
+        "and commit, and the files' hashes; none where it has no files.",
+        examples=[{"version": 3, "learned_from": ["fb-4c1d"], "base_sha256": "9f2c", "commit": "b320bfd"}],
+    )
 
 
 class AdapterList(BaseModel):
@@ -46,6 +65,8 @@ class AdapterList(BaseModel):
 
     object: Literal["list"] = "list"
     active: int = Field(description="The version that the user is set to; 0 is none.", examples=[3])
+    pinned: bool = Field(description="Whether it stays so until it is unpinned.", examples=[False])
+    canary: int = Field(description="The version that is tried beside it; 0 is none.", examples=[0])
     data: list[AdapterResponse]
 
 
@@ -54,6 +75,16 @@ class ActiveAdapter(BaseModel):
 
     object: Literal["adapter.active"] = "adapter.active"
     active: int = Field(examples=[3])
+    pinned: bool = Field(examples=[False])
+    canary: int = Field(description="The version that is tried beside it; 0 is none.", examples=[0])
+
+
+class TryAdapter(BaseModel):
+    """On how much a version is tried."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    share: float = Field(default=0.2, gt=0, le=1, description="Of the user's conversations.", examples=[0.2])
 
 
 class DeletedAdapter(BaseModel):
@@ -69,8 +100,8 @@ async def list_adapters(services: ServicesOf, owner: PathOwner) -> AdapterList:
     """The user's versions with their gate report, oldest first."""
     user = await known(services, owner)
     held = [v for v in await services.database.read(versions.all_of, owner) if v.state != "deleted"]
-    data = [_rendered(version, user) for version in held]
-    return AdapterList(active=user.active_adapter, data=data)
+    data = [AdapterResponse(**_shown(version, user)) for version in held]
+    return AdapterList(active=user.active_adapter, pinned=user.pinned, canary=user.canary_adapter, data=data)
 
 
 @router.post("", status_code=202, responses=errors(409))
@@ -79,18 +110,72 @@ async def train_adapter(services: ServicesOf, owner: PathOwner) -> AdapterRespon
     user = await known(services, owner)
     version = await services.database.write(_queue, owner)
     services.wake_worker()
-    return _rendered(version, user)
+    return AdapterResponse(**_shown(version, user))
+
+
+@router.post("/rollback", responses=errors(409))
+async def roll_back_adapter(services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
+    """End the trial of a canary; without one, serve what was active before, or the base model.
+
+    Returns once that really serves.
+    """
+    return await _switch(services, owner, serving.roll_back)
+
+
+@router.get("/{version}")
+async def get_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> AdapterWithManifest:
+    """One version, with its manifest."""
+    user = await known(services, owner)
+    held = await services.database.read(versions.get, owner, version)
+    if held.state == "deleted":
+        raise NotFound(f"Adapter version {version} does not exist.", param="version")
+    try:
+        manifest = asdict(await asyncio.to_thread(services.directories.manifest, user.opaque_id, version))
+    except NotFound:
+        manifest = None
+    return AdapterWithManifest(manifest=manifest, **_shown(held, user))
 
 
 @router.post("/{version}/activate", responses=errors(409))
 async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
     """Serve the user with a version, and return once it really serves; 0 goes back to the base model."""
     if version:
-        await services.registry.switch(owner, _pointed(services.database, owner, version))
-    else:  # needs no turn: there is nothing to load that could fail
-        user, _ = await services.database.write(_point_to, owner, 0)
-        await services.registry.activate(user, None)
-    return ActiveAdapter(active=version)
+        return await _switch(services, owner, partial(serving.choose, version=version))
+    # The base model needs no turn: there is nothing to load that could fail.
+    user, _, _ = await services.database.write(serving.choose, owner, 0)
+    await services.registry.activate(user, None)
+    return await _active(services, owner)
+
+
+@router.post("/{version}/pin", responses=errors(409))
+async def pin_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
+    """Activate a version that nothing replaces or retires by itself until it is unpinned; 0 pins the base model."""
+    return await _switch(services, owner, partial(serving.choose, version=version, pinned=True))
+
+
+@router.post("/{version}/unpin", responses=errors(409))
+async def unpin_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
+    """Let new versions replace the active one again, which goes on serving."""
+    await known(services, owner)
+    await services.database.write(serving.unpin, owner, version)
+    return await _active(services, owner)
+
+
+@router.post("/{version}/canary", responses=errors(409))
+async def try_adapter(
+    version: VersionNumber, body: TryAdapter, services: ServicesOf, owner: PathOwner
+) -> ActiveAdapter:
+    """Try a version on a share of the user's conversations; what their edits cost decides whether it stays."""
+    tried = partial(serving.try_out, version=version, share=body.share, policy=services.settings.policy)
+    return await _switch(services, owner, tried)
+
+
+@router.post("/{version}/retire", responses=errors(409))
+async def retire_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> AdapterResponse:
+    """Remove a version's files, for good; what is known about it stays. Not while it serves the user."""
+    user = await services.database.write(serving.retire, owner, version)
+    await _remove(services, user, version)
+    return AdapterResponse(**_shown(await services.database.read(versions.get, owner, version), user))
 
 
 @router.delete("/{version}")
@@ -99,43 +184,50 @@ async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
 
     Requests that it answers are waited for. Should one take too long, the files go later.
     """
-    user = await services.database.write(versions.delete, owner, version)
+    await _remove(services, await services.database.write(versions.delete, owner, version), version)
+    return DeletedAdapter(version=version)
+
+
+async def _remove(services: Services, user: User, version: int) -> None:
     # Whatever the row said: it may serve here still, or answer requests that named it.
     await services.registry.retire(user, version)
     await asyncio.to_thread(services.directories.remove, user.opaque_id, version)
-    return DeletedAdapter(version=version)
+
+
+async def _active(services: Services, owner: Owner) -> ActiveAdapter:
+    user = await known(services, owner)
+    return ActiveAdapter(active=user.active_adapter, pinned=user.pinned, canary=user.canary_adapter)
 
 
 def _queue(c: Connection, owner: Owner) -> Version:
     return versions.get(c, owner, versions.queue(c, owner))
 
 
+Choose = Callable[[Connection, Owner], serving.Served]
+
+
+async def _switch(services: Services, owner: Owner, choose: Choose) -> ActiveAdapter:
+    """What ``choose`` lets serve does so when this returns.
+
+    The row is changed first: a request that reads it meanwhile brings the same version in, not the old one back.
+    """
+    await services.registry.switch(owner, _chosen(services.database, owner, choose))
+    return await _active(services, owner)
+
+
 @asynccontextmanager
-async def _pointed(database: Database, owner: Owner, version: int) -> AsyncIterator[tuple[User, Version | None]]:
-    """The row points to ``version``, and back at an error: rows must not promise what the engine could not load."""
-    before, chosen = await database.write(_point_to, owner, version)
+async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[serving.Served]:
+    """The rows as chosen, and as before at an error: they must not promise what the engine could not load."""
+    before, active, canary = await database.write(choose, owner)
     try:
-        yield before, chosen
+        yield before, active, canary
     except BaseException:
-        await asyncio.shield(database.write(_point_back, owner, version, before.active_adapter))
+        numbers = [version.version if version else 0 for version in (active, canary)]
+        await asyncio.shield(database.write(serving.take_back, before, *numbers))
         raise
 
 
-def _point_to(c: Connection, owner: Owner, version: int) -> tuple[User, Version | None]:
-    """Point the row first: a request that reads it meanwhile brings the same version in, not the old one back."""
-    user = versions.lock_user(c, owner)
-    chosen = versions.get(c, owner, version) if version else None
-    if chosen is not None and chosen.state != "ready":
-        raise Conflict(f"Adapter version {version} is {chosen.state}, not ready.", param="version")
-    users.set_active_adapter(c, owner, version)
-    return user, chosen
-
-
-def _point_back(c: Connection, owner: Owner, version: int, before: int) -> None:
-    user = users.get(c, owner)
-    if user is not None and user.active_adapter == version:
-        users.set_active_adapter(c, owner, before)
-
-
-def _rendered(version: Version, user: User) -> AdapterResponse:
-    return AdapterResponse(active=version.version == user.active_adapter, **vars(version))
+def _shown(version: Version, user: User) -> dict[str, Any]:
+    active = version.version == user.active_adapter
+    canary = version.version == user.canary_adapter
+    return {**vars(version), "active": active, "pinned": active and user.pinned, "canary": canary}

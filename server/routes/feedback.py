@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from adapters import versions
+from adapters import canary, versions
 from preference import feedback
 from preference.errors import Invalid
 from preference.feedback import Feedback
@@ -101,6 +101,7 @@ def _accept(
         body_sha256=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
     )
     versions.queue_if_due(c, owner, min_edits)
+    canary.notice(c, owner)
     return accepted, accepted.created_at >= began  # an older one was found by its Idempotency-Key
 
 

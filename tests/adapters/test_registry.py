@@ -41,6 +41,7 @@ class World:
         self.root = root
         self.pinned: set[Owner] = set()
         self.rows: dict[Owner, Version | None] = {}
+        self.canaries: dict[Owner, Version] = {}
         self.asked = 0
         self.base: str | None = "base"
         self.host = FakeHost(ticks=ticks)
@@ -60,9 +61,9 @@ class World:
             raise Invalid("The base model has no safetensors files.")
         return self.base
 
-    async def version_of(self, user: User) -> Version | None:
+    async def version_of(self, user: User) -> tuple[Version | None, Version | None]:
         self.asked += 1
-        return self.rows.get(user.owner)
+        return self.rows.get(user.owner), self.canaries.get(user.owner)
 
     def serves(self, user: User) -> int:
         """The version that a request of ``user`` would get now."""
@@ -98,6 +99,74 @@ async def test_activation_loads_probes_and_flips(world: World) -> None:
     assert (lease.version, lease.name) == (1, "opaque-ann.v1")
     assert (lease.mode, lease.learned_through) == ("retrieval+adapter", 1.0)
     assert world.host.names == {"opaque-ann.v1": world.root / "opaque-ann" / "v1"}
+
+
+def trial(user: User) -> User:
+    """The same user, whose version 2 is tried."""
+    return replace(user, canary_adapter=2, canary_share=0.5)
+
+
+async def test_a_canary_answers_whom_it_is_dealt_to(world: World) -> None:
+    user = trial(world.user("ann", 1, 2, active=1))
+    world.rows[user.owner], world.canaries[user.owner] = make_version(1), make_version(2)
+    await world.registry.activate(user, make_version(1), make_version(2))
+    leases = {dealt: world.registry.acquire(user, dealt) for dealt in (0, 1, 2, 9)}
+    assert {dealt: lease.version for dealt, lease in leases.items()} == {0: 1, 1: 1, 2: 2, 9: 1}
+    for lease in leases.values():
+        world.registry.release(lease)
+    assert set(world.host.names) == {"opaque-ann.v1", "opaque-ann.v2"}, "both stay, though nobody asks"
+    assert world.asked == 0
+
+
+async def test_until_the_canary_is_loaded_what_served_before_answers(world: World) -> None:
+    user = trial(world.user("ann", 1, 2, active=1))
+    world.rows[user.owner], world.canaries[user.owner] = make_version(1), make_version(2)
+    await world.registry.activate(user, make_version(1))
+    first = world.registry.acquire(user, 2)
+    assert first.version == 1
+    world.registry.release(first)
+    await until(lambda: "opaque-ann.v2" in world.host.names)
+    await until(lambda: not world.registry._activating)
+    second = world.registry.acquire(user, 2)
+    assert second.version == 2
+    world.registry.release(second)
+
+
+async def test_a_promoted_canary_serves_without_being_loaded_again(world: World) -> None:
+    user = trial(world.user("ann", 1, 2, active=1))
+    await world.registry.activate(user, make_version(1), make_version(2))
+    held = world.registry.acquire(user, 2)
+    promoted = replace(user, active_adapter=2, canary_adapter=0, canary_share=0.0)
+    await world.registry.activate(promoted, make_version(2))
+    assert world.serves(promoted) == 2
+    assert world.host.log.count(("load", "opaque-ann.v2")) == 1
+    assert set(world.host.names) == {"opaque-ann.v2"}
+    world.registry.release(held)
+    assert set(world.host.names) == {"opaque-ann.v2"}
+
+
+async def test_a_canary_that_is_rolled_back_is_unloaded_after_its_answers(world: World) -> None:
+    user = trial(world.user("ann", 1, 2, active=1))
+    await world.registry.activate(user, make_version(1), make_version(2))
+    held = world.registry.acquire(user, 2)
+    over = asyncio.create_task(world.registry.activate(replace(user, canary_adapter=0), make_version(1)))
+    await asyncio.sleep(0.01)
+    assert "opaque-ann.v2" in world.host.names
+    world.registry.release(held)
+    await over
+    await until(lambda: set(world.host.names) == {"opaque-ann.v1"})
+
+
+async def test_a_canary_tried_beside_the_base_model(world: World) -> None:
+    user = trial(world.user("ann", 2))
+    await world.registry.activate(user, None, make_version(2))
+    assert world.serves(user) == 0
+    lease = world.registry.acquire(user, 2)
+    assert lease.version == 2
+    world.registry.release(lease)
+    await world.registry.retire(user, 2)
+    assert world.registry.acquire(user, 2).version == 0
+    assert not world.host.names
 
 
 async def test_the_old_one_serves_until_its_last_request_ends(world: World) -> None:
@@ -613,9 +682,10 @@ def test_no_interleaving_unloads_what_is_in_flight_or_serves_what_is_not_loaded(
 async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: int) -> None:
     host, tasks = WatchedHost(), list[asyncio.Task[None]]()
 
-    async def version_of(user: User) -> Version | None:
+    async def version_of(user: User) -> tuple[Version | None, Version | None]:
         await asyncio.sleep(0)
-        return make_version(user.active_adapter) if user.active_adapter else None
+        active, canary = (make_version(n) if n else None for n in (user.active_adapter, user.canary_adapter))
+        return active, canary
 
     registry = Registry(
         host, Directories(root), capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
-from adapters import versions
+from adapters import canary, serving, versions
+from adapters.serving import Policy
 from preference import erasures, feedback, jobs, keys, preferences, turns, users
 from preference.database import Database
 from preference.errors import AttuneError
@@ -58,7 +59,8 @@ ONLOOKER = Owner("z", "u")
 APART = 2  # steps
 PARKED = 4e9  # a time that does not come: of jobs that are not due, and of the onlooker's rows
 _RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|\b[0-9a-f]{32}\b")
-_TIMES = {"created_at", "updated_at", "run_after", "lease_until", "learned_through", "finished_at"}
+_TIMES = {"created_at", "updated_at", "activated_at", "run_after", "lease_until", "learned_through", "finished_at"}
+_TIMES |= {"since", "until"}
 
 Step = Callable[["Player", Connection], Any]
 
@@ -224,6 +226,8 @@ def everything(c: Connection, player: Player) -> Any:
         "version": _or_error(versions.get, c, owner, 1),
         "serving": _or_error(versions.active, c, owner),
         "learned through": versions.learned_through(c, owner) > 0,
+        "learned from": versions.learned_from(c, owner),
+        "both serving": _or_error(versions.serving, c, owner),
         "next": versions.next_number(c, owner),
         "jobs": [{k: v for k, v in row.items() if k[-3:] != "_id"} for row in c.execute(queued).mappings()],
         "leased": [row.lease_until is not None for row in c.execute(queued)],
@@ -413,6 +417,36 @@ def train(player: Player, c: Connection) -> Any:
     return versions.learned_through(c, player.owner) == 3.0, versions.lock_user(c, player.owner)
 
 
+def serve(player: Player, c: Connection) -> Any:
+    """Of the owner's own versions alone, and at no time of somebody else's."""
+    began = time.time()
+    versions.set_state(c, player.owner, 3, "ready", learned_from=["fb-0", "fb-2"])
+    answers = _attempts(
+        player, c,
+        lambda: serving.choose(c, player.owner, 2),
+        lambda: serving.choose(c, player.owner, 3, pinned=True),
+        lambda: serving.unpin(c, player.owner, 3),
+        lambda: serving.roll_back(c, player.owner),
+        lambda: serving.choose(c, player.owner, 1),
+        lambda: serving.try_out(c, player.owner, 3, 0.5, Policy()),
+        lambda: jobs.hasten(c, player.owner, "canary", "3"),
+        lambda: canary.notice(c, player.owner),
+    )  # fmt: skip
+    times = {version.version: version.activated_at for version in versions.all_of(c, player.owner)}
+    due = select(jobs_table.c.run_after <= time.time()).where(_mine(jobs_table, player.owner))
+    hastened = c.execute(due.where(jobs_table.c.kind == "canary")).scalar()
+    return answers, park(player, c), [number for number, at in times.items() if at and at >= began], hastened
+
+
+def retire(player: Player, c: Connection) -> Any:
+    return _attempts(
+        player, c,
+        lambda: serving.roll_back(c, player.owner),
+        lambda: serving.prune(c, player.owner, Policy(kept=1)),
+        lambda: serving.retire(c, player.owner, 1),
+    )  # fmt: skip
+
+
 def delete_version(player: Player, c: Connection) -> Any:
     return _attempts(player, c, *[lambda: versions.delete(c, player.owner, 1)] * 2)
 
@@ -490,6 +524,7 @@ SCRIPT: Sequence[Step] = [
     create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, read,
-    queue, read, cancel, read, train, read, count, delete_version, use_key, revoke_key, read, use_key,
+    queue, read, cancel, read, train, read, count, serve, read, retire, read,
+    delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,
 ]  # fmt: skip

@@ -120,3 +120,93 @@ async def test_the_base_model_waits_for_no_swap(start: Start, tmp_path: Path) ->
             assert services.registry.acquire(ann(running)).version == 0
         await back
         assert not running.engine.adapters
+
+
+def state(running: Running) -> tuple[int, bool, int]:
+    told = running.http().get(PATH).json()
+    return told["active"], told["pinned"], told["canary"]
+
+
+def test_a_version_is_pinned_rolled_back_and_retired(running: Running, tmp_path: Path) -> None:
+    http = running.http()
+    for version in (1, 2, 3):
+        publish(running, version, "adapter", tmp_path)
+        assert http.post(f"{PATH}/{version}/activate").status_code == 200
+    assert http.post(f"{PATH}/rollback").json() == {
+        "object": "adapter.active", "active": 2, "pinned": False, "canary": 0,
+    }  # fmt: skip
+    assert answered_by(running) == 2
+    assert http.post(f"{PATH}/2/pin").json()["pinned"]
+    assert state(running) == (2, True, 0)
+    for refused in ("1/activate", "0/activate", "rollback", "2/retire", "3/unpin", "9/activate"):
+        reply = http.post(f"{PATH}/{refused}")
+        assert reply.status_code == (404 if refused[0] == "9" else 409), refused
+        assert reply.json()["error"]["param"] == "version"
+    assert http.post(f"{PATH}/3/canary", json={}).status_code == 409
+    assert http.post(f"{PATH}/2/unpin").json()["pinned"] is False
+    retired = http.post(f"{PATH}/3/retire").json()
+    assert (retired["state"], retired["report"]["retired"]) == ("retired", "retired by hand")
+    assert not running.services.directories.path(ann(running).opaque_id, 3).exists()
+    assert http.post(f"{PATH}/3/activate").status_code == 409
+    assert http.get(f"{PATH}/3").json()["manifest"] is None
+    assert http.get(f"{PATH}/2").json()["manifest"]["version"] == 2
+    assert http.get(f"{PATH}/9").status_code == 404
+    assert [held["state"] for held in http.get(PATH).json()["data"]] == ["ready", "ready", "retired"]
+
+
+def test_a_share_of_conversations_tries_a_canary(running: Running, tmp_path: Path) -> None:
+    http, asking = running.http(), running.http(headers=AS_ANN)
+    for version in (1, 2):
+        publish(running, version, "adapter", tmp_path)
+    assert http.post(f"{PATH}/1/activate").status_code == 200
+    assert http.post(f"{PATH}/2/canary", json={"share": 0.5}).json()["canary"] == 2
+    assert set(running.engine.adapters) == {f"{ann(running).opaque_id}.v{version}" for version in (1, 2)}
+    first, again = [], []
+    for number in range(30):
+        opening = {"role": "user", "content": f"request {number}"}
+        answer = asking.post("/v1/chat/completions", json=ask(messages=[opening])).json()
+        first.append(answer["attune"]["adapter_version"])
+        asked = http.get(f"/v1/turns/{answer['id']}", headers=AS_ANN).json()
+        assert asked["adapter_version"] == first[-1]
+        messages = [opening, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "And then?"}]
+        again.append(asking.post("/v1/chat/completions", json=ask(messages=messages)).json()["attune"])
+    assert set(first) == {1, 2}
+    assert [one["adapter_version"] for one in again] == first
+    assert http.post(f"{PATH}/rollback").json()["active"] == 1
+    assert list(running.engine.adapters) == [f"{ann(running).opaque_id}.v1"]
+    for share in (0, 1.5, "x"):
+        assert http.post(f"{PATH}/2/canary", json={"share": share}).status_code == 400
+
+
+def test_a_canary_that_cannot_be_loaded_is_not_tried(running: Running, tmp_path: Path) -> None:
+    http = running.http()
+    for version in (1, 2):
+        publish(running, version, "adapter", tmp_path)
+    assert http.post(f"{PATH}/1/activate").status_code == 200
+    running.services.directories.remove(ann(running).opaque_id, 2)
+    assert http.post(f"{PATH}/2/canary", json={}).status_code == 404
+    assert state(running) == (1, False, 0)
+    assert answered_by(running) == 1
+
+
+@pytest.mark.parametrize("better", [1, 2])
+def test_edits_end_a_trial(start: Start, tmp_path: Path, better: int) -> None:
+    running = start(worker_in_process=True, canary_edits=24)
+    http, asking = running.http(), running.http(headers=AS_ANN)
+    for version in (1, 2):
+        publish(running, version, "adapter", tmp_path)
+    for version in (2, 1):  # both have been active
+        assert http.post(f"{PATH}/{version}/activate").status_code == 200
+    assert http.post(f"{PATH}/2/canary", json={"share": 0.5}).status_code == 200
+    for number in range(24):
+        answer = asking.post("/v1/chat/completions", json=ask(f"request {number}")).json()
+        draft = answer["choices"][0]["message"]["content"]
+        liked = answer["attune"]["adapter_version"] == better
+        edit = {"type": "edit", "completion_id": answer["id"], "edited_text": draft if liked else "all other words"}
+        assert asking.post("/v1/feedback", json=edit).status_code == 202
+    until(lambda: state(running)[2] == 0, 20)
+    assert state(running)[0] == better
+    verdict = {2: "promoted", 1: "rolled_back"}[better]
+    assert http.get(f"{PATH}/2").json()["report"]["canary"]["verdict"] == verdict
+    until(lambda: list(running.engine.adapters) == [f"{ann(running).opaque_id}.v{better}"])
+    assert answered_by(running) == better
