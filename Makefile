@@ -19,7 +19,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-recall bench-recipes bench-training bench-crash bench-fuzz profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test lint format lab-train lab-eval bench-gateway bench-recall bench-recipes bench-training bench-adapters bench-crash bench-fuzz profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -65,6 +65,9 @@ bench-recipes: $(STAMP) ## Measure what each recipe costs to train and gains (AR
 
 bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--users 1,4 --steps 8")
 	$(BIN)/python -m bench.training --json out/bench-training.json $(ARGS)
+
+bench-adapters: $(STAMP) ## Measure many users on adapters of their own, and swaps under load (ARGS="--quick")
+	$(BIN)/python -m bench.adapters --json out/bench-adapters.json $(ARGS)
 
 bench-crash: $(STAMP_DEV) ## Kill the server 500 times on each store and count what that costs (ARGS="--kills 50")
 	$(BIN)/python -m bench.crash --json out/bench-crash.json $(ARGS)

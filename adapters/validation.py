@@ -26,7 +26,7 @@ def validate(directory: Path, base: Path, recipe: Recipe) -> None:
         found = reprlib.repr(sorted(files)) if files else "nothing"
         raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {found}.")
     _check_config(files[CONFIG], recipe)
-    _check_weights(files[WEIGHTS], _expected_shapes(base, recipe))
+    _check_weights(files[WEIGHTS], lora_shapes(base, recipe))
 
 
 def base_directory(model: str) -> Path:
@@ -47,6 +47,27 @@ def base_sha256(base: Path) -> str:
     """SHA-256 over the configuration and weights of a base model; cached until one of the files changes."""
     files = [base / "config.json", *_weights_of(base)]
     return _digest(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()))
+
+
+def lora_shapes(base: Path, recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """Tensor names and shapes of a LoRA on every targeted linear layer, ``A`` [rank, in] and ``B`` [out, rank].
+
+    Raises ``Invalid`` for a base model without such layers.
+    """
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, int]] = {}
+    for file in _weights_of(base):
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dict
+                module, _, kind = name.rpartition(".")
+                if kind == "weight" and module.rpartition(".")[2] in recipe.target_modules:
+                    rows, columns = tensors.get_slice(name).get_shape()
+                    shapes[f"base_model.model.{module}.lora_A.weight"] = (recipe.rank, columns)
+                    shapes[f"base_model.model.{module}.lora_B.weight"] = (rows, recipe.rank)
+    if not shapes:
+        raise Invalid(f"The base model has none of the layers {', '.join(recipe.target_modules)}.")
+    return shapes
 
 
 @lru_cache(maxsize=8)
@@ -103,24 +124,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
-
-
-def _expected_shapes(base: Path, recipe: Recipe) -> dict[str, tuple[int, int]]:
-    """Tensor names and shapes of a LoRA on every targeted linear layer, ``A`` [rank, in] and ``B`` [out, rank]."""
-    from safetensors import safe_open
-
-    shapes: dict[str, tuple[int, int]] = {}
-    for file in _weights_of(base):
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a dict
-                module, _, kind = name.rpartition(".")
-                if kind == "weight" and module.rpartition(".")[2] in recipe.target_modules:
-                    rows, columns = tensors.get_slice(name).get_shape()
-                    shapes[f"base_model.model.{module}.lora_A.weight"] = (recipe.rank, columns)
-                    shapes[f"base_model.model.{module}.lora_B.weight"] = (rows, recipe.rank)
-    if not shapes:
-        raise Invalid(f"The base model has none of the layers {', '.join(recipe.target_modules)}.")
-    return shapes
 
 
 def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:

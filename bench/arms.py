@@ -44,6 +44,7 @@ class Arm:
     user: str | None = None
     fresh: bool = False
     messages: tuple[tuple[dict[str, Any], ...], ...] = ()
+    model: str = servers.MODEL
 
     def requests(self, *, stream: bool, tokens: int) -> Iterator[bytes]:
         """Requests without end, each for ``tokens`` tokens."""
@@ -56,7 +57,7 @@ class Arm:
 
     def _request(self, messages: tuple[dict[str, Any], ...], stream: bool, tokens: int) -> bytes:
         body = {
-            "model": servers.MODEL, "messages": messages, "temperature": 0, "max_tokens": tokens, "stream": stream,
+            "model": self.model, "messages": messages, "temperature": 0, "max_tokens": tokens, "stream": stream,
         }  # fmt: skip
         headers = {"Authorization": f"Bearer {self.server.key}"} | ({"X-User-Id": self.user} if self.user else {})
         return request("127.0.0.1", "/v1/chat/completions", body, headers)

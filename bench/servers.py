@@ -55,13 +55,14 @@ _ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @contextlib.asynccontextmanager
-async def vllm(folder: Path) -> AsyncIterator[Server]:
+async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> AsyncIterator[Server]:
     """vLLM with the bundled model and room for adapters, as Attune starts its own one."""
     port = free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(ROOT / "lab" / "model"), "--served-model-name", MODEL, "--gpu-memory-utilization", "0.3"),
-        *("--enable-lora", "--max-loras", "4", "--max-cpu-loras", "16", "--max-lora-rank", "8"),
+        *("--enable-lora", "--max-loras", str(max_loras), "--max-cpu-loras", str(max_cpu_loras)),
+        *("--max-lora-rank", "8"),
         *(
             "--enable-prefix-caching",
             "--disable-uvicorn-access-log",
@@ -72,6 +73,7 @@ async def vllm(folder: Path) -> AsyncIterator[Server]:
     ]
     environment = {
         "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     }  # fmt: skip
     if _vllm_for_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
@@ -81,12 +83,16 @@ async def vllm(folder: Path) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def attune(folder: Path, engine: Server) -> AsyncIterator[Server]:
-    """Attune as its users run it, with a key, an empty data folder (SQLite), and ``engine`` behind it."""
+async def attune(folder: Path, engine: Server, **settings: object) -> AsyncIterator[Server]:
+    """Attune as its users run it, with a key, an empty data folder (SQLite), and ``engine`` behind it.
+
+    ``settings`` are further ones, or others than these, by their names in lower case.
+    """
     port = free_port()
     environment = {
         "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
         "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
+        **{f"ATTUNE_{name.upper()}": str(value) for name, value in settings.items()},
     }  # fmt: skip
     command = [sys.executable, "-m", "server"]
     key = await asyncio.to_thread(_make_key, [*command, "keys", "create", "bench", "--json"], environment)

