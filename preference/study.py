@@ -22,7 +22,7 @@ REFINEMENTS = 2
 PRUNED = 24
 """So many preferences are tried without, at most, the newest ones."""
 SLIP = 2
-"""Words; a smaller edit is one of the text, and speaks against no preference."""
+"""Words; an edit as small is one of the text, unless preferences explain all of it."""
 EXPLAINED = 0.1
 """The share of words that may differ where the preferences applied are said to have held."""
 
@@ -79,25 +79,27 @@ class Study:
 
     async def _explain(self, cost: int) -> tuple[list[str], list[str]]:
         """Texts by which a generation comes nearest to the edit, applied ones first, and what was tried in vain."""
-        texts, draft, tried = [p.text for p in self._applied], self._edit.draft, []
+        texts, drafts, tried = [p.text for p in self._applied], [self._edit.draft], []
+        if texts:  # beside an answer without any, the edit shows all that the user prefers here
+            drafts.append(await self._write([]))
         for _ in range(REFINEMENTS):
-            known = {canonical(text) for text in texts}
-            candidates = [text for text in await self._infer(draft) if canonical(text) not in known]
-            if not candidates and cost <= SLIP:
-                break
+            candidates = await self._infer(drafts, known=texts)
             found = await self._prune(texts, candidates)
             distance = await self._distance(found)
-            if distance >= cost:
+            if distance >= (cost if cost > SLIP else 1):
                 tried += candidates
                 break
-            texts, cost, draft = found, distance, await self._write(found)
+            texts, cost, drafts = found, distance, [await self._write(found)]
             if cost == 0:
                 break
         return texts, tried
 
-    async def _infer(self, draft: str) -> list[str]:
-        messages = inference_messages(draft, self._edit.edited_text)
-        return parse_preferences((await self._generate(messages, 400)).text)
+    async def _infer(self, drafts: Sequence[str], known: Sequence[str]) -> list[str]:
+        """What might turn any of ``drafts`` into the edit, less what is ``known``."""
+        prompts = [inference_messages(draft, self._edit.edited_text) for draft in drafts]
+        answers = await asyncio.gather(*(self._generate(prompt, 400) for prompt in prompts))
+        found = {canonical(text): text for answer in answers for text in parse_preferences(answer.text)}
+        return [text for name, text in found.items() if name not in {canonical(text) for text in known}]
 
     async def _prune(self, texts: list[str], candidates: list[str]) -> list[str]:
         """``texts`` and ``candidates`` less what does harm, and less candidates that change nothing."""

@@ -24,6 +24,7 @@ CLIENT_AGAIN = Request(CLIENT.facts, CLIENT.text.replace("Notes", "The notes"))
 REVIEW = random_request(RNG, KIND_BY_NAME["review"])
 BULLETS, NUMBERED = canonical_phrase("format", "bullets"), canonical_phrase("format", "numbered")
 FORMAL = canonical_phrase("tone", "formal")
+DEAR = canonical_phrase("greeting", "dear")
 LIMITS = RecallLimits(alike=0.6)
 
 
@@ -125,6 +126,27 @@ async def test_a_preference_learned_elsewhere_survives_contradictions_here(world
         await world.edit(CLIENT, {"format": "bullets"}, {"format": "numbered"}, [old])
     assert await world.recalled(REVIEW) == {BULLETS}
     assert await world.recalled(CLIENT) == {NUMBERED}
+
+
+async def test_what_the_last_draft_hides_is_inferred_beside_an_answer_without_preferences(world: World) -> None:
+    """The model sees nothing where the draft had the wrong preferences, and everything beside its own plain answer."""
+    await world.edit(REVIEW, {}, {"format": "bullets"})
+    world.generator.first = "none"
+    held = await world.edit(CLIENT, {"format": "bullets"}, {"format": "numbered", "tone": "formal"}, world.active())
+    assert held.status == "learned"
+    assert await world.recalled(CLIENT_AGAIN) == {NUMBERED, FORMAL}
+
+
+async def test_an_edit_of_a_word_contradicts_a_preference_only_where_that_explains_all_of_it(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets", "greeting": "dear"})
+    shown, draft = world.active(), {"format": "bullets", "greeting": "dear"}
+    world.generator.said["infer"] = "none"
+    slip = await world.edit(CLIENT_AGAIN, draft, {"format": "bullets", "emoji": "start"}, shown)
+    assert slip.status == "nothing_learned", "one of two words remains without the greeting"
+    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, DEAR}
+    for _ in range(2):
+        assert (await world.edit(CLIENT_AGAIN, draft, {"format": "bullets"}, shown)).status == "learned"
+    assert await world.recalled(CLIENT_AGAIN) == {BULLETS}
 
 
 async def test_a_locked_preference_is_never_superseded(world: World) -> None:
