@@ -18,6 +18,8 @@ NEWEST = 128
 DIRECTIONS = 32
 FLOOR = 0.006
 """The variance within kinds at which a direction is shrunk by the square root of two."""
+SAME = 0.7
+"""The share of preferences that situations of one kind have in common: users leave what other kinds brought along."""
 PRIOR = 20
 """So many situations without any difference are assumed beside those seen: a few say little."""
 
@@ -67,12 +69,12 @@ class Likeness:
 def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> NDArray[np.float32]:
     """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one.
 
-    Two situations are of one kind when more held in both than in one of them alone.
+    Two situations are of one kind when ``SAME`` of what held in either held in both.
     """
     column = {id: number for number, id in enumerate(sorted(set().union(*holds)))}
     held = np.zeros((len(holds), len(column)), np.float32)
     for row, ids in enumerate(holds):
         held[row, [column[id] for id in ids]] = 1
     both, each = held @ held.T, held.sum(1)
-    same = (3 * both > each[:, None] + each[None, :]).astype(np.float32)
+    same = (both >= SAME * (each[:, None] + each[None, :] - both)).astype(np.float32)
     return np.asarray(vectors - (same @ vectors) / np.maximum(same.sum(1, keepdims=True), 1), np.float32)
