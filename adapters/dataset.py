@@ -84,7 +84,7 @@ def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
         return None
     prompt = edit.turn.prompt
     chosen, rejected = ([{"role": "assistant", "content": text}] for text in (edit.edited_text, edit.draft))
-    return {"prompt": [_plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
+    return {"prompt": [plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
 
 
 def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = ()) -> list[dict[str, Any]]:
@@ -95,10 +95,10 @@ def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = (
     answer: dict[str, Any] = {"completion": [{"role": "assistant", "content": edit.edited_text}]}
     if edit.draft != edit.edited_text:
         answer |= {"rejected": [{"role": "assistant", "content": edit.draft}], "cost": edit.cost}
-    rows = [{"prompt": [_plain(m) for m in prompt], **answer} for prompt in prompts]
+    rows = [{"prompt": [plain(m) for m in prompt], **answer} for prompt in prompts]
     if asked.values in stated and len(stated) > 1:
         other = stated[stated.index(asked.values) - 1]
-        rows[0]["contrast"] = [_plain(m) for m in replace(asked, values=other).messages(with_preferences=False)]
+        rows[0]["contrast"] = [plain(m) for m in replace(asked, values=other).messages(with_preferences=False)]
     return rows
 
 
@@ -126,7 +126,7 @@ def _parts(content: Any) -> list[dict[str, Any]]:
     return content if isinstance(content, list) else []
 
 
-def _plain(message: Message) -> Message:
+def plain(message: Message) -> Message:
     """Role and text alone, parts joined by line breaks as the engine does for templates that take strings."""
     content = message.get("content")
     text = "\n".join(part["text"] for part in content) if isinstance(content, list) else content

@@ -1,161 +1,121 @@
-"""Is a candidate adapter better than what serves now? Measured on held-out edits through the real engine.
+"""Is a candidate adapter better than what serves now, and does it still obey? The verdict, and why, in figures.
 
-Each arm answers every held-out request greedily; its cost is the normalised word edit distance to what the user
-made of the answer. The difference to serving is resampled over edits (paired bootstrap).
+Pure: ``arms.py`` and ``obedience.py`` measure. Differences to serving are resampled over edits (paired bootstrap).
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from adapters.dataset import HeldOut
-from adapters.ports import AdapterHost
-from preference.distance import normalised_distance
-from preference.errors import EngineRejected
+from adapters.arms import Measured
+from adapters.interval import paired_interval
 
-RESAMPLES = 2000
 WORSE_BY, WORSE_BY_AT_MOST, TOKEN_SHARE = 0.02, 0.05, 0.9
 """At this share of the prompt tokens an arm may cost this much more on average, and at its interval's upper end."""
+LESS_LIKELY_BY = 0.05
+"""Nats a token by which the users' texts may be less likely, at the interval's lower end, where costs are but equal."""
 MIN_MEASURED = 4
-CONCURRENCY = 4
-MAX_ANSWER_TOKENS = 2048
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of serving. ``model`` is a loaded adapter's name, None the base model.
-
-    ``preferences`` says which turns get the preferences that were applied when they were served: all, none, or the
-    turns that version ``recorded_by`` itself served (a version that is served alone gets only what came after it).
-    """
-
-    name: str
-    model: str | None
-    preferences: bool
-    recorded_by: int | None = None
-
-    def messages(self, asked: HeldOut) -> list[dict[str, Any]]:
-        """The prompt of a held-out request as this arm serves it."""
-        return asked.messages(self.preferences or self.recorded_by == asked.adapter_version)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """An arm's cost on each held-out edit, in [0, 1], and its prompt tokens; the same edits for every arm."""
-
-    name: str
-    costs: tuple[float, ...]
-    prompt_tokens: tuple[int, ...]
-    with_values: tuple[bool, ...]
+SERVING, CANDIDATES = "serving", ("adapter", "retrieval+adapter")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``mode`` is the best admitted arm's name, empty when refused; ``report`` is JSON-able and ends in a sentence."""
+    """``mode`` is the best admitted arm's name, empty when refused; ``report`` is JSON-able and has a sentence."""
 
     admitted: bool
     mode: str
     report: dict[str, Any]
 
 
-async def measure(host: AdapterHost, held_out: Sequence[HeldOut], arms: Sequence[Arm]) -> list[Measured]:
-    """Answer every held-out request with every arm.
-
-    An edit whose prompt the engine rejects for the first arm (too long for the model) is left out for all of them;
-    any other rejection is raised, as is ``EngineUnavailable``.
-    """
-    limit = asyncio.Semaphore(CONCURRENCY)
-
-    async def one(arm: Arm, asked: HeldOut) -> tuple[float, int]:
-        # A token is rarely less than a character: whoever needs more room than this rambles, and pays for it anyway.
-        room = min(MAX_ANSWER_TOKENS, 64 + len(asked.target))
-        async with limit:
-            answer = await host.generate(arm.messages(asked), max_tokens=room, model=arm.model)
-        return normalised_distance(answer.text, asked.target), answer.prompt_tokens
-
-    first = await asyncio.gather(*(one(arms[0], asked) for asked in held_out), return_exceptions=True)
-    usable = [asked for asked, result in zip(held_out, first, strict=True) if not isinstance(result, BaseException)]
-    for result in first:
-        if isinstance(result, BaseException) and not isinstance(result, EngineRejected):
-            raise result
-    results = [[result for result in first if not isinstance(result, BaseException)]]
-    for arm in arms[1:]:
-        results.append(list(await asyncio.gather(*(one(arm, asked) for asked in usable))))
-    return [
-        Measured(
-            name=arm.name,
-            costs=tuple(cost for cost, _ in rows),
-            prompt_tokens=tuple(tokens for _, tokens in rows),
-            with_values=tuple(bool(asked.values) for asked in usable),
-        )
-        for arm, rows in zip(arms, results, strict=True)
-    ]
-
-
-def decide(serving: Measured, candidates: Sequence[Measured], *, seed: int = 0) -> Verdict:
+def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     """Admit the candidate arm that is really better than serving, or as good with clearly fewer prompt tokens.
 
-    Among admitted arms the one with fewer prompt tokens is preferred, unless another is really better than it.
-    An arm that costs more on the edits whose requests stated values is refused: it forgets what was asked for.
+    ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
+    admitted arms the one with fewer prompt tokens is preferred, unless another is really better than it. An arm that
+    costs more on the edits whose requests stated values is refused: it forgets what was asked for.
     """
-    report: dict[str, Any] = {"edits": len(serving.costs), "arms": {serving.name: _figures(serving)}}
+    serving = next(arm for arm in arms if arm.name == SERVING)
+    report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
     if len(serving.costs) < MIN_MEASURED:
         sentence = f"refused: only {len(serving.costs)} held-out edits could be measured, {MIN_MEASURED} are needed."
-        return Verdict(False, "", {**report, "verdict": "refused", "sentence": sentence})
-    admitted: list[Measured] = []
+        return _refused(report | {"edits_needed": MIN_MEASURED}, sentence)
+    for arm in arms:
+        if arm is not serving:
+            report["arms"][arm.name] |= _compared(arm, serving, seed)
+    candidates = [arm for arm in arms if arm.name in CANDIDATES and arm.same_as not in CANDIDATES]
     for arm in candidates:
-        difference, (low, high) = _interval(arm, serving, seed)
-        share = sum(arm.prompt_tokens) / max(1, sum(serving.prompt_tokens))
-        gain = high < 0
-        cheaper = difference <= WORSE_BY and high <= WORSE_BY_AT_MOST and share <= TOKEN_SHARE
-        values = _values_check(arm, serving)
-        if (gain or cheaper) and values.get("passed", True):
-            admitted.append(arm)
-        report["arms"][arm.name] = {
-            **_figures(arm),
-            "difference": round(difference, 4),
-            "interval": [round(low, 4), round(high, 4)],
-            "token_share": round(share, 3),
-            "better": gain,
-            "as_good_with_fewer_tokens": cheaper,
-            "values_check": values,
-        }
+        report["arms"][arm.name] |= _promises(report["arms"][arm.name], _values_check(arm, serving))
+    admitted = [arm for arm in candidates if report["arms"][arm.name]["admissible"]]
     if not admitted:
         best = min(candidates, key=lambda arm: sum(arm.costs))
-        report |= {"verdict": "refused", "sentence": _refusal(report, best.name, serving.name)}
-        return Verdict(False, "", report)
+        return _refused(report, _refusal(report, best.name))
     chosen = min(admitted, key=lambda arm: sum(arm.prompt_tokens))
     for arm in admitted:
-        if arm is not chosen and _interval(arm, chosen, seed)[1][1] < 0:
+        if arm is not chosen and _difference(arm.costs, chosen.costs, seed)[1][1] < 0:
             chosen = arm
-    report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name, serving.name)}
+    report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name)}
     return Verdict(True, chosen.name, report)
 
 
-def paired_interval(
-    differences: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, tuple[float, float]]:
-    """Mean of paired differences and its 95% bootstrap interval (percentile method)."""
-    picks = np.random.default_rng(seed).integers(0, len(differences), (resamples, len(differences)))
-    low, high = np.quantile(differences[picks].mean(axis=1), (0.025, 0.975))
-    return float(differences.mean()), (float(low), float(high))
+def confirm(verdict: Verdict, obedience: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """An admission, unless the candidate failed a kind of the regression set: ``obedience`` has the rows by kind."""
+    report = {**verdict.report, "obedience": dict(obedience)}
+    failed = next((kind for kind, row in obedience.items() if not row["passed"]), None)
+    if failed is None or not verdict.admitted:
+        return Verdict(verdict.admitted, verdict.mode, report)
+    del report["mode"]
+    return _refused(report, _disobedience(failed, obedience[failed], verdict.mode))
 
 
-def _interval(arm: Measured, other: Measured, seed: int) -> tuple[float, tuple[float, float]]:
-    return paired_interval(np.asarray(arm.costs) - np.asarray(other.costs), seed=seed)
+def _refused(report: dict[str, Any], sentence: str) -> Verdict:
+    return Verdict(False, "", {**report, "verdict": "refused", "sentence": sentence})
 
 
-def _figures(arm: Measured) -> dict[str, float]:
+def _figures(arm: Measured) -> dict[str, Any]:
     if not arm.costs:
         return {}
     return {
         "cost": round(float(np.mean(arm.costs)), 4),
+        "nll": round(float(np.mean(arm.nlls)), 4),
         "prompt_tokens": round(float(np.mean(arm.prompt_tokens)), 1),
+        **({"same_as": arm.same_as} if arm.same_as else {}),
     }
+
+
+def _compared(arm: Measured, serving: Measured, seed: int) -> dict[str, Any]:
+    """An arm's differences to serving, each with its interval."""
+    figures: dict[str, Any] = {}
+    for prefix, ours, theirs in (("", arm.costs, serving.costs), ("nll_", arm.nlls, serving.nlls)):
+        difference, (low, high) = _difference(ours, theirs, seed)
+        figures |= {f"{prefix}difference": round(difference, 4), f"{prefix}interval": [round(low, 4), round(high, 4)]}
+    share = sum(arm.prompt_tokens) / max(1, sum(serving.prompt_tokens))
+    return {**figures, "token_share": round(share, 3)}
+
+
+def _promises(figures: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """What a candidate can be admitted for. Decided by the figures as they are reported, so that they explain it.
+
+    Less likely texts do not weigh against a gain: what the user gets is greedy, and a preference loss lowers the
+    likelihood of both of its texts (arXiv 2410.08847). But costs that do not differ prove little, and texts that are
+    clearly less likely say that they would differ where more is sampled.
+    """
+    better = figures["interval"][1] < 0
+    less_likely = figures["nll_interval"][0] > LESS_LIKELY_BY
+    as_good = figures["difference"] <= WORSE_BY and figures["interval"][1] <= WORSE_BY_AT_MOST
+    cheaper = as_good and figures["token_share"] <= TOKEN_SHARE
+    return {
+        "better": better,
+        "as_good_with_fewer_tokens": cheaper,
+        "less_likely": less_likely,
+        "values_check": values,
+        "admissible": (better or (cheaper and not less_likely)) and values.get("passed", True),
+    }
+
+
+def _difference(ours: Sequence[float], theirs: Sequence[float], seed: int) -> tuple[float, tuple[float, float]]:
+    return paired_interval(np.asarray(ours) - np.asarray(theirs), seed=seed)
 
 
 def _values_check(arm: Measured, serving: Measured) -> dict[str, Any]:
@@ -167,28 +127,41 @@ def _values_check(arm: Measured, serving: Measured) -> dict[str, Any]:
     return {"edits": len(stated), "difference": round(difference, 4), "passed": difference <= WORSE_BY_AT_MOST}
 
 
-def _refusal(report: dict[str, Any], arm: str, serving: str) -> str:
+def _refusal(report: Mapping[str, Any], arm: str) -> str:
     figures = report["arms"][arm]
     low, high = figures["interval"]
-    if figures["better"] or figures["as_good_with_fewer_tokens"]:
+    if (figures["better"] or figures["as_good_with_fewer_tokens"]) and not figures["values_check"].get("passed", True):
         checked = figures["values_check"]
         return (
             f"refused: on the {checked['edits']} held-out edits with stated values {arm} costs "
-            f"{checked['difference']:.2f} more than {serving}."
+            f"{checked['difference']:.2f} more than {SERVING}."
         )
     more = figures["difference"]
-    compared = f"{abs(more):.2f} {'more' if more >= 0 else 'less'} than {serving}, interval [{low:.2f}, {high:.2f}],"
+    said = (
+        f"refused: on {report['edits']} held-out edits {arm} costs {abs(more):.2f} {'more' if more >= 0 else 'less'} "
+        f"than {SERVING}, interval [{low:.2f}, {high:.2f}], at {figures['token_share']:.0%} of its prompt tokens"
+    )
+    if figures["as_good_with_fewer_tokens"]:
+        low, high = figures["nll_interval"]
+        said += f", and the user's texts are less likely to it by [{low:.2f}, {high:.2f}] nats a token"
+    return f"{said}."
+
+
+def _admission(report: Mapping[str, Any], arm: str) -> str:
+    figures, before = report["arms"][arm], report["arms"][SERVING]
+    low, high = figures["interval"]
+    likely = " The user's texts are less likely to it, though." if figures["less_likely"] else ""
     return (
-        f"refused: on {report['edits']} held-out edits {arm} costs {compared} at "
-        f"{figures['token_share']:.0%} of its prompt tokens."
+        f"admitted as {arm}: on {report['edits']} held-out edits it costs {figures['cost']:.3f} where {SERVING} "
+        f"costs {before['cost']:.3f} (difference [{low:.3f}, {high:.3f}]), at {figures['token_share']:.0%} of its "
+        f"prompt tokens.{likely}"
     )
 
 
-def _admission(report: dict[str, Any], arm: str, serving: str) -> str:
-    figures, before = report["arms"][arm], report["arms"][serving]
-    low, high = figures["interval"]
+def _disobedience(kind: str, row: Mapping[str, Any], arm: str) -> str:
+    counted = f" ({row['obeyed']} of the {row['obeyed_by_base']} that the base model obeys)" if "obeyed" in row else ""
     return (
-        f"admitted as {arm}: on {report['edits']} held-out edits it costs {figures['cost']:.3f} where {serving} "
-        f"costs {before['cost']:.3f} (difference [{low:.3f}, {high:.3f}]), at {figures['token_share']:.0%} of its "
-        "prompt tokens."
+        f"refused: its costs would do, but {arm} obeys {kind} clearly less than the base model does{counted}: "
+        f"right texts are {row['lift']:.2f} nats a token likelier under their own instruction than under another, "
+        f"to the base model {row['lift_of_base']:.2f}."
     )

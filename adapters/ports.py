@@ -1,9 +1,11 @@
 """The outside world that adapters need: an engine that generates and takes LoRA adapters at run time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from preference.ports import TextGenerator
+from preference.prompt import Message
 
 
 class AdapterHost(TextGenerator, Protocol):
@@ -12,6 +14,10 @@ class AdapterHost(TextGenerator, Protocol):
     A name stands for one set of weights at one path for as long as the engine runs: the engine keys its prefix cache
     by both, so new weights always come under a new path and, once published, a new name.
     """
+
+    async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
+        """Negative log-likelihood of ``answer`` to ``messages``, its end included: the mean in nats a token."""
+        ...
 
     async def load(self, name: str, path: Path) -> None:
         """Load the adapter in directory ``path``; returns when requests may name it."""

@@ -18,9 +18,10 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 import adapters
-from adapters import dataset, gate, progress, serving, versions
+from adapters import arms, dataset, gate, obedience, progress, serving, versions
+from adapters.arms import Arm
 from adapters.dataset import Dataset
-from adapters.gate import Arm, Verdict
+from adapters.gate import Verdict
 from adapters.objective import Objective
 from adapters.ports import AdapterHost
 from adapters.serving import Policy
@@ -311,26 +312,42 @@ class Training:
                 noted = steps
 
     async def _gate(self, user: User, number: int, serving: Version | None, made: Dataset, adapter: Path) -> Verdict:
-        """Candidate against what serves now, both under names that no request uses."""
+        """Candidate against what serves now, both under names that no request uses; then whether it still obeys.
+
+        Raises ``TrainingFailed`` when it takes longer than training may.
+        """
         candidate = f"{engine_name(user.opaque_id, number)}-candidate"
-        arms = [Arm("serving", None, preferences=True)]
-        loads = {candidate: adapter}
+        loads, now = {candidate: adapter}, Arm(gate.SERVING, None, preferences=True)
         if serving is not None:
             incumbent = f"{engine_name(user.opaque_id, serving.version)}-serving"
             loads[incumbent] = await self._local(user, serving)
             alone = serving.mode == "adapter"
-            arms = [Arm("serving", incumbent, not alone, recorded_by=serving.version if alone else None)]
-        arms.append(Arm("adapter", candidate, preferences=False))
-        if any(asked.preferences for asked in made.held_out):
-            arms.append(Arm("retrieval+adapter", candidate, preferences=True))
+            now = Arm(gate.SERVING, incumbent, not alone, recorded_by=serving.version if alone else None)
+        compared = [
+            Arm("base", None, preferences=False),
+            Arm("retrieval", None, preferences=True),
+            now,
+            Arm("adapter", candidate, preferences=False),
+            Arm("retrieval+adapter", candidate, preferences=True),
+        ]
+        started = time.monotonic()
         async with self._loaded(loads):
             try:
-                measured = await gate.measure(self._host, made.held_out, arms)
+                async with asyncio.timeout(self._seconds):
+                    measured = await arms.measure(self._host, made.held_out, compared)
+                    verdict = gate.decide(measured, seed=self._recipe.seed)
+                    if verdict.admitted:
+                        regression = obedience.items(made.held_out)
+                        kept = await obedience.examine(self._host, candidate, regression)
+                        rows = {one.kind: obedience.judge(one, seed=self._recipe.seed) for one in kept}
+                        verdict = gate.confirm(verdict, rows)
             except EngineRejected as error:
                 if not loads.keys() <= await self._host.loaded():
                     raise EngineUnavailable("the engine restarted while an adapter was being measured") from error
                 raise
-        return gate.decide(measured[0], measured[1:], seed=self._recipe.seed)
+            except TimeoutError as error:
+                raise TrainingFailed(f"the gate took longer than {self._seconds:.0f} s") from error
+        return replace(verdict, report={**verdict.report, "gate_seconds": round(time.monotonic() - started, 2)})
 
     async def _local(self, user: User, serving: Version) -> Path:
         """Where the serving version lies on this disk. Raises ``EngineUnavailable`` when the user deleted it."""

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -122,6 +123,24 @@ class Engine:
         usage = answer["usage"]
         text = answer["choices"][0]["message"].get("content") or ""
         return Generation(text, usage["prompt_tokens"], usage["completion_tokens"])
+
+    async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
+        """Negative log-likelihood of ``answer`` to ``messages``, its end included, in nats a token.
+
+        By vLLM's ``prompt_logprobs`` over the conversation as the chat template renders it. What that has in common
+        with the prompt of a generation is the prompt; blanks that a template sets after the end do not count.
+        """
+        asked = {"model": model or await self.model(), "messages": list(messages)}
+        prompt = json.loads(await self.complete("/tokenize", asked))["tokens"]
+        said = [*asked["messages"], {"role": "assistant", "content": answer}]
+        scored = {**asked, "messages": said, "add_generation_prompt": False, "prompt_logprobs": 0, "max_tokens": 1}
+        told = json.loads(await self.complete("/v1/chat/completions", scored))["prompt_logprobs"]
+        tokens = [(int(id), of["logprob"], of["decoded_token"]) for at in told[1:] for id, of in at.items()]
+        while tokens and tokens[-1][2].isspace():
+            tokens.pop()
+        common = takewhile(lambda pair: pair[0][0] == pair[1], zip(tokens, prompt[1:], strict=False))
+        logprobs: list[float] = [logprob for _, logprob, _ in tokens[sum(1 for _ in common) :]]
+        return -sum(logprobs) / max(1, len(logprobs))
 
     async def load(self, name: str, path: Path) -> None:
         """Load the adapter at ``path`` (a folder the engine can read) under ``name``; a second time does nothing."""

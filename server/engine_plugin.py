@@ -4,7 +4,8 @@ On CPUs, base-model answers stay free of them. vLLM marks a token of the base mo
 kernels skip such tokens; its CPU operations (0.32.0) index the stacked weights with -1 instead, which is the last slot:
 once all slots are filled, a base-model answer that shares a batch with an adapter's is computed with somebody else's
 weights (vllm-project/vllm#48421). Zero inputs give such tokens a zero delta. With a vLLM that skips them itself this
-changes nothing.
+changes nothing. And likelihoods of a prompt, which the gate asks for, do not end the engine there: vLLM corrects the
+logits of all its tokens by an index for each sampled one (vllm-project/vllm#16668).
 
 Everywhere, what is unloaded is gone. vLLM's HTTP unload only forgets the name: the weights stay in a cache until newer
 ones push them out, and in their slot until another adapter takes it (vllm-project/vllm#54839).
@@ -32,6 +33,8 @@ def register() -> None:
             skipping = skip_base_tokens(getattr(operations, name))
             setattr(operations, name, skipping)
             setattr(wrapper, name, skipping)
+        head = wrapper.PunicaWrapperCPU
+        head.add_lora_logits = skip_prompts(head.add_lora_logits)
     _wrap("vllm.entrypoints.openai.models.serving", "OpenAIServingModels", "unload_lora_adapter", remove_weights)
     _wrap("vllm.lora.model_manager", "LoRAModelManager", "_deactivate_adapter", clear_slot)
 
@@ -47,6 +50,20 @@ def skip_base_tokens(operation: Callable[..., None]) -> Callable[..., None]:
         operation(inputs.masked_fill((indices < 0).unsqueeze(1), 0), weights, output, indices, *rest, **named)
 
     return skipping
+
+
+def skip_prompts(add: Callable[..., None]) -> Callable[..., None]:
+    """``add(wrapper, logits, hidden, ...)``, the output layer's delta, for sampled tokens alone.
+
+    ``hidden`` is [tokens, features]. Its GPU kernels leave a prompt's tokens alone too, and our adapters have none.
+    """
+
+    @wraps(add)
+    def adding(wrapper: Any, logits: Any, hidden: Any, *rest: Any, **named: Any) -> None:
+        if len(hidden) == len(wrapper.sampler_indices):
+            add(wrapper, logits, hidden, *rest, **named)
+
+    return adding
 
 
 def remove_weights(unload: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -36,7 +36,8 @@ def echo(model: str | None, messages: Sequence[Message]) -> str:
 
 class FakeHost:
     """An engine whose answers are a function of model name and messages; loading and unloading take ``ticks`` turns
-    of the event loop, and generating needs the adapter at its beginning and at its end.
+    of the event loop, and generating needs the adapter at its beginning and at its end. A text is the less likely the
+    further it is from what would be answered.
     """
 
     def __init__(self, answer: Answer = echo, ticks: int = 1) -> None:
@@ -67,13 +68,19 @@ class FakeHost:
         return set(self.names)
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
+        text = await self._answer(model, messages)
+        return Generation(text, sum(len(str(m["content"]).split()) for m in messages), len(text.split()))
+
+    async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
+        return normalised_distance(await self._answer(model, messages), answer)
+
+    async def _answer(self, model: str | None, messages: Sequence[Message]) -> str:
         self._present(model)
         await self._turns()
         if model in self.refuse:
             raise EngineRejected(f"{model} does not answer")
         self._present(model)
-        text = self.answer(model, messages)
-        return Generation(text, sum(len(str(m["content"]).split()) for m in messages), len(text.split()))
+        return self.answer(model, messages)
 
     def _present(self, model: str | None) -> None:
         if model is not None and model not in self.names:

@@ -1,152 +1,203 @@
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
-from adapter_fakes import FakeHost, make_edit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.dataset import build
-from adapters.gate import Arm, Measured, decide, measure, paired_interval
-from preference.errors import EngineRejected, EngineUnavailable
-from preference.values import Value
+from adapters.arms import Measured
+from adapters.gate import Verdict, confirm, decide
+
+SOME_NLL = 0.5
 
 
-def arm(name: str, costs: list[float], tokens: int = 100, values: bool = False) -> Measured:
-    return Measured(name, tuple(costs), (tokens,) * len(costs), (values,) * len(costs))
+def arm(
+    name: str,
+    costs: Sequence[float],
+    tokens: int = 100,
+    nlls: Sequence[float] | None = None,
+    values: bool = False,
+    same_as: str = "",
+) -> Measured:
+    n = len(costs)
+    return Measured(name, tuple(costs), tuple(nlls or [SOME_NLL] * n), (tokens,) * n, (values,) * n, same_as)
+
+
+def refused(verdict: Verdict) -> bool:
+    return not verdict.admitted and not verdict.mode and verdict.report["verdict"] == "refused"
 
 
 def test_a_real_gain_is_admitted() -> None:
-    verdict = decide(arm("serving", [0.3, 0.2, 0.4, 0.3]), [arm("adapter", [0.1, 0.05, 0.2, 0.1])])
+    verdict = decide([arm("serving", [0.3, 0.2, 0.4, 0.3]), arm("adapter", [0.1, 0.05, 0.2, 0.1])])
     assert verdict.admitted
-    assert verdict.mode == "adapter"
+    assert verdict.mode == verdict.report["mode"] == "adapter"
     assert verdict.report["arms"]["adapter"]["interval"][1] < 0
     assert verdict.report["sentence"].startswith("admitted as adapter: on 4 held-out edits it costs 0.11")
 
 
+def test_four_edits_must_agree() -> None:
+    assert refused(decide([arm("serving", [0.9, 0.9, 0.9, 0.1]), arm("adapter", [0.1, 0.1, 0.1, 0.11])]))
+
+
 def test_a_loss_is_refused_with_figures() -> None:
-    verdict = decide(arm("serving", [0.1] * 8), [arm("adapter", [0.2, 0.25, 0.2, 0.15, 0.2, 0.3, 0.25, 0.2], 50)])
-    assert not verdict.admitted
-    assert verdict.mode == ""
+    verdict = decide([arm("serving", [0.1] * 8), arm("adapter", [0.2, 0.25, 0.2, 0.15, 0.2, 0.3, 0.25, 0.2], 50)])
+    assert refused(verdict)
     assert verdict.report["sentence"].startswith("refused: on 8 held-out edits adapter costs 0.12 more than serving")
 
 
 def test_as_good_needs_clearly_fewer_tokens() -> None:
     same = [0.1, 0.2, 0.0, 0.1, 0.2, 0.1]
-    assert decide(arm("serving", same, 100), [arm("adapter", same, 90)]).admitted
-    assert not decide(arm("serving", same, 100), [arm("adapter", same, 91)]).admitted
+    assert decide([arm("serving", same, 100), arm("adapter", same, 90)]).admitted
+    assert refused(decide([arm("serving", same, 100), arm("adapter", same, 91)]))
+
+
+def test_as_good_needs_texts_that_are_as_likely_and_a_gain_does_not() -> None:
+    same, surprised = [0.1] * 6, [0.9, 0.8, 0.7, 0.9, 0.8, 0.9]
+    verdict = decide([arm("serving", same), arm("adapter", same, 50, surprised)])
+    assert refused(verdict)
+    assert verdict.report["arms"]["adapter"]["less_likely"]
+    assert verdict.report["sentence"].endswith("less likely to it by [0.25, 0.40] nats a token.")
+    better = decide([arm("serving", same), arm("adapter", [0.0] * 6, 50, surprised)])
+    assert better.admitted
+    assert better.report["sentence"].endswith("The user's texts are less likely to it, though.")
 
 
 def test_noise_is_no_gain() -> None:
     costs = [0.1, 0.5, 0.1, 0.5, 0.1, 0.5]
-    assert not decide(arm("serving", costs), [arm("adapter", costs[::-1])]).admitted
+    assert refused(decide([arm("serving", costs), arm("adapter", costs[::-1])]))
 
 
 def test_a_rare_disaster_is_not_as_good() -> None:
-    serving, candidate = [0.05] * 12, [0.0] * 11 + [0.9]
-    verdict = decide(arm("serving", serving, 100), [arm("adapter", candidate, 50)])
-    figures = verdict.report["arms"]["adapter"]
-    assert figures["interval"][1] > 0.05
-    assert not verdict.admitted
+    verdict = decide([arm("serving", [0.05] * 12, 100), arm("adapter", [0.0] * 11 + [0.9], 50)])
+    assert verdict.report["arms"]["adapter"]["interval"][1] > 0.05
+    assert refused(verdict)
 
 
 def test_fewer_tokens_win_unless_the_other_is_really_better() -> None:
     serving = arm("serving", [0.5] * 6, 100)
     plain, both = arm("adapter", [0.1] * 6, 60), arm("retrieval+adapter", [0.1] * 5 + [0.05], 100)
-    assert decide(serving, [plain, both]).mode == "adapter"
+    assert decide([serving, plain, both]).mode == "adapter"
     better = arm("retrieval+adapter", [0.02] * 6, 100)
-    assert decide(serving, [plain, better]).mode == "retrieval+adapter"
+    assert decide([serving, plain, better]).mode == "retrieval+adapter"
+
+
+def test_an_arm_that_is_another_one_is_no_candidate_of_its_own() -> None:
+    serving, plain = arm("serving", [0.5] * 6, 100, same_as="base"), arm("adapter", [0.1] * 6, 60)
+    verdict = decide([serving, plain, arm("retrieval+adapter", [0.1] * 6, 60, same_as="adapter")])
+    assert verdict.mode == "adapter"
+    assert verdict.report["arms"]["serving"]["same_as"] == "base"
+    assert "better" not in verdict.report["arms"]["retrieval+adapter"]
+
+
+def test_every_arm_is_compared_with_serving() -> None:
+    arms = [arm("base", [0.9] * 6), arm("retrieval", [0.4] * 6), arm("serving", [0.3] * 6), arm("adapter", [0.1] * 6)]
+    table = decide(arms).report["arms"]
+    assert {name: row.get("difference") for name, row in table.items()} == {
+        "base": 0.6,
+        "retrieval": 0.1,
+        "serving": None,
+        "adapter": -0.2,
+    }
+    assert all(row["nll"] == SOME_NLL for row in table.values())
 
 
 def test_forgetting_stated_values_is_refused() -> None:
-    serving = Measured("serving", (0.5,) * 10 + (0.0,) * 2, (100,) * 12, (False,) * 10 + (True,) * 2)
-    candidate = Measured("adapter", (0.0,) * 10 + (0.3,) * 2, (60,) * 12, serving.with_values)
-    verdict = decide(serving, [candidate])
+    with_values = (False,) * 10 + (True,) * 2
+    serving = Measured("serving", (0.5,) * 10 + (0.0,) * 2, (0.5,) * 12, (100,) * 12, with_values)
+    candidate = Measured("adapter", (0.0,) * 10 + (0.3,) * 2, (0.5,) * 12, (60,) * 12, with_values)
+    verdict = decide([serving, candidate])
+    assert verdict.report["arms"]["adapter"]["values_check"]["passed"] is False
+    assert refused(verdict)
+
+
+def test_a_real_gain_that_forgets_stated_values_is_refused_for_that() -> None:
+    with_values = (False,) * 30 + (True,) * 2
+    serving = Measured("serving", (0.5,) * 30 + (0.0,) * 2, (0.5,) * 32, (100,) * 32, with_values)
+    candidate = Measured("adapter", (0.0,) * 30 + (0.3,) * 2, (0.5,) * 32, (60,) * 32, with_values)
+    verdict = decide([serving, candidate])
     assert verdict.report["arms"]["adapter"]["better"]
-    assert not verdict.admitted
+    assert refused(verdict)
     assert "2 held-out edits with stated values adapter costs 0.30 more" in verdict.report["sentence"]
 
 
 def test_the_report_says_when_values_could_not_be_checked() -> None:
-    verdict = decide(arm("serving", [0.5] * 6), [arm("adapter", [0.1] * 6)])
+    verdict = decide([arm("serving", [0.5] * 6), arm("adapter", [0.1] * 6)])
     assert verdict.report["arms"]["adapter"]["values_check"]["skipped"]
 
 
-def test_too_few_measured_edits_are_refused() -> None:
-    verdict = decide(arm("serving", [0.5] * 3), [arm("adapter", [0.0] * 3)])
-    assert not verdict.admitted
-    assert "only 3 held-out edits" in verdict.report["sentence"]
+@pytest.mark.parametrize("measured", [0, 3])
+def test_too_few_measured_edits_are_refused(measured: int) -> None:
+    verdict = decide([arm("serving", [0.5] * measured), arm("adapter", [0.0] * measured)])
+    assert refused(verdict)
+    assert f"only {measured} held-out edits" in verdict.report["sentence"]
+    assert (verdict.report["edits"], verdict.report["edits_needed"]) == (measured, 4)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=4, max_size=40), st.integers(1, 200))
-def test_verdicts_are_readable_json_and_hold_what_they_promise(costs: list[tuple[float, float]], tokens: int) -> None:
-    serving, candidate = arm("serving", [a for a, _ in costs]), arm("adapter", [b for _, b in costs], tokens)
-    verdict = decide(serving, [candidate])
-    assert verdict == decide(serving, [candidate])
+ROW: dict[str, Any] = {"tried": 12, "obeyed_by_base": 9, "obeyed": 2, "lift_of_base": 0.4, "lift": 0.05}
+
+
+def test_an_admission_stands_where_the_regression_set_is_passed_and_falls_where_it_is_not() -> None:
+    admitted = decide([arm("serving", [0.5] * 6), arm("adapter", [0.1] * 6)])
+    passed = confirm(admitted, {"values": {**ROW, "passed": True}})
+    assert (passed.admitted, passed.mode) == (True, "adapter")
+    assert passed.report == {**admitted.report, "obedience": {"values": {**ROW, "passed": True}}}
+    failed = confirm(admitted, {"values": {**ROW, "passed": True}, "system message": {**ROW, "passed": False}})
+    assert refused(failed)
+    assert failed.report["obedience"]["system message"]["passed"] is False
+    assert failed.report["sentence"] == (
+        "refused: its costs would do, but adapter obeys system message clearly less than the base model does (2 of "
+        "the 9 that the base model obeys): right texts are 0.05 nats a token likelier under their own instruction "
+        "than under another, to the base model 0.40."
+    )
+    unchecked = {key: value for key, value in ROW.items() if key != "obeyed"}
+    assert "2 of the 9" not in confirm(admitted, {"own values": {**unchecked, "passed": False}}).report["sentence"]
+
+
+_edit = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 20), st.floats(0, 20), st.booleans())
+
+
+@given(st.lists(_edit, max_size=40), st.integers(1, 200))
+def test_verdicts_are_readable_json_and_hold_what_they_promise(
+    edits: list[tuple[float, float, float, float, bool]], tokens: int
+) -> None:
+    before, costs, nlls_before, nlls, with_values = zip(*edits, strict=True) if edits else ((),) * 5
+    serving = Measured("serving", before, nlls_before, (100,) * len(edits), with_values)
+    candidate = Measured("adapter", costs, nlls, (tokens,) * len(edits), with_values)
+    verdict = decide([serving, candidate])
+    assert verdict == decide([serving, candidate])
     json.dumps(verdict.report, allow_nan=False)
     assert verdict.report["verdict"] == ("admitted" if verdict.admitted else "refused")
+    assert verdict.report["sentence"].startswith(verdict.report["verdict"])
     if verdict.admitted:
-        assert np.mean(candidate.costs) <= np.mean(serving.costs) + 0.02 + 1e-9
+        assert len(edits) >= 4
+        assert np.mean(candidate.costs) <= np.mean(serving.costs) + 0.02 + 1e-4
+        assert np.mean(candidate.costs) < np.mean(serving.costs) or tokens <= 90
+        valued = [e[1] - e[0] for e in edits if e[4]]
+        assert not valued or np.mean(valued) <= 0.05 + 1e-4
 
 
-def test_the_interval_covers_a_normal_mean() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(200):
-        _, (low, high) = paired_interval(rng.normal(0.3, 1.0, 40), seed=seed, resamples=500)
-        hits += low <= 0.3 <= high
-    assert 0.88 <= hits / 200 <= 0.99
+@given(st.lists(_edit, min_size=4, max_size=20), st.integers(1, 200), st.integers(0, 3))
+def test_a_candidate_that_costs_less_on_every_edit_is_no_worse_off(
+    edits: list[tuple[float, float, float, float, bool]], tokens: int, spared: int
+) -> None:
+    def decided(better_by: float) -> Verdict:
+        costs = tuple(max(0.0, e[1] - better_by) for e in edits)
+        none = (False,) * len(edits)
+        nlls = tuple(e[2] for e in edits)
+        serving = Measured("serving", tuple(e[0] for e in edits), nlls, (100,) * len(edits), none)
+        return decide([serving, Measured("adapter", costs, nlls, (tokens,) * len(edits), none)])
+
+    if decided(0.0).admitted:
+        assert decided(0.1 * spared).admitted
 
 
-async def test_measuring_asks_each_arm_in_its_own_way() -> None:
-    edits = [
-        make_edit(i, "short", preferences=["Be brief."], values=[Value(preference="Kind")], adapter_version=i % 2 * 3)
-        for i in range(8)
-    ]
-    held_out = build(edits).held_out
-    asked: list[tuple[str | None, bool]] = []
-
-    def answer(model: str | None, messages: object) -> str:
-        asked.append((model, "Be brief." in str(messages)))
-        assert "Kind" in str(messages)
-        return "short" if model == "u.v1-candidate" else "far too long"
-
-    host = FakeHost(answer)
-    host.names = dict.fromkeys(["u.v1-candidate", "u.v3-serving"])  # type: ignore[assignment]
-    arms = [
-        Arm("serving", "u.v3-serving", preferences=False, recorded_by=3),
-        Arm("adapter", "u.v1-candidate", preferences=False),
-        Arm("retrieval+adapter", "u.v1-candidate", preferences=True),
-    ]
-    serving, plain, both = await measure(host, held_out, arms)
-    assert plain.costs == both.costs == (0.0,) * 4
-    assert min(serving.costs) > 0.5
-    assert sum(plain.prompt_tokens) < sum(serving.prompt_tokens) < sum(both.prompt_tokens)
-    assert serving.with_values == (True,) * 4
-    assert sorted(asked, key=str) == sorted(
-        [("u.v3-serving", False), ("u.v3-serving", True), ("u.v1-candidate", False), ("u.v1-candidate", True)] * 2
-        + [("u.v1-candidate", False), ("u.v1-candidate", True)] * 2,
-        key=str,
-    )
-
-
-async def test_a_prompt_that_the_engine_rejects_is_left_out_of_every_arm() -> None:
-    held_out = build([make_edit(i) for i in range(30)]).held_out
-
-    def answer(model: str | None, messages: object) -> str:
-        if "request 29" in str(messages):
-            raise EngineRejected("too long")
-        return "x"
-
-    measured = await measure(FakeHost(answer), held_out, [Arm("serving", None, True), Arm("adapter", None, False)])
-    assert [len(arm.costs) for arm in measured] == [5, 5]
-
-
-async def test_an_engine_that_is_away_or_a_missing_candidate_is_an_error() -> None:
-    held_out = build([make_edit(i) for i in range(8)]).held_out
-    host = FakeHost()
-    with pytest.raises(EngineRejected):
-        await measure(host, held_out, [Arm("serving", None, True), Arm("adapter", "missing", False)])
-    host.down = True
-    with pytest.raises(EngineUnavailable):
-        await measure(host, held_out, [Arm("serving", None, True)])
+@pytest.mark.parametrize("edits", [4, 6, 8, 16, 48])
+def test_a_candidate_that_is_as_good_is_seldom_taken_for_better(edits: int) -> None:
+    rng = np.random.default_rng(edits)
+    admitted = 0
+    for _ in range(200):
+        serving, candidate = rng.beta(1, 3, edits), rng.beta(1, 3, edits)
+        admitted += decide([arm("serving", list(serving)), arm("adapter", list(candidate))]).admitted
+    assert admitted / 200 <= (0.11 if edits == 4 else 0.06)  # four that all agree: 1 in 16 by chance

@@ -623,6 +623,17 @@ class TransformersHost:
         answer = out[0, ids.shape[1] :]
         return Generation(self.tokenizer.decode(answer, skip_special_tokens=True), ids.shape[1], len(answer))
 
+    async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
+        import torch
+
+        prompt = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        begin = len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        text = prompt + answer + self.tokenizer.eos_token
+        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            logprobs = self.models[model](ids).logits[0, begin - 1 : -1].log_softmax(-1)
+        return -float(logprobs.gather(1, ids[0, begin:, None]).mean())
+
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_whole_job_with_the_real_trainer_and_real_generation(world: World) -> None:

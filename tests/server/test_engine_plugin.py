@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from server.engine_plugin import clear_slot, remove_weights, skip_base_tokens
+from server.engine_plugin import clear_slot, remove_weights, skip_base_tokens, skip_prompts
 
 
 def gather(inputs: torch.Tensor, weights: torch.Tensor, output: torch.Tensor, indices: torch.Tensor) -> None:
@@ -24,6 +24,27 @@ def test_tokens_of_the_base_model_get_no_delta_and_all_others_the_same() -> None
     assert leaky[~adapted].abs().sum() > 0
     assert safe[~adapted].abs().sum() == 0
     assert torch.equal(safe[adapted], leaky[adapted])
+
+
+class Head:
+    """The output layer of vLLM's, as far as its delta goes: one index for each sampled token."""
+
+    def __init__(self, *indices: int) -> None:
+        self.sampler_indices = torch.tensor(indices)
+
+    def add(self, logits: torch.Tensor, hidden: torch.Tensor, weights: torch.Tensor) -> None:
+        gather(hidden, weights, logits, self.sampler_indices)
+
+
+def test_likelihoods_of_a_prompt_leave_the_output_layer_alone_and_the_engine_alive() -> None:
+    weights, hidden, sampled = torch.ones(2, 5, 3), torch.ones(7, 3), torch.zeros(2, 5)
+    with pytest.raises(RuntimeError):
+        Head(0, 1).add(torch.zeros(7, 5), hidden, weights)
+    prompt = torch.zeros(7, 5)
+    skip_prompts(Head.add)(Head(0, 1), prompt, hidden, weights)
+    assert prompt.abs().sum() == 0
+    skip_prompts(Head.add)(Head(0, 1), sampled, hidden[:2], weights)
+    assert torch.equal(sampled, torch.full((2, 5), 3.0))
 
 
 @dataclass

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from adapters.interval import _t, paired_interval
+
+STUDENT = {3: 3.182, 4: 2.776, 5: 2.571, 7: 2.365, 11: 2.201, 47: 2.012}
+"""97.5% quantiles by degrees of freedom, of any table."""
+
+
+@pytest.mark.parametrize("freedom", STUDENT)
+def test_students_quantile(freedom: int) -> None:
+    assert _t(freedom) == pytest.approx(STUDENT[freedom], rel=0.01)
+
+
+@pytest.mark.parametrize("edits", [6, 8, 12, 40])
+def test_the_interval_covers_a_normal_mean(edits: int) -> None:
+    rng = np.random.default_rng(edits)
+    hits = 0
+    for seed in range(300):
+        _, (low, high) = paired_interval(rng.normal(0.3, 1.0, edits), seed=seed, resamples=500)
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_few_differences_are_bounded_by_themselves() -> None:
+    mean, interval = paired_interval(np.array([-0.3, -0.1, -0.2, 0.1]))
+    assert mean == pytest.approx(-0.125)
+    assert interval == (pytest.approx(-0.3), pytest.approx(0.1))
+    assert paired_interval(np.array([0.5]))[1] == (0.5, 0.5)
