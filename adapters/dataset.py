@@ -18,6 +18,14 @@ MAX_EDITS = 400
 MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 48, 0.2
 
 
+class TooFewEdits(Invalid):
+    """There are so many ``edits`` that can be learned from, and more are needed."""
+
+    def __init__(self, edits: int) -> None:
+        super().__init__(_too_few(edits))
+        self.edits = edits
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """One edit that training never sees: what was asked, what applied to it, and what the user made of the answer."""
@@ -50,12 +58,12 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
 
     An edit gives a row with the prompt as the adapter alone is served, and one with the turn's preferences where
     it had any; both say what was changed about the draft. The first also has the prompt under values that the user
-    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right. Raises ``Invalid`` below
-    ``MIN_EDITS`` edits.
+    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right. Raises ``TooFewEdits``
+    below ``MIN_EDITS`` edits.
     """
     usable = [edit for edit in edits if _is_text(edit.turn.request)][-MAX_EDITS:]
     if len(usable) < MIN_EDITS:
-        raise Invalid(f"{len(usable)} edits are too few to learn from: at least {MIN_EDITS} are needed.")
+        raise TooFewEdits(len(usable))
     held = min(MAX_HELD_OUT, max(MIN_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(usable))))
     training, newest = usable[:-held], usable[-held:]
     stated = list(dict.fromkeys(tuple(edit.turn.applied_values) for edit in training if edit.turn.applied_values))
@@ -67,6 +75,12 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
         learned_from=[edit.feedback_id for edit in training],
         learned_through=training[-1].created_at,
     )
+
+
+def told(edits: int) -> dict[str, Any]:
+    """What a version's report says of so many edits, before anything is spent on them."""
+    report: dict[str, Any] = {"edits": edits, "edits_needed": MIN_EDITS}
+    return report if edits >= MIN_EDITS else {**report, "notice": _too_few(edits)}
 
 
 def sft_rows(edit: Edit, system_role: bool = True) -> list[dict[str, list[Message]]]:
@@ -85,6 +99,10 @@ def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
     prompt = edit.turn.prompt
     chosen, rejected = ([{"role": "assistant", "content": text}] for text in (edit.edited_text, edit.draft))
     return {"prompt": [plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
+
+
+def _too_few(edits: int) -> str:
+    return f"{edits} edits are too few to learn from: at least {MIN_EDITS} are needed."
 
 
 def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = ()) -> list[dict[str, Any]]:

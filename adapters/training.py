@@ -185,8 +185,9 @@ class Training:
         await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
             made = dataset.build(edits, seed=self._recipe.seed, system_role=self._system_role)
-        except Invalid as error:
-            await self._refuse(job, number, {"verdict": "refused", "sentence": f"refused: {error.message}"})
+        except dataset.TooFewEdits as error:
+            refusal = {"verdict": "refused", "sentence": f"refused: {error.message}"}
+            await self._refuse(job, number, {**dataset.told(error.edits), **refusal})
             return
         stage = await asyncio.to_thread(self._directories.stage, user.opaque_id, number)
         try:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
+from adapters import dataset
 from adapters.store import Store
 from preference import feedback, jobs, users
 from preference.errors import Conflict, Invalid, NotFound
@@ -131,7 +132,10 @@ def next_number(c: Connection, owner: Owner) -> int:
 
 
 def queue(c: Connection, owner: Owner) -> int:
-    """A new version with its train job. Raises ``NotFound`` without the user, ``Conflict`` while one is under way."""
+    """A new version with its train job. Raises ``NotFound`` without the user, ``Conflict`` while one is under way.
+
+    Its report says how many edits there are, and if they are too few; more may come before the training begins.
+    """
     lock_user(c, owner)
     pending = next((v.version for v in all_of(c, owner) if v.state in UNFINISHED), None)
     if pending is not None:
@@ -142,7 +146,7 @@ def queue(c: Connection, owner: Owner) -> int:
         "state": "queued",
         "mode": "adapter",
         "learned_through": 0.0,
-        "report": {},
+        "report": dataset.told(feedback.count_since(c, owner, 0.0)),
         "created_at": now,
         "updated_at": now,
     }

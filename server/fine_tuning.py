@@ -161,6 +161,8 @@ def events_of(id: str, version: Version) -> list[EventResponse]:
     happened: list[tuple[float, Level, str, dict[str, float]]] = [
         (version.created_at, "info", f"Version {number} is queued, to be learned from the user's edits.", {})
     ]
+    if "notice" in report:
+        happened.append((version.created_at, "warn", report["notice"], {}))
     if "started_at" in noted:
         happened.append((noted["started_at"], "info", "Training has started.", {}))
     for step in noted.get("progress", ()):

@@ -75,6 +75,7 @@ class ScriptedEngine:
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
@@ -122,11 +123,17 @@ class ScriptedEngine:
             self._on_event("publishing")
         return web.Response(text="Success")
 
+    async def _tokenize(self, _: web.Request) -> web.Response:
+        return web.json_response({"tokens": [1]})
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self._adapters:
             return _error(404, f"The model `{body['model']}` does not exist.")
         await asyncio.sleep(self._rng.uniform(0, MAX_SECONDS))
+        if "prompt_logprobs" in body:  # all texts are equally likely to it
+            said = {"2": {"logprob": -1.0, "rank": 1, "decoded_token": "text"}}
+            return web.json_response({"prompt_logprobs": [None, said]})
         text = self._answer(body["model"], body["messages"][-1]["content"])
         prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
         usage = {"prompt_tokens": prompt, "completion_tokens": len(text.split())}

@@ -5,7 +5,7 @@ import pytest
 from adapter_fakes import FakeHost, make_edit
 from hypothesis import given
 from hypothesis import strategies as st
-from test_instructions import RIGHT  # type: ignore[import-not-found]
+from test_instructions import RIGHT
 
 from adapters.dataset import HeldOut, build
 from adapters.instructions import OPPOSITES

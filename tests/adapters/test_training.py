@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
+from test_instructions import RIGHT
 
 from adapters import training, versions
 from adapters.objective import Objective
@@ -137,6 +138,68 @@ async def test_a_refused_version_leaves_nothing_but_its_report(world: World) -> 
     assert not world.published
     assert world.clean()
     assert not Directories(world.root).path((await world.user()).opaque_id, 1).exists()
+
+
+async def test_a_candidate_that_obeys_no_more_is_refused_though_it_knows_the_user(world: World) -> None:
+    def forgetful(model: str | None, messages: Sequence[Message]) -> str:
+        """The base model obeys what a system message says, and nothing else; the adapter knows the user alone."""
+        told = next((text for text in RIGHT if text in str(messages)), None)
+        if model:
+            return ANSWER
+        return RIGHT[told] if told and "<values>" not in str(messages) else "I do not know."
+
+    world.host.answer = forgetful
+    await world.add_edits()
+    await world.training()(await world.job())
+    version = await world.version()
+    assert version.state == "refused"
+    assert version.report["arms"]["adapter"]["better"]
+    assert {kind: row["passed"] for kind, row in version.report["obedience"].items()} == {
+        "values": True,
+        "system message": False,
+    }
+    assert "obeys system message clearly less than the base model does (0 of the 12" in version.report["sentence"]
+    assert world.clean()
+
+
+async def test_a_gate_that_takes_too_long_is_a_failure(world: World) -> None:
+    class Slow(FakeHost):
+        async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    world.host = Slow(better)
+    await world.add_edits()
+    training = world.training()
+    training._seconds = 0.2
+    with pytest.raises(TrainingFailed, match="the gate took longer than 0 s"):
+        await training(await world.job())
+    assert (await world.version()).report["sentence"] == "failed: the gate took longer than 0 s"
+    assert world.clean()
+
+
+async def test_all_five_ways_of_serving_are_compared(world: World) -> None:
+    await world.add_edits()
+    await world.training()(await world.job())
+    table = (await world.version()).report["arms"]
+    assert {name: row.get("same_as") for name, row in table.items()} == {
+        "base": None,
+        "retrieval": "base",
+        "serving": "base",
+        "adapter": None,
+        "retrieval+adapter": "adapter",
+    }
+    assert table["adapter"]["nll"] == 0 < table["base"]["nll"]
+
+
+async def test_a_queued_version_says_that_there_are_too_few_edits(world: World) -> None:
+    await world.add_edits(3)
+    job = await world.job()
+    few = "3 edits are too few to learn from: at least 8 are needed."
+    assert (await world.version()).report == {"edits": 3, "edits_needed": 8, "notice": few}
+    await world.training()(job)
+    refused = (await world.version()).report
+    assert (refused["edits"], refused["edits_needed"], refused["sentence"]) == (3, 8, f"refused: {few}")
 
 
 async def test_too_few_edits_are_refused_before_training(world: World) -> None:

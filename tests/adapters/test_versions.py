@@ -28,7 +28,8 @@ async def test_a_queued_version_has_its_job(database: Database) -> None:
     await database.write(users.ensure, ANN)
     assert await database.write(versions.queue, ANN) == 1
     version = await database.read(versions.get, ANN, 1)
-    assert (version.state, version.report, version.learned_through) == ("queued", {}, 0.0)
+    assert (version.state, version.learned_through) == ("queued", 0.0)
+    assert version.report["notice"] == "0 edits are too few to learn from: at least 8 are needed."
     job = await database.write(jobs.lease, ["train"], 60)
     assert job is not None
     assert (job.owner, job.kind, job.subject) == (ANN, "train", "1")

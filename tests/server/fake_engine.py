@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import uuid
+import zlib
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +73,7 @@ class FakeEngine:
         app.router.add_get("/v1/models", self._models)
         for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"):
             app.router.add_post(path, self._generate)
+        app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -104,10 +106,18 @@ class FakeEngine:
             return _error(404, "not found")
         return web.Response(text="Success")
 
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        tokens = [_id_of(token) for token in rendered((await request.json())["messages"], True)]
+        return web.json_response({"count": len(tokens), "max_model_len": 4096, "tokens": tokens})
+
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
+        if "prompt_logprobs" in body:
+            tokens = rendered(body["messages"], body.get("add_generation_prompt", True))
+            scored = [{str(_id_of(t)): {"logprob": -float(len(t)), "rank": 1, "decoded_token": t}} for t in tokens]
+            return web.json_response({**_chat(body, Script(tokens=["."])), "prompt_logprobs": [None, *scored[1:]]})
         if "temperature" in body and body.get("max_tokens") == 1 and not body.get("stream"):  # the registry's probe
             return self._whole(request, body, Script(tokens=["."]))
         self.requests.append(body)
@@ -156,6 +166,16 @@ class FakeEngine:
         self.sent.append(sent)
         await response.write_eof()
         return response
+
+
+def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> list[str]:
+    """A conversation as this engine's chat template has it, in tokens: words, and what stands around a message."""
+    tokens = [t for m in messages for t in (f"<{m['role']}>", *str(m["content"]).split(), "<end>", "\n")]
+    return [*tokens, "<assistant>"] if add_generation_prompt else tokens
+
+
+def _id_of(token: str) -> int:
+    return zlib.crc32(token.encode())
 
 
 def _id(prefix: str = "chatcmpl-") -> str:
