@@ -40,8 +40,8 @@ class AdapterResponse(BaseModel):
     mode: str = Field(description="How the gate found it best: `adapter` or `retrieval+adapter`.", examples=["adapter"])
     learned_through: float = Field(description="When the newest edit was made that it learned from; Unix seconds.")
     report: dict[str, Any] = Field(
-        description="The gate's figures and its verdict, before it how many edits there are and are needed; in `canary` "
-        "the figures of its trial.",
+        description="The gate's figures and its verdict, before it how many edits there are and are needed; in "
+        "`canary` the figures of its trial.",
         examples=[{"verdict": "admitted", "sentence": "admitted: 0.31 instead of 0.44 on 12 held-out edits"}],
     )
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
