@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from adapters.ports import AdapterHost
+from adapters.ports import AdapterList
 from adapters.versions import Directories
 from preference.errors import AttuneError
 
@@ -21,7 +21,7 @@ class DiskCache:
     dropped the weights to make room.
     """
 
-    def __init__(self, directories: Directories, host: AdapterHost, limit: int) -> None:
+    def __init__(self, directories: Directories, host: AdapterList, limit: int) -> None:
         self._directories = directories
         self._host = host
         self._limit = limit
@@ -38,7 +38,7 @@ class DiskCache:
             await asyncio.sleep(_EVERY)
 
     async def trim(self) -> int:
-        """Evict what is too much, least recently used first; how many. Raises as ``AdapterHost`` does."""
+        """Evict what is too much, least recently used first; how many. Raises as ``AdapterList`` does."""
         copies = await asyncio.to_thread(self._directories.copies)
         excess, evicted = sum(copy.size for copy in copies) - self._limit, 0
         if excess <= 0:

@@ -8,7 +8,15 @@ from preference.ports import TextGenerator
 from preference.prompt import Message
 
 
-class AdapterHost(TextGenerator, Protocol):
+class AdapterList(Protocol):
+    """Whoever knows which adapters can be named."""
+
+    async def loaded(self) -> set[str]:
+        """The names that requests may use now, without the base model's."""
+        ...
+
+
+class AdapterHost(TextGenerator, AdapterList, Protocol):
     """An engine with named LoRA adapters. Every call raises ``EngineUnavailable`` or ``EngineRejected``.
 
     A name stands for one set of weights at one path for as long as the engine runs: the engine keys its prefix cache
@@ -25,8 +33,4 @@ class AdapterHost(TextGenerator, Protocol):
 
     async def unload(self, name: str) -> None:
         """Forget the adapter; a name that is not loaded is no error."""
-        ...
-
-    async def loaded(self) -> set[str]:
-        """The names that requests may use now, without the base model's."""
         ...

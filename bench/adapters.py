@@ -5,6 +5,7 @@ beforehand, and every answer of the run is compared with it. `docs/adapters.md` 
 """
 
 import json
+import re
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -98,6 +99,7 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
             found["stalls"] = await swapping.stalls(plan.stall_blocks, plan.loads, lambda: progress.advance(bar))
         bar = progress.add_task("more users than places", total=2)
         await _empty(engine)
+        found["weights_left"] = await _in_workers(engine)
         progress.advance(bar)
         # As a server that was started a moment ago on a disk of its own: everything it serves comes from the store.
         fresh = {**shared, "data_dir": folder / "fresh", "max_cpu_loras": plan.places + 4}
@@ -147,6 +149,18 @@ async def _empty(engine: Server) -> None:
             async with session.post("/v1/unload_lora_adapter", json={"lora_name": name}) as response:
                 if response.status != 200:
                     raise Refused(f"{name} could not be unloaded: {await response.text()}")
+
+
+async def _in_workers(engine: Server) -> int:
+    """How many adapters' weights some worker of the engine holds, by vLLM's own list."""
+    async with (
+        aiohttp.ClientSession(engine.url) as session,
+        session.post("/collective_rpc", json={"method": "list_loras"}) as response,
+    ):
+        if response.status != 200:
+            raise Refused(f"The engine's workers were not asked: {await response.text()}")
+        told = await response.json()
+    return len({number for worker in told["results"] for number in re.findall(r"\d+", str(worker))})
 
 
 async def _loaded(engine: Server) -> list[str]:

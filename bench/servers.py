@@ -74,6 +74,7 @@ async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> 
     environment = {
         "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_SERVER_DEV_MODE": "1",  # to ask its workers which adapters they hold
     }  # fmt: skip
     if _vllm_for_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]

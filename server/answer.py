@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from adapters.canary import dealt
 from adapters.registry import Lease, Registry
 from preference import turns, users
 from preference.database import Database
-from preference.errors import Invalid, NotFound
+from preference.errors import EngineUnavailable, Invalid, NotFound
 from preference.prompt import Message, last_user_text
 from preference.recall import Recall, Recalled
 from preference.shortcut import Shortcut
@@ -24,6 +25,7 @@ from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
 from server.engine import AdapterGone, Engine, EngineStream
+from server.engines import Engines, Place
 from server.events import Transcript
 from server.generation import Attune, GenerationRequest
 from server.identity import Caller
@@ -31,13 +33,17 @@ from server.metrics import Metrics
 from server.settings import Settings
 from server.stream import Relay, with_attune
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
+Call = Callable[[Engine, str, dict[str, Any]], Awaitable[T]]
+"""Asks an engine's route with a payload."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One request made personal: what the engine gets, why, and for whom the turn is stored (``None``: nobody)."""
+    """One request made personal: what which engine gets, why, and for whom the turn is stored (``None``: nobody)."""
 
+    place: Place
     store_for: User | None
     lease: Lease | None
     request: list[Message]
@@ -83,17 +89,15 @@ class Assistant:
         self,
         settings: Settings,
         database: Database,
-        engine: Engine,
+        engines: Engines,
         recall: Recall,
-        registry: Registry,
         secret: bytes,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._engine = engine
+        self._engines = engines
         self._recall = recall
-        self._registry = registry
         self._secret = secret
         self._metrics = metrics
 
@@ -135,30 +139,42 @@ class Assistant:
             release=release,
         )
 
-    async def _complete(self, path: str, payload: dict[str, Any]) -> bytes:
+    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any]) -> bytes:
         with self._metrics.stage("engine"):
-            return await self._engine.complete(path, payload)
+            return await engine.complete(path, payload)
 
-    async def _stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
+    async def _stream(self, engine: Engine, path: str, payload: dict[str, Any]) -> EngineStream:
         with self._metrics.tracing.span("engine"):
-            return await self._engine.stream(path, payload)
+            return await engine.stream(path, payload)
 
-    async def _send(
-        self, caller: Caller, body: GenerationRequest, call: Callable[[str, dict[str, Any]], Awaitable[T]]
-    ) -> tuple[Plan, T]:
-        body.check(self._settings, await self._engine.model())
-        plan = await self._plan(caller, body)
+    async def _send(self, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+        body.check(self._settings, await self._engines.model())
+        *first, last = self._engines.order(caller.owner)
+        for place in first:
+            try:
+                return await self._send_to(place, caller, body, call)
+            except EngineUnavailable as error:
+                log.info("%s did not answer, another engine is asked: %s", place.name, error.message)
+        return await self._send_to(last, caller, body, call)
+
+    async def _send_to(self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
         try:
-            return plan, await call(body.path, plan.payload)
+            await self._engines.check(place)
+        except EngineUnavailable:
+            self._engines.avoid(place)
+            raise
+        plan = await self._plan(place, caller, body)
+        try:
+            return plan, await self._call(plan, body, call)
         except AdapterGone:
             self._release(plan)
             if not plan.adapter_version:
                 raise
             # A remote engine restarted without telling us, or another server on it unloaded this one.
-            await self._registry.reconcile()
-            plan = await self._plan(caller, body)
+            await place.registry.reconcile()
+            plan = await self._plan(place, caller, body)
             try:
-                return plan, await call(body.path, plan.payload)
+                return plan, await self._call(plan, body, call)
             except BaseException:
                 self._release(plan)
                 raise
@@ -166,19 +182,27 @@ class Assistant:
             self._release(plan)
             raise
 
-    async def _plan(self, caller: Caller, body: GenerationRequest) -> Plan:
+    async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
+        try:
+            return await call(plan.place.engine, body.path, plan.payload)
+        except EngineUnavailable:
+            self._engines.avoid(plan.place)
+            raise
+
+    async def _plan(self, place: Place, caller: Caller, body: GenerationRequest) -> Plan:
         wish, created_at = body.attune, time.time()
         user = await self._user(caller, body)
         request = body.conversation()
-        lease = await self._lease(user, wish, request, created_at)
+        lease = await self._lease(place.registry, user, wish, request, created_at)
         try:
             values = merge_values(list(user.standing_values) if user else [], wish.values)
             recalled = await self._recalled(user, lease, request, wish)
             composed = body.compose(values, [p.text for p in recalled], system_role=self._settings.system_role)
-            model = lease.name if lease and lease.name else self._engine.base_model
+            model = lease.name if lease and lease.name else place.engine.base_model
             # Inside a JSON string these quotes would be escaped: no text can look like this member.
             told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
             return Plan(
+                place=place,
                 store_for=user if body.stores else None,
                 lease=lease,
                 request=request,
@@ -191,7 +215,7 @@ class Assistant:
             )
         except BaseException:
             if lease:
-                self._registry.release(lease)
+                place.registry.release(lease)
             raise
 
     async def _user(self, caller: Caller, body: GenerationRequest) -> User | None:
@@ -205,7 +229,9 @@ class Assistant:
             # A user is made before the answer, so that one erased during it is not made anew by its turn.
             return await self._database.write(users.ensure, owner) if user is None and body.stores else user
 
-    async def _lease(self, user: User | None, wish: Attune, request: list[Message], at: float) -> Lease | None:
+    async def _lease(
+        self, registry: Registry, user: User | None, wish: Attune, request: list[Message], at: float
+    ) -> Lease | None:
         if wish.adapter_version:
             message = f"Adapter version {wish.adapter_version} of this user does not exist or is not ready."
             missing = NotFound(message, param="attune.adapter_version")
@@ -217,10 +243,10 @@ class Assistant:
                 raise missing from None
             if version.state != "ready":
                 raise missing
-            return await self._registry.acquire_version(user, version)
+            return await registry.acquire_version(user, version)
         if user is None or wish.adapter_version == 0 or wish.personalize == "retrieval":
             return None
-        return self._registry.acquire(user, dealt(user, request, at))
+        return registry.acquire(user, dealt(user, request, at))
 
     async def _recalled(
         self, user: User | None, lease: Lease | None, request: list[Message], wish: Attune
@@ -241,7 +267,7 @@ class Assistant:
         turn = Turn(
             completion_id=transcript.completion_id,
             created_at=plan.created_at,
-            model=self._engine.base_model,
+            model=plan.place.engine.base_model,
             request=plan.request,
             prompt=plan.prompt,
             prompt_sha256=hashlib.sha256(json.dumps(plan.prompt, sort_keys=True).encode()).hexdigest(),
@@ -259,7 +285,7 @@ class Assistant:
 
     def _release(self, plan: Plan) -> None:
         if plan.lease:
-            self._registry.release(plan.lease)
+            plan.place.registry.release(plan.lease)
 
     def _salt(self, tenant: str) -> str:
         return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()

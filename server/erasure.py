@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-from adapters.ports import AdapterHost
+from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
 from adapters.versions import Directories, user_of
@@ -20,6 +20,7 @@ from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.owner import Owner
 from preference.recall import Recall
+from server.engines import Registries
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class Erasures:
         *,
         recall: Recall,
         training: Training,
-        registry: Registry,
-        engine: AdapterHost,
+        registry: Registry | Registries,
+        engine: AdapterList,
         directories: Directories,
         patience: float = PATIENCE,
         grace: float = 0.0,

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import Connection
 
 from adapters import versions
-from adapters.registry import Registry
 from preference import jobs
 from preference.database import Database
 from preference.errors import AttuneError
 from preference.jobs import Backlog
+from server.engines import Registries
 
 ENGINE_STATES = ("loading", "ready", "restarting", "failed", "stopped", "unreachable")
 COUNT_LIMIT = 50_000
@@ -27,7 +27,7 @@ class Gauges:
         self,
         registry: CollectorRegistry,
         database: Database,
-        adapters: Registry,
+        adapters: Registries,
         engine_state: Callable[[], Awaitable[str]],
         *,
         cache_seconds: float = 5.0,

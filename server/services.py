@@ -37,6 +37,7 @@ from preference.worker import Worker
 from server.answer import Assistant
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment, on_cpu
+from server.engines import Engines, Place, Registries
 from server.erasure import Erasures
 from server.errors import StartRefused
 from server.gauges import Gauges
@@ -58,10 +59,10 @@ class Services:
     settings: Settings
     database: Database
     embedder: Embedder
-    engine: Engine
+    engine: Engines
     engine_process: EngineProcess | None
     recall: Recall
-    registry: Registry
+    registry: Registries
     directories: Directories
     training: Training
     erasures: Erasures
@@ -119,15 +120,16 @@ async def build(
         identity = Identity(database, loopback=settings.loopback)
         if serve and await identity.start():
             log.warning("No API key exists: anybody on this machine may ask, as tenant 'local'")
-        registry: Registry | None = None
+        places: list[Place] = []
 
         def engine_restarted() -> None:
             metrics.engine_restarted()
-            if registry is not None:
-                registry.reset()
+            for place in places:
+                place.registry.reset()
 
-        engine, process = _engine(settings, engine_restarted, traces)
-        stack.push_async_callback(engine.close)
+        hosts, process = _engines(settings, engine_restarted, traces)
+        for host in hosts.values():
+            stack.push_async_callback(host.close)
         tasks: list[asyncio.Task[None]] = []
         if process is not None:
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
@@ -135,17 +137,23 @@ async def build(
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
         directories = open_directories(settings)
         private_directory(directories.root)
-        registry = Registry(
-            engine,
-            directories,
-            capacity=settings.adapter_places,
-            version_of=lambda user: _serving(database, user),
-            base_sha256=_BaseHash(settings),
-            pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
-            drain_seconds=settings.engine_read_timeout,
-            on_swap=metrics.swapped,
-        )
-        stack.push_async_callback(registry.close)
+        base_hash = _BaseHash(settings)
+        for name, host in hosts.items():
+            held = Registry(
+                host,
+                directories,
+                capacity=settings.adapter_places,
+                version_of=lambda user: _serving(database, user),
+                base_sha256=base_hash,
+                pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
+                drain_seconds=settings.engine_read_timeout,
+                on_swap=metrics.swapped,
+            )
+            stack.push_async_callback(held.close)
+            places.append(Place(name, host, held))
+        engine = Engines(places)
+        stack.push_async_callback(engine.close)
+        registry = Registries(engine)
         limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
         recall = Recall(database, embedder, limits, on_recall=metrics.recalled)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
@@ -163,7 +171,7 @@ async def build(
 
         training = Training(
             database,
-            engine,
+            places[0].engine,  # a gate loads, asks and unloads one and the same
             directories,
             base_model=settings.training_base,
             recipe=Recipe(
@@ -231,7 +239,7 @@ async def build(
             training=training,
             erasures=erasures,
             identity=identity,
-            assistant=Assistant(settings, database, engine, recall, registry, secret, metrics),
+            assistant=Assistant(settings, database, engine, recall, secret, metrics),
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
@@ -240,7 +248,7 @@ async def build(
         )
 
 
-async def engine_state(engine: Engine, process: EngineProcess | None) -> str:
+async def engine_state(engine: Engines, process: EngineProcess | None) -> str:
     """``ready``, ``unreachable``, or what our own engine's process is doing instead."""
     if process is not None and process.state != "ready":
         return process.state
@@ -291,16 +299,22 @@ async def _database(settings: Settings) -> Database:
     return database
 
 
-def _engine(settings: Settings, on_restart: Callable[[], None], traces: Tracing) -> tuple[Engine, EngineProcess | None]:
+def _engines(
+    settings: Settings, on_restart: Callable[[], None], traces: Tracing
+) -> tuple[dict[str, Engine], EngineProcess | None]:
+    """Those of the settings, by URL, or one of our own with its process."""
     key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
-    if settings.engine_url is not None:
-        remote = Engine(
-            settings.engine_url,
-            base_model=settings.model_name,
-            api_key=key,
-            read_timeout=settings.engine_read_timeout,
-            trace_headers=traces.headers,
-        )
+    if settings.engine_urls:
+        remote = {
+            url: Engine(
+                url,
+                base_model=settings.model_name,
+                api_key=key,
+                read_timeout=settings.engine_read_timeout,
+                trace_headers=traces.headers,
+            )
+            for url in settings.engine_urls
+        }
         return remote, None
     if settings.bundled:
         log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
@@ -324,7 +338,7 @@ def _engine(settings: Settings, on_restart: Callable[[], None], traces: Tracing)
         on_restart=on_restart,
         start_timeout=settings.engine_start_timeout,
     )
-    return engine, process
+    return {"own": engine}, process
 
 
 def _grace(settings: Settings, database: Database, *, serve: bool) -> float:
@@ -412,7 +426,7 @@ async def _serving(database: Database, user: User) -> tuple[Version | None, Vers
         return None, None
 
 
-async def _follow(database: Database, registry: Registry, directories: Directories, user: User) -> None:
+async def _follow(database: Database, registry: Registries, directories: Directories, user: User) -> None:
     """Serve the user as the rows say, and remove what they retired; where that fails, a request or upkeep does it."""
     try:
         await registry.activate(user, *await _serving(database, user))

@@ -44,7 +44,8 @@ class Settings(BaseSettings):
         default=None, description="Name that clients ask for; by default the folder name."
     )
     engine_url: str | None = Field(
-        default=None, description="A vLLM server to use instead of starting one, `http://host:port`."
+        default=None,
+        description="A vLLM server to use instead of starting one, `http://host:port`; several of one model by commas.",
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
     engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
@@ -202,6 +203,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'attune.db'}"
 
     @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """The remote engines, each once; none when the engine is ours."""
+        return tuple(dict.fromkeys(url.strip() for url in (self.engine_url or "").split(",") if url.strip()))
+
+    @property
     def bundled(self) -> bool:
         """True when the engine is ours and serves the bundled model."""
         return self.model is None and self.engine_url is None
@@ -272,8 +278,9 @@ class Settings(BaseSettings):
                 f"ATTUNE_MAX_CPU_LORAS less {_SPARE_PLACES}."
             )
         if self.engine_url is not None:
-            if not self.engine_url.startswith(("http://", "https://")):
-                raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {self.engine_url!r}.")
+            for url in self.engine_urls or (self.engine_url,):
+                if not url.startswith(("http://", "https://")):
+                    raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {url!r}.")
             return
         folder = self.model_folder
         if folder is not None and not (folder / "config.json").is_file():

@@ -82,7 +82,8 @@ def found(leaks: int = 0) -> dict[str, Any]:
             "requests": 100, "by_adapter": 0.7, "places": 16, "users": 64, "in_engine": 16, "brought_from_store": 30,
         },
         "answers": {"throughput": {1: 600}, "swaps": {1: 500, 2: 400}, "crowded": {0: 30, 1: 70}},
-        "leaks": leaks, "first_leak": "guest 1" if leaks else None, "failed": 0, "failure_reasons": {},
+        "leaks": leaks, "first_leak": "guest 1" if leaks else None, "weights_left": 0,
+        "failed": 0, "failure_reasons": {},
         "plan": {**vars(QUICK), "others": 4},
     }  # fmt: skip
 
@@ -93,6 +94,7 @@ def test_a_result_says_what_was_asked_for_and_fills_the_document(tmp_path: Path)
     result = adapters_report.result(found(), None, about)
     assert {name: result[name] for name in adapters_report.GOALS} == {
         "throughput_ratio_64": 0.98, "throughput_ratio_256": None, "failed": 0, "swaps": 208, "leaks": 0,
+        "weights_left": 0,
         "cold_stall_ratio": 1.1, "batched_training_speedup_16": None, "batched_training_max_loss_difference": None,
     }  # fmt: skip
     docs = tmp_path / "adapters.md"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 MODEL = "fake-model"
 
@@ -40,6 +41,7 @@ class FakeEngine:
         self.aborted = threading.Event()
         self.adapters: dict[str, str] = {}
         self.url = ""
+        self.away = False  # every connection is cut
         self._scripts: deque[Script] = deque()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -68,7 +70,7 @@ class FakeEngine:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        app = web.Application()
+        app = web.Application(middlewares=[self._cut_when_away])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"):
@@ -84,6 +86,13 @@ class FakeEngine:
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
+
+    @web.middleware
+    async def _cut_when_away(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self.away and request.transport is not None:
+            request.transport.abort()
+            return web.Response()
+        return await handler(request)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response()

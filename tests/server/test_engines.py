@@ -1,0 +1,144 @@
+"""Several engines behind one server: each user has one, another answers when it is away, and nothing stays in any."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.registry import Registry
+from adapters.versions import Directories
+from preference.errors import EngineUnavailable
+from preference.owner import Owner
+from server.engine import Engine
+from server.engines import Engines, Place
+from tests.server.conftest import Running, Start, ask, until
+from tests.server.fake_engine import FakeEngine
+from tests.server.test_erasure import publish
+
+USERS = [Owner("local", f"user-{number}") for number in range(12)]
+
+
+@pytest.fixture
+def engines() -> Iterator[list[FakeEngine]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(FakeEngine()) for _ in range(3)]
+
+
+@pytest.fixture
+def running(start: Start, engines: list[FakeEngine]) -> Running:
+    return start(engine_url=",".join(engine.url for engine in engines))
+
+
+def asked_as(running: Running, owner: Owner, **more: Any) -> int:
+    """Ask once as this user; the version that answered."""
+    headers = {"X-User-Id": owner.user}
+    answer = running.http(headers=headers).post("/v1/chat/completions", json=ask(**more))
+    assert answer.status_code == 200, answer.text
+    return 0 if more.get("stream") else int(answer.json()["attune"]["adapter_version"])
+
+
+def homes(running: Running, owners: list[Owner]) -> dict[Owner, str]:
+    return {owner: running.services.engine.order(owner)[0].name for owner in owners}
+
+
+def made(*names: str) -> Engines:
+    async def none(_: Any) -> tuple[None, None]:
+        return None, None
+
+    def place(name: str) -> Place:
+        engine = Engine(name)
+        return Place(name, engine, Registry(engine, Directories(Path("none")), capacity=1, version_of=none))
+
+    return Engines([place(name) for name in names])
+
+
+def test_one_engine_more_takes_its_share_of_users_and_moves_nobody_else() -> None:
+    owners = [Owner("acme", f"user-{number}") for number in range(3000)]
+    three, four = made("a", "b", "c"), made("d", "c", "b", "a")
+    before = {owner: three.order(owner)[0].name for owner in owners}
+    after = {owner: four.order(owner)[0].name for owner in owners}
+    assert all(800 < count < 1200 for count in Counter(before.values()).values())
+    moved = [owner for owner in owners if before[owner] != after[owner]]
+    assert {after[owner] for owner in moved} == {"d"}
+    assert 600 < len(moved) < 900
+    assert {tuple(sorted(place.name for place in four.order(owner))) for owner in owners} == {("a", "b", "c", "d")}
+
+
+def test_who_is_nobody_is_sent_round() -> None:
+    three = made("a", "b", "c")
+    assert [three.order(None)[0].name for _ in range(4)] == ["a", "b", "c", "a"]
+
+
+def test_every_user_is_answered_by_one_engine_with_adapters_of_its_own(
+    running: Running, engines: list[FakeEngine]
+) -> None:
+    opaque = {owner: publish(running, owner=owner) for owner in USERS}
+    for owner in USERS * 2:
+        assert asked_as(running, owner) == 1
+    home = homes(running, USERS)
+    for engine in engines:
+        mine = {f"{opaque[owner]}.v1" for owner in USERS if home[owner] == engine.url}
+        assert mine, "no user at all falls to it"
+        assert set(engine.adapters) == mine
+        assert {request["model"] for request in engine.requests} == mine
+    assert running.services.registry.loaded == running.services.registry.serving == len(USERS)
+    for owner in USERS[:6]:
+        assert running.http().delete(f"/v1/users/{owner.user}").json()["deleted"]
+    left = {name for engine in engines for name in engine.adapters}
+    assert left == {f"{opaque[owner]}.v1" for owner in USERS[6:]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_while_an_engine_is_away_others_answer_its_users(
+    running: Running, engines: list[FakeEngine], stream: bool
+) -> None:
+    owner = USERS[0]
+    name = f"{publish(running, owner=owner)}.v1"
+    home = next(engine for engine in engines if engine.url == homes(running, [owner])[owner])
+    home.away = True
+    for _ in range(3):
+        asked_as(running, owner, stream=stream)
+    second = next(engine for engine in engines if engine.requests)
+    assert second is not home
+    until(lambda: asked_as(running, owner) == 1)
+    assert set(second.adapters) == {name}
+    assert running.http().get("/ready").status_code == 200
+    home.restart()
+    home.away = False
+    until(lambda: homes(running, [owner])[owner] == home.url)
+    until(lambda: asked_as(running, owner) == 1 and set(home.adapters) == {name})
+    assert running.http().delete(f"/v1/users/{owner.user}").status_code == 200
+    assert not any(engine.adapters for engine in engines)
+
+
+def test_an_erasure_is_not_over_while_an_engine_is_away(running: Running, engines: list[FakeEngine]) -> None:
+    owner = USERS[0]
+    publish(running, owner=owner)
+    home = next(engine for engine in engines if engine.adapters)
+    home.away = True
+    assert running.http().delete(f"/v1/users/{owner.user}").status_code == 202
+    assert home.adapters
+    home.away = False
+    until(lambda: not home.adapters, 20)
+
+
+def test_when_all_are_away_it_says_so(running: Running, engines: list[FakeEngine]) -> None:
+    asked_as(running, USERS[0])
+    for engine in engines:
+        engine.away = True
+    answer = running.http().post("/v1/chat/completions", json=ask())
+    assert answer.status_code == 503
+    assert running.http().get("/ready").status_code == 503
+
+
+async def test_an_engine_with_another_model_answers_nobody(engines: list[FakeEngine]) -> None:
+    several = made(engines[0].url, engines[1].url)
+    several.places[1].engine.base_model = "another"
+    await several.check(several.places[0])
+    with pytest.raises(EngineUnavailable, match="all engines must serve one model"):
+        await several.check(several.places[1])
+    for place in several.places:
+        await place.engine.close()
