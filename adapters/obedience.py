@@ -140,9 +140,9 @@ def judge(kept: Kept, *, seed: int = 0) -> dict[str, Any]:
     Where the base model does not obey either, in too few items or for no clear lift, ``skipped`` says so.
     """
     base, lifts = np.asarray(kept.base_lifts), np.asarray(kept.lifts)
-    row: dict[str, Any] = {"tried": kept.tried, "obeyed_by_base": len(base)}
+    row: dict[str, Any] = {"tried": kept.tried}
     if kept.obeyed is not None:
-        row["obeyed"] = sum(kept.obeyed)
+        row |= {"obeyed_by_base": len(base), "obeyed": sum(kept.obeyed)}
     if len(base):
         row |= {"lift_of_base": round(float(base.mean()), 4), "lift": round(float(lifts.mean()), 4)}
     lacks = [] if kept.obeyed is None else [np.asarray(kept.obeyed) - KEPT_ITEMS]
