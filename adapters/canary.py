@@ -128,7 +128,7 @@ class Canaries:
 
     kind = CANARY
 
-    def __init__(self, database: Database, policy: Policy, on_decided: Callable[[User], Awaitable[None]]) -> None:
+    def __init__(self, database: Database, policy: Policy, on_decided: Callable[[User], Awaitable[object]]) -> None:
         self._database = database
         self._policy = policy
         self._on_decided = on_decided

@@ -5,21 +5,25 @@ At most one version is active, and at most one other, the canary, is tried besid
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlalchemy import Connection
 
-from adapters import versions
+from adapters import dataset, versions
 from adapters.versions import Version
-from preference import jobs, users
-from preference.errors import Conflict
+from preference import feedback, jobs, users
+from preference.errors import Conflict, Invalid
 from preference.owner import Owner
 from preference.users import User
 
 CANARY = "canary"
 """The kind of the job that decides about a canary, and the key of what is noted in a version's report."""
 DAY = 86_400.0
+MARKED = "erased_edits"
+"""The key in a version's report of how many edits that it learned from were erased."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Policy:
 
     An admitted version first answers ``canary_share`` of its user's conversations, in [0, 1]; a tenant may have a share
     of its own. 0: it is active at once. It is decided upon after ``canary_edits`` edited conversations, or after
-    ``canary_days``. ``kept`` versions of a user stay on the disk.
+    ``canary_days``. ``kept`` versions of a user stay on the disk. Versions that learned from an edit which is erased
+    serve no more from then on (``drop``), or the active one until another one is trained or could not be (``retrain``).
     """
 
     canary_share: float = 0.0
@@ -36,6 +41,7 @@ class Policy:
     canary_edits: int = 40
     canary_days: float = 14.0
     kept: int = 8
+    erased_edits: Literal["drop", "retrain"] = "drop"
 
     def share_of(self, owner: Owner) -> float:
         """The share of this user's conversations that a canary gets."""
@@ -44,6 +50,16 @@ class Policy:
 
 Served = tuple[User, Version | None, Version | None]
 """A user as it was before a change, and what is active and what is tried since."""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What erasing an edit did: versions retired, trainings given up, and the version that is queued instead."""
+
+    user: User
+    dropped: list[int]
+    stopped: list[int]
+    queued: int | None
 
 
 def choose(c: Connection, owner: Owner, version: int, *, pinned: bool = False) -> Served:
@@ -91,16 +107,32 @@ def roll_back(c: Connection, owner: Owner) -> Served:
     return choose(c, owner, heir(c, user))
 
 
-def heir(c: Connection, user: User) -> int:
-    """The newest ready version before the active one that has been active itself; 0 for the base model."""
+def heir(c: Connection, user: User, but: Collection[int] = ()) -> int:
+    """The newest ready version before the active one that has been active itself; 0 for the base model.
+
+    None of those in ``but``, nor a marked one.
+    """
     return max(
         (
             version.version
             for version in versions.all_of(c, user.owner)
-            if version.state == "ready" and version.activated_at is not None and version.version < user.active_adapter
+            if version.state == "ready"
+            and version.activated_at is not None
+            and version.version < user.active_adapter
+            and version.version not in but
+            and MARKED not in version.report
         ),
         default=0,
     )
+
+
+def incumbent(c: Connection, owner: Owner) -> Version | None:
+    """What a new version has to be better than: what serves, or will when what is marked is dropped."""
+    found = versions.active(c, owner)
+    if found is None or MARKED not in found.report:
+        return found
+    number = heir(c, versions.lock_user(c, owner))
+    return versions.get(c, owner, number) if number else None
 
 
 def admit(c: Connection, owner: Owner, version: int, policy: Policy) -> list[int]:
@@ -150,6 +182,60 @@ def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired b
         raise Conflict(f"Adapter version {version} serves the user: activate another one first.", param="version")
     versions.set_state(c, owner, version, "retired", learned_from=(), report={**made.report, "retired": sentence})
     return user
+
+
+def erase_edit(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
+    """Erase an edit, and drop the versions that learned from it as the policy says; train anew where edits are left.
+
+    A training that is under way may have read the edit: it is given up, and queued again. Raises ``NotFound``.
+    """
+    stopped = _stop(c, owner)  # first: who publishes holds the job before the user
+    ids = frozenset(feedback.erase(c, owner, feedback_id))
+    user = versions.lock_user(c, owner)
+    stopped += _stop(c, owner)  # what began in between
+    tainted = {n for n, learned in versions.learned_from(c, owner).items() if learned is None or learned & ids}
+    serves = tainted & {user.active_adapter, user.canary_adapter}
+    enough = len(feedback.edits(c, owner, limit=dataset.MIN_EDITS)) == dataset.MIN_EDITS
+    queued = None
+    if enough and (stopped or serves):
+        waiting = (v.version for v in versions.all_of(c, owner) if v.state in versions.UNFINISHED)
+        queued = next(waiting, None) or versions.queue(c, owner)
+    spared = {user.active_adapter} if queued and policy.erased_edits == "retrain" else set()
+    for number in sorted(tainted & spared):
+        held = versions.get(c, owner, number)
+        report = {**held.report, MARKED: held.report.get(MARKED, 0) + len(ids)}
+        versions.set_state(c, owner, number, held.state, report=report)
+    drop(c, owner, tainted - spared)
+    return Erased(versions.lock_user(c, owner), sorted(tainted - spared), stopped, queued)
+
+
+def _stop(c: Connection, owner: Owner) -> list[int]:
+    """Give up the trainings that are under way; which ones."""
+    stopped = []
+    for version in versions.all_of(c, owner):
+        if version.state == "training":
+            with suppress(Invalid):  # it ended just now
+                versions.cancel(c, owner, version.version)
+                stopped.append(version.version)
+    return stopped
+
+
+def settle(c: Connection, owner: Owner) -> None:
+    """Drop the versions that are marked, once no other one is being made."""
+    held = versions.all_of(c, owner)
+    if not any(version.state in versions.UNFINISHED for version in held):
+        drop(c, owner, {v.version for v in held if v.state == "ready" and MARKED in v.report})
+
+
+def drop(c: Connection, owner: Owner, numbers: Collection[int]) -> None:
+    """Retire versions, also those that serve; then what was active before them is active again."""
+    user = versions.lock_user(c, owner)
+    if user.active_adapter in numbers:
+        activate(c, owner, heir(c, user, numbers))
+    elif user.canary_adapter in numbers:
+        activate(c, owner, user.active_adapter)
+    for number in sorted(numbers):
+        retire(c, owner, number, "retired: an edit that it learned from was erased")
 
 
 def prune(c: Connection, owner: Owner, policy: Policy) -> list[int]:

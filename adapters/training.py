@@ -44,7 +44,7 @@ _TELLING = {"OutOfMemoryError", "MemoryError", "OSError", "FileNotFoundError", "
 _GRACE_SECONDS = 5.0
 _FOLLOW_SECONDS = 1.0
 
-OnPublished = Callable[[User], Awaitable[None]]
+OnPublished = Callable[[User], Awaitable[object]]
 RunTrainer = Callable[[Path, float], Awaitable[None]]
 
 
@@ -386,11 +386,12 @@ class Training:
 def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, list[Edit]] | None:
     """Take the version up: the user, what serves now, and the edits; None when there is nothing left to do."""
     jobs.hold(c, job)
+    users.lock(c, job.owner)  # an edit that is being erased is not read any more
     user = users.get(c, job.owner)
     if user is None or versions.get(c, job.owner, number).state not in ("queued", "training", "failed"):
         return None
     versions.set_state(c, job.owner, number, "training", report={"training": {"started_at": time.time()}})
-    return user, versions.active(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+    return user, serving.incumbent(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
 
 
 def _note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:
@@ -409,6 +410,7 @@ def _end(c: Connection, job: Job, number: int, state: versions.State, report: di
     if made.state in ("ready", "refused"):
         return None
     versions.set_state(c, job.owner, number, state, report=versions.ended(made, report))
+    serving.settle(c, job.owner)
     return users.get(c, job.owner)
 
 
@@ -438,6 +440,7 @@ def _publish(
         c, job.owner, number, "ready", mode=mode, learned_through=learned_through, learned_from=learned_from,
         report=report,
     )  # fmt: skip
+    serving.settle(c, job.owner)
     serving.admit(c, job.owner, number, policy)
     directories.publish(adapter, opaque_id, manifest)
     return versions.lock_user(c, job.owner)

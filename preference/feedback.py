@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
-from preference import jobs, turns, users
+from preference import jobs, preferences, turns, users
 from preference.distance import normalised_distance
 from preference.errors import IdempotencyConflict, Invalid, NotFound
 from preference.owner import Owner
@@ -133,6 +133,24 @@ def resolve(
     }
     c.execute(update(feedback).where(scope(feedback, owner), feedback.c.id == id).values(values))
     return get(c, owner, id)
+
+
+def erase(c: Connection, owner: Owner, id: str) -> list[str]:
+    """Delete an edit, those of the same answer that it replaced, and what they alone have taught; the ids of all.
+
+    Learning from them that is under way stores nothing any more. The turn that they edit stays. Raises ``NotFound``.
+    """
+    if not users.lock(c, owner):
+        raise NotFound(f"there is no feedback {id!r} of this user", param="id")
+    held = get(c, owner, id)
+    same_answer = and_(feedback.c.completion_id == held.completion_id, feedback.c.choice == held.choice)
+    earlier = and_(same_answer, feedback.c.status == "replaced", feedback.c.created_at < held.created_at)
+    query = select(feedback.c.id).where(scope(feedback, owner), or_(feedback.c.id == id, earlier))
+    ids = list(c.execute(query.order_by(feedback.c.created_at)).scalars())
+    jobs.forget(c, owner, "learn", ids)
+    turns.redact(c, owner, {taught.id: taught.text for taught in preferences.withdraw(c, owner, ids)})
+    c.execute(delete(feedback).where(scope(feedback, owner), feedback.c.id.in_(ids)))
+    return ids
 
 
 def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:

@@ -132,6 +132,12 @@ def hasten(c: Connection, owner: Owner, kind: str, subject: str) -> None:
     c.execute(update(jobs).where(waiting, jobs.c.run_after > time.time()).values(run_after=time.time()))
 
 
+def forget(c: Connection, owner: Owner, kind: str, subjects: Collection[str]) -> None:
+    """Delete the jobs of a kind about ``subjects``; who holds one, has lost it."""
+    about = and_(scope(jobs, owner), jobs.c.kind == kind, jobs.c.subject.in_(sorted(subjects)))
+    c.execute(delete(jobs).where(about))
+
+
 def cancel(c: Connection, owner: Owner, kind: str, subject: str) -> str | None:
     """End a job that waits or runs; who holds it, has lost it. The state it was in, None where there is no such job."""
     chosen = and_(_under_way(owner, kind), jobs.c.subject == subject)

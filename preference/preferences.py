@@ -140,20 +140,23 @@ def add_context(
     return context
 
 
-def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> None:
-    """Take back what feedback taught: its contexts, and the learned preferences that nothing else speaks for.
+def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> list[Preference]:
+    """Take back what feedback taught: its contexts, and the learned preferences that nothing else speaks for; these.
 
-    A preference that the user corrected or locked stays.
+    A preference that the user corrected or locked stays, as long as it holds.
     """
     users.touch(c, owner)
     taught = and_(scope(contexts_table, owner), contexts_table.c.feedback_id.in_(sorted(feedback_ids)))
     ids = set(c.execute(select(contexts_table.c.preference_id).where(taught)).scalars())
     c.execute(delete_from(contexts_table).where(taught))
+    gone = []
     for id in sorted(ids):
         held = get(c, owner, id)
-        untouched = held.source == "learned" and not held.locked and held.updated_at == held.created_at
-        if untouched and not contexts_of(c, owner, id):
+        untouched = held.updated_at == held.created_at or held.status == "superseded"
+        if held.source == "learned" and untouched and not held.locked and not contexts_of(c, owner, id):
             delete(c, owner, id)
+            gone.append(held)
+    return gone
 
 
 def change(c: Connection, owner: Owner, id: str, *, text: str | None = None, locked: bool | None = None) -> Preference:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, or_, select, tuple_
+from sqlalchemy import Connection, String, and_, bindparam, cast, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from preference.errors import Conflict, Invalid, NotFound
@@ -16,6 +16,8 @@ from preference.tables import feedback, turns
 from preference.tables import users as users_table
 from preference.values import Value
 
+REDACTED = "- [erased]"
+"""The line that stands in a prompt where an erased preference stood."""
 _OWNER = {name: bindparam(name, type_=turns.c[name].type) for name in ("tenant_id", "user_id")}
 _OPAQUE_ID = bindparam("opaque_id", type_=users_table.c.opaque_id.type)
 # Made once: each request stores a turn. The user's row is held, so that it is not erased meanwhile.
@@ -96,6 +98,28 @@ def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int =
         position = tuple_(turns.c.created_at, turns.c.completion_id)
         query = query.where(position > (after.created_at, after.completion_id))
     return [of_row(row) for row in c.execute(query).mappings()]
+
+
+def redact(c: Connection, owner: Owner, texts: Mapping[str, str]) -> None:
+    """Take preferences, texts by id, out of the turns that they were applied to, and out of the prompts there."""
+    for id, text in sorted(texts.items()):
+        applied = cast(turns.c.applied_preferences, String).contains(id, autoescape=True)
+        for row in c.execute(select(turns).where(scope(turns, owner), applied)).mappings().all():
+            values = {
+                "prompt": _without(row["prompt"], f"- {text}"),
+                "applied_preferences": [one for one in row["applied_preferences"] if one["id"] != id],
+            }
+            this = turns.c.completion_id == row["completion_id"]
+            c.execute(update(turns).where(scope(turns, owner), this).values(**values))
+
+
+def _without(said: Any, line: str) -> Any:
+    """A value of JSON without a line of its texts."""
+    if isinstance(said, str):
+        return "\n".join(REDACTED if one == line else one for one in said.split("\n"))
+    if isinstance(said, dict):
+        return {name: _without(one, line) for name, one in said.items()}
+    return [_without(one, line) for one in said] if isinstance(said, list) else said
 
 
 def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:

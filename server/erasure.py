@@ -71,6 +71,14 @@ class Erasures:
         self._to_scrub = True
         return await self._finish([opaque_id])
 
+    async def scrub(self) -> bool:
+        """Take rows that were deleted out of the store's files; False when that goes later, by itself."""
+        self._to_scrub = True
+        if not await self._scrub():
+            self._sweep_soon()
+            return False
+        return True
+
     async def run(self) -> None:
         """Notice what was erased elsewhere, and finish what was interrupted, until cancelled."""
         while True:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,8 @@ class Services:
     metrics: Metrics
     gauges: Gauges
     tracing: Tracing
+    follow: Callable[[User], Awaitable[bool]]
+    """Serve a user as the rows say; False where that is not complete yet, and goes on by itself."""
 
     def cut(self) -> None:
         """The time to finish is over: workers give their jobs back, then answers under way are ended."""
@@ -164,10 +166,9 @@ async def build(
         )
         policy = settings.policy
 
-        async def follow(user: User) -> None:
+        async def follow(user: User) -> bool:
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
-            if serve:
-                await _follow(database, registry, directories, user)
+            return await _follow(database, registry, directories, user) if serve else False
 
         training = Training(
             database,
@@ -245,6 +246,7 @@ async def build(
             metrics=metrics,
             gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
             tracing=traces,
+            follow=follow,
         )
 
 
@@ -426,17 +428,24 @@ async def _serving(database: Database, user: User) -> tuple[Version | None, Vers
         return None, None
 
 
-async def _follow(database: Database, registry: Registries, directories: Directories, user: User) -> None:
-    """Serve the user as the rows say, and remove what they retired; where that fails, a request or upkeep does it."""
+async def _follow(database: Database, registry: Registries, directories: Directories, user: User) -> bool:
+    """Serve the user as the rows say, and remove what they retired; False where a request or upkeep must finish it."""
+    complete = True
     try:
         await registry.activate(user, *await _serving(database, user))
-        held = await database.read(versions.all_of, user.owner)
-        retired = {version.version for version in held if version.state == "retired"}
-        for version in retired & await asyncio.to_thread(directories.published, user.opaque_id):
-            await registry.retire(user, version)
-            await asyncio.to_thread(directories.remove, user.opaque_id, version)
     except AttuneError as error:
         log.warning("what serves %s is not in force yet: %s", user.opaque_id, error.message)
+        complete = False
+    held = await database.read(versions.all_of, user.owner)
+    retired = {version.version for version in held if version.state == "retired"}
+    for version in retired & await asyncio.to_thread(directories.published, user.opaque_id):
+        try:
+            await registry.retire(user, version)
+            await asyncio.to_thread(directories.remove, user.opaque_id, version)
+        except AttuneError as error:
+            log.warning("a retired version of %s could not go yet: %s", user.opaque_id, error.message)
+            complete = False
+    return complete
 
 
 class _BaseHash:

@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         ge=2,
         description="Adapters of a user that stay on the disk; older ones that do not serve are retired.",
     )
+    erased_edits: Literal["drop", "retrain"] = Field(
+        default="drop",
+        description="What becomes of an active adapter when an edit that it learned from is erased: `drop` takes it "
+        "out of service at once, `retrain` when another one is trained, or could not be.",
+    )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     adapter_store: str | None = Field(
         default=None,
@@ -258,6 +263,7 @@ class Settings(BaseSettings):
             canary_edits=self.canary_edits,
             canary_days=self.canary_days,
             kept=self.adapter_versions_kept,
+            erased_edits=self.erased_edits,
         )
 
     @property

@@ -185,7 +185,7 @@ async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
 
     Requests that it answers are waited for. Should one take too long, the files go later.
     """
-    await _remove(services, await services.database.write(versions.delete, owner, version), version)
+    await _remove(services, await services.database.write(_delete, owner, version), version)
     return DeletedAdapter(version=version)
 
 
@@ -198,6 +198,12 @@ async def _remove(services: Services, user: User, version: int) -> None:
 async def _active(services: Services, owner: Owner) -> ActiveAdapter:
     user = await known(services, owner)
     return ActiveAdapter(active=user.active_adapter, pinned=user.pinned, canary=user.canary_adapter)
+
+
+def _delete(c: Connection, owner: Owner, version: int) -> User:
+    user = versions.delete(c, owner, version)
+    serving.settle(c, owner)
+    return user
 
 
 def _queue(c: Connection, owner: Owner) -> Version:

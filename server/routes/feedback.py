@@ -1,14 +1,15 @@
 """POST and GET /v1/feedback: edits of answers, durable before the reply, learned from afterwards."""
 
+import asyncio
 import hashlib
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from adapters import canary, versions
+from adapters import canary, serving, versions
 from preference import feedback
 from preference.errors import Invalid
 from preference.feedback import Feedback
@@ -34,6 +35,16 @@ class FeedbackRequest(BaseModel):
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
+
+
+class DeletedFeedback(BaseModel):
+    """The edit is erased, with what was learned from it alone."""
+
+    id: str = Field(examples=["fb-4c1d"])
+    object: Literal["feedback.deleted"] = "feedback.deleted"
+    deleted: Literal[True] = True
+    retired: list[int] = Field(description="The adapter versions that had learned from it.", examples=[[3]])
+    training: int | None = Field(description="The version that is trained without it.", examples=[4])
 
 
 class FeedbackResponse(BaseModel):
@@ -85,6 +96,37 @@ async def get_feedback(
 ) -> FeedbackResponse:
     """What came of it: pending, learned, nothing_learned, failed or replaced; and why."""
     return _rendered(await services.database.read(feedback.get, owner, id))
+
+
+_DELETED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Nothing is left of it."},
+    202: {"model": DeletedFeedback, "description": "An adapter still answers, or the store is busy; the rest follows."},
+}
+
+
+@router.delete("/feedback/{id}", responses=_DELETED | errors(404))
+async def delete_feedback(
+    id: Annotated[str, Path(description="The `id` of the feedback.", examples=["fb-4c1d"])],
+    services: ServicesOf,
+    owner: AskingOwner,
+    response: Response,
+) -> DeletedFeedback:
+    """Erase an edit with those of the same answer that it replaced: texts, contexts, what they alone have taught.
+
+    Adapters that learned from it serve no more, and one is trained without it while enough edits are left. What the
+    app asked and was answered stays in its turn.
+    """
+    erased = await services.database.write(serving.erase_edit, owner, id, services.settings.policy)
+    opaque_id = erased.user.opaque_id
+    if erased.stopped:
+        await services.training.stop(opaque_id)
+    for version in erased.stopped:
+        await asyncio.to_thread(services.directories.clear_stage, opaque_id, version)
+    complete = await services.follow(erased.user)
+    if not await services.erasures.scrub() or not complete:
+        response.status_code = 202
+    services.wake_worker()
+    return DeletedFeedback(id=id, retired=erased.dropped, training=erased.queued)
 
 
 def _accept(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from adapters import versions
+from adapters import serving, versions
 from adapters.versions import Version
 from preference import jobs
 from preference.errors import Invalid, NotFound
@@ -113,7 +113,9 @@ def _cancel(c: Connection, user: User, id: str) -> bool:
     version, pending = _find(c, user, id)
     if (status := status_of(version, pending)) in OVER:
         raise Invalid(f"The job {id} has ended already: it is {status}.", param="id")
-    return versions.cancel(c, user.owner, version.version)
+    under_way = versions.cancel(c, user.owner, version.version)
+    serving.settle(c, user.owner)
+    return under_way
 
 
 def _held(c: Connection, owner: Owner) -> tuple[list[Version], set[str]]:

@@ -30,6 +30,7 @@ from preference.tables import contexts as contexts_table
 from preference.tables import feedback as feedback_table
 from preference.tables import jobs as jobs_table
 from preference.tables import preferences as preferences_table
+from preference.tables import turns as turns_table
 from preference.tables import users as users_table
 from preference.values import Value
 from tests.preference.helpers import turn, unit
@@ -417,6 +418,23 @@ def train(player: Player, c: Connection) -> Any:
     return versions.learned_through(c, player.owner) == 3.0, versions.lock_user(c, player.owner)
 
 
+def erase_edit(player: Player, c: Connection) -> Any:
+    """What was applied to the owner's turns goes with it; who learned from it serves no more."""
+    shown = [{"id": "pref-1", "text": player.text("Prefer 1"), "score": 1.0}]
+    prompt = [{"role": "user", "content": f"Hi\n- {shown[0]['text']}"}]
+    mine = _mine(turns_table, player.owner) & (turns_table.c.completion_id == "c-2")
+    c.execute(update(turns_table).where(mine).values(applied_preferences=shown, prompt=prompt))
+    unlocked = _mine(preferences_table, player.owner) & (preferences_table.c.id == "pref-1")
+    again = {"source": "learned", "status": "active", "locked": False, "updated_at": preferences_table.c.created_at}
+    c.execute(update(preferences_table).where(unlocked).values(**again))
+    theirs = _mine(contexts_table, player.owner) & (contexts_table.c.preference_id == "pref-1")
+    c.execute(update(contexts_table).where(theirs).values(feedback_id="fb-2"))
+    jobs.enqueue(c, player.owner, "learn", "fb-2", PARKED)
+    versions.set_state(c, player.owner, 1, "ready", learned_from=["fb-2"])
+    erased = _attempts(player, c, *[lambda: serving.erase_edit(c, player.owner, "fb-2", Policy())] * 2)
+    return erased, turns.get(c, player.owner, "c-2"), versions.learned_from(c, player.owner), park(player, c)
+
+
 def serve(player: Player, c: Connection) -> Any:
     """Of the owner's own versions alone, and at no time of somebody else's."""
     began = time.time()
@@ -524,7 +542,7 @@ SCRIPT: Sequence[Step] = [
     create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, read,
-    queue, read, cancel, read, train, read, count, serve, read, retire, read,
+    queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read,
     delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,
 ]  # fmt: skip
