@@ -35,6 +35,9 @@ COPY --chown=attune Makefile pyproject.toml LICENSE ./
 COPY --chown=attune requirements requirements
 RUN make setup VARIANT=gpu
 COPY --chown=attune . .
+# The build knows the commit, the image has no git: --build-arg ATTUNE_COMMIT=$(git rev-parse HEAD)
+ARG ATTUNE_COMMIT=unknown
+ENV ATTUNE_COMMIT=$ATTUNE_COMMIT
 
 FROM base AS cpu
 # An index that has torch's CPU build, where the default one has only the larger CUDA build.
@@ -43,3 +46,5 @@ COPY --chown=attune Makefile pyproject.toml LICENSE ./
 COPY --chown=attune requirements requirements
 RUN make setup VARIANT=cpu
 COPY --chown=attune . .
+ARG ATTUNE_COMMIT=unknown
+ENV ATTUNE_COMMIT=$ATTUNE_COMMIT

@@ -306,7 +306,7 @@ class Registry:
             raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
         manifest = await asyncio.to_thread(self._directories.verified, user.opaque_id, version.version)
         base = None if self._base_sha256 is None else await self._base_sha256()
-        if base not in (None, manifest.base_sha256):
+        if base is not None and manifest.base_sha256 not in (base, ""):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
         await self._make_room(seat)

@@ -24,6 +24,7 @@ from adapters.dataset import Dataset
 from adapters.gate import Verdict
 from adapters.objective import Objective
 from adapters.ports import AdapterHost
+from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, Recipe, TrainingJob
 from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
@@ -127,8 +128,8 @@ class Training:
     ``objectives`` are those of tenants that have one of their own; ``recipe`` has the others' and all else.
     ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
     process of its own and may take ``seconds``. ``policy`` says how an admitted version begins to serve, and
-    ``on_published`` is told when one does; pass ``on_failed`` to the worker, so that a version whose job is given up
-    says so.
+    ``on_published`` is told when one does; ``commit`` is the code's, where git cannot tell it. Pass ``on_failed`` to
+    the worker, so that a version whose job is given up says so.
     """
 
     kind = "train"
@@ -147,6 +148,7 @@ class Training:
         on_published: OnPublished | None = None,
         run_trainer: RunTrainer = run_trainer,
         policy: Policy | None = None,
+        commit: str | None = None,
     ) -> None:
         self._database = database
         self._host = host
@@ -159,6 +161,7 @@ class Training:
         self._on_published = on_published
         self._run_trainer = run_trainer
         self._policy = policy or Policy()
+        self._commit = commit
         self._making: dict[str, asyncio.Task[Any]] = {}
         self._gating = asyncio.Lock()  # the engine has room for one candidate beside those that serve
 
@@ -251,6 +254,7 @@ class Training:
         if (stage / SERVING).exists() and serving is not None:  # what it learned is in these weights, too
             before = (await self._database.read(versions.learned_from, job.owner)).get(serving.version)
             learned_from = None if before is None else frozenset(made.learned_from) | before
+        commit = await asyncio.to_thread(code_commit) if self._commit is None else self._commit
         manifest = Manifest(
             version=number,
             learned_from=[*made.learned_from, *sorted((learned_from or frozenset()).difference(made.learned_from))],
@@ -259,6 +263,8 @@ class Training:
             figures=figures,
             report=report,
             created_at=time.time(),
+            code=code_version(),
+            commit=commit,
         )
         await asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number)
         # To its end: the stage is removed after us, and must not be while its files are moved into their place.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import reprlib
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from preference.errors import Invalid
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 1024 * 1024
+MAX_SCALE = 64
+"""The largest alpha, as a multiple of the rank, of an adapter that was made elsewhere."""
 _FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
 _DESCRIPTIVE = {"peft_version", "base_model_name_or_path", "inference_mode", "megatron_core", "qalora_group_size"}
 """Keys that say something about the adapter's origin, or about a feature that another key turns on."""
@@ -27,6 +30,27 @@ def validate(directory: Path, base: Path, recipe: Recipe) -> None:
         raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {found}.")
     _check_config(files[CONFIG], recipe)
     _check_weights(files[WEIGHTS], lora_shapes(base, recipe))
+
+
+def adopted(directory: Path, base: Path, recipe: Recipe) -> Recipe:
+    """Check an adapter that was made elsewhere; the recipe with its rank, alpha and layers. Raises ``Invalid``.
+
+    It may have a lower rank than the server's, and fewer layers. How its weights began is set to peft's default: only
+    ways that left the base model as it was are taken, and they do not matter any more.
+    """
+    config = _read_config(directory / CONFIG)
+    if config.get("init_lora_weights") in (False, "gaussian"):
+        (directory / CONFIG).write_text(json.dumps({**config, "init_lora_weights": True}, indent=2))
+    rank, alpha, modules = config.get("r"), config.get("lora_alpha"), config["target_modules"]
+    if type(rank) is not int or not 1 <= rank <= recipe.rank:
+        raise Invalid(f"{CONFIG}: r has to be between 1 and {recipe.rank}, not {reprlib.repr(rank)}.")
+    if type(alpha) is not int or not 1 <= alpha <= MAX_SCALE * rank:
+        raise Invalid(f"{CONFIG}: lora_alpha has to be between 1 and {MAX_SCALE} times r, not {reprlib.repr(alpha)}.")
+    if strange := sorted(set(modules) - set(recipe.target_modules)):
+        raise Invalid(f"{CONFIG}: target_modules may not have {reprlib.repr(strange[0])}.")
+    found = replace(recipe, rank=rank, alpha=alpha, target_modules=tuple(modules))
+    validate(directory, base, found)
+    return found
 
 
 def base_directory(model: str) -> Path:
@@ -86,7 +110,9 @@ def _weights_of(base: Path) -> list[Path]:
     return files
 
 
-def _check_config(path: Path, recipe: Recipe) -> None:
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; the first is missing.")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise Invalid(f"{CONFIG} is larger than {MAX_CONFIG_BYTES} bytes.")
     try:
@@ -98,6 +124,12 @@ def _check_config(path: Path, recipe: Recipe) -> None:
     modules = config.get("target_modules")
     if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
         raise Invalid(f"{CONFIG}: target_modules has to be a list of names.")
+    return config
+
+
+def _check_config(path: Path, recipe: Recipe) -> None:
+    config = _read_config(path)
+    modules = config["target_modules"]
     wanted: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

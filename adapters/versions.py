@@ -62,13 +62,17 @@ class Manifest:
 
     version: int
     learned_from: list[str]  # feedback ids
-    base_sha256: str
+    base_sha256: str  # empty: not known, of one that was made elsewhere
     recipe: dict[str, Any]
     figures: dict[str, Any]
     report: dict[str, Any]
     created_at: float
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each of the other files, filled in by ``publish``."""
+    code: str = ""
+    """The version of the code that made it, or took it in."""
+    commit: str = ""
+    """Its commit, where that can be known."""
 
 
 def engine_name(opaque_id: str, version: int) -> str:
@@ -140,18 +144,26 @@ def queue(c: Connection, owner: Owner) -> int:
     pending = next((v.version for v in all_of(c, owner) if v.state in UNFINISHED), None)
     if pending is not None:
         raise Conflict(f"Adapter version {pending} is already being made.", param="version")
-    number, now = next_number(c, owner), later(c, owner, adapters.c.created_at)
-    values = {
-        "version": number,
-        "state": "queued",
-        "mode": "adapter",
-        "learned_through": 0.0,
-        "report": dataset.told(feedback.count_since(c, owner, 0.0)),
-        "created_at": now,
-        "updated_at": now,
-    }
-    c.execute(insert(adapters).values(**key(owner), **values))
+    told = dataset.told(feedback.count_since(c, owner, 0.0))
+    number = _insert(c, owner, state="queued", mode="adapter", report=told)
     jobs.enqueue(c, owner, "train", str(number))
+    return number
+
+
+def take_in(c: Connection, owner: Owner, learned_from: Collection[str]) -> int:
+    """A new version that was made elsewhere, ready and not active. The caller holds the owner's lock.
+
+    It is served beside what retrieval knows: nobody can say what it has learned of that.
+    """
+    report = {"verdict": IMPORTED, "sentence": "imported: no gate has measured it"}
+    mode, ids = "retrieval+adapter", sorted(learned_from)
+    return _insert(c, owner, state="ready", mode=mode, report=report, learned_from=ids)
+
+
+def _insert(c: Connection, owner: Owner, **values: Any) -> int:
+    number, now = next_number(c, owner), later(c, owner, adapters.c.created_at)
+    times = {"learned_through": 0.0, "created_at": now, "updated_at": now}
+    c.execute(insert(adapters).values(**key(owner), version=number, **times, **values))
     return number
 
 

@@ -70,7 +70,7 @@ def create_app(
     errors.install(app)
     openapi.install(app)
     # The last one added sees a request first.
-    app.add_middleware(middleware.BodyLimit, limit=settings.body_limit)
+    app.add_middleware(middleware.BodyLimit, limit=settings.body_limit, import_limit=settings.import_limit)
     app.add_middleware(
         middleware.Gate,
         limits=Limits(

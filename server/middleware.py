@@ -13,6 +13,7 @@ from server.errors import BodyTooLarge, render
 from server.identity import Identity
 from server.limits import Limits
 
+_IMPORT = re.compile("/v1/users/[^/]+/adapters/import")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -40,19 +41,21 @@ class RequestId:
 
 
 class BodyLimit:
-    """Refuses a body over ``limit`` bytes, whether or not it announces its length."""
+    """Refuses a body over ``limit`` bytes, an adapter over ``import_limit``, whether or not it announces its length."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, import_limit: int) -> None:
         self._app = app
         self._limit = limit
+        self._import_limit = import_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        message = f"The body is over {self._limit} bytes."
+        limit = self._import_limit if _IMPORT.fullmatch(scope["path"]) else self._limit
+        message = f"The body is over {limit} bytes."
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self._limit:
+        if announced.isdigit() and int(announced) > limit:
             return await render(BodyTooLarge(message))(scope, receive, send)
         received = 0
 
@@ -60,7 +63,7 @@ class BodyLimit:
             nonlocal received
             part = await receive()
             received += len(part.get("body", b""))
-            if received > self._limit:
+            if received > limit:
                 # The one exception that the framework's body reader lets through.
                 raise HTTPException(413, message)
             return part

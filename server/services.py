@@ -16,11 +16,9 @@ from adapters import versions
 from adapters.allowance import Allowance
 from adapters.canary import Canaries
 from adapters.disk_cache import DiskCache
-from adapters.objective import Objective
 from adapters.registry import Registry
 from adapters.store import Store
 from adapters.together import Together
-from adapters.train import Recipe
 from adapters.training import RunTrainer, Training
 from adapters.validation import base_sha256
 from adapters.versions import Directories, Version
@@ -175,16 +173,13 @@ async def build(
             places[0].engine,  # a gate loads, asks and unloads one and the same
             directories,
             base_model=settings.training_base,
-            recipe=Recipe(
-                rank=settings.adapter_rank,
-                alpha=2 * settings.adapter_rank,
-                objective=settings.adapter_objective or Objective(),
-            ),
+            recipe=settings.recipe,
             objectives=settings.tenant_objectives,
             system_role=settings.system_role,
             run_trainer=together,
             on_published=follow,
             policy=policy,
+            commit=settings.commit,
         )
         learner = Learner(
             database,

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.allowance import HOURS
 from adapters.objective import Objective
 from adapters.serving import Policy
+from adapters.train import Recipe
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
 
@@ -156,6 +157,10 @@ class Settings(BaseSettings):
         description="Days after which turns are deleted that no standing edit refers to; by default they are kept.",
     )
 
+    commit: str | None = Field(
+        default=None, description="The code's commit as adapters' manifests name it; by default git is asked for it."
+    )
+    import_limit: int = Field(default=1 << 30, gt=0, description="Largest adapter that is imported, in bytes.")
     body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
     messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
     edit_limit: int = Field(default=100_000, gt=0, description="Longest edited text in characters.")
@@ -253,6 +258,12 @@ class Settings(BaseSettings):
     def adapter_places(self) -> int:
         """How many adapters serve at a time: a swap and a gate load some beside them."""
         return max(1, self.max_cpu_loras - _SPARE_PLACES)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How adapters are trained, but for tenants' own objectives; what is imported has to fit in."""
+        objective = self.adapter_objective or Objective()
+        return Recipe(rank=self.adapter_rank, alpha=2 * self.adapter_rank, objective=objective)
 
     @property
     def policy(self) -> Policy:

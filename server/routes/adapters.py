@@ -7,14 +7,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
+from starlette.requests import ClientDisconnect
 
 from adapters import serving, versions
+from adapters.importing import Importer
 from adapters.versions import Version
+from preference import users
 from preference.database import Database
-from preference.errors import NotFound
+from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
 from server.openapi import errors
@@ -23,6 +26,14 @@ from server.services import Services
 
 router = APIRouter(prefix="/users/{user}/adapters", tags=["adapters"], responses=errors(404))
 
+_TAR = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "`adapter_config.json` and `adapter_model.safetensors`, and the `manifest.json` of an export if "
+        "there is one; not compressed.",
+    }
+}
 VersionNumber = Annotated[int, Path(ge=0, lt=2**31, description="A version; 0 is none.", examples=[3])]
 
 
@@ -121,6 +132,35 @@ async def roll_back_adapter(services: ServicesOf, owner: PathOwner) -> ActiveAda
     Returns once that really serves.
     """
     return await _switch(services, owner, serving.roll_back)
+
+
+@router.post("/import", status_code=201, openapi_extra=_TAR)
+async def import_adapter(
+    request: Request,
+    services: ServicesOf,
+    owner: PathOwner,
+    base_sha256: Annotated[
+        str | None,
+        Query(pattern="^[0-9a-f]{64}$", description="The base model's hash, as a manifest has it; else not known."),
+    ] = None,
+) -> AdapterResponse:
+    """Take an adapter in that was made elsewhere, by `peft` or by another Attune: its tar file is the body.
+
+    It has to fit the served model and is `ready` then, not active: no gate has measured it. Activate it, or try it as a
+    canary. A user not seen before is made.
+    """
+    user = await services.database.write(users.ensure, owner)
+    settings = services.settings
+    take_in = Importer(
+        services.database, services.directories, settings.training_base, settings.recipe, settings.policy,
+        settings.import_limit, settings.commit,
+    )  # fmt: skip
+    try:
+        number = await take_in(user, request.stream(), base_sha256)
+    except ClientDisconnect as error:
+        raise Invalid("The adapter's tar file is cut short.") from error
+    await services.follow(user)
+    return AdapterResponse(**_shown(await services.database.read(versions.get, owner, number), user))
 
 
 @router.get("/{version}")
