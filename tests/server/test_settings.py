@@ -20,6 +20,9 @@ from server.settings import BUNDLED_MODEL, BUNDLED_NAME, Settings
         ({"model": "./nowhere"}, "does not exist"),
         ({"model": "/tmp"}, "has no config.json"),
         ({"engine_url": "vllm:8000"}, "ATTUNE_ENGINE_URL must start with http"),
+        ({"engine_url": "http://x, ftp://y"}, "ATTUNE_ENGINE_URL must start with http.*'ftp://y'"),
+        ({"engine_url": ","}, "ATTUNE_ENGINE_URL must start with http"),
+        ({"max_cpu_loras": 6, "pinned_users": {"a": ["x"], "b": ["y"]}}, "fewer than the places for adapters, 2"),
         ({"engine_url": "http://x", "max_loras": 4, "max_cpu_loras": 2}, "ATTUNE_MAX_CPU_LORAS"),
     ],
 )
@@ -27,6 +30,11 @@ def test_what_cannot_work_is_refused(changed: dict[str, Any], told: str) -> None
     with pytest.raises(StartRefused, match=told) as raised:
         Settings(**changed).check()
     assert "\n" not in raised.value.message
+
+
+def test_engines_are_named_once_each() -> None:
+    assert Settings(engine_url=" http://a:1, http://b ,http://a:1,").engine_urls == ("http://a:1", "http://b")
+    assert Settings().engine_urls == ()
 
 
 async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
