@@ -91,10 +91,18 @@ async def examine(host: AdapterHost, candidate: str, regression: Sequence[Item])
     """
     limit = asyncio.Semaphore(CONCURRENCY)
 
-    async def texts(item: Item, model: str | None) -> list[str]:
+    async def texts(item: Item, model: str | None) -> list[str] | None:
+        """The target, or an answer to each prompt; None, and asked no further, once one does not obey."""
+        if item.obeyed is None:
+            return [item.target]
+        said = []
         async with limit:
-            said = [await host.generate(p, max_tokens=MAX_ANSWER_TOKENS, model=model) for p in item.prompts]
-        return [one.text for one in said]
+            for prompt, obeyed in zip(item.prompts, item.obeyed, strict=True):
+                answer = await host.generate(prompt, max_tokens=MAX_ANSWER_TOKENS, model=model)
+                if not obeyed(answer.text):
+                    return None
+                said.append(answer.text)
+        return said
 
     async def lift(item: Item, right: Sequence[str], model: str | None) -> float:
         """Of one text for each prompt, or of one for the first."""
@@ -108,13 +116,13 @@ async def examine(host: AdapterHost, candidate: str, regression: Sequence[Item])
     async def by_base(item: Item) -> tuple[Item, list[str], float] | None:
         """The right texts by the base model and its lift; None where it does not obey, or cannot be asked."""
         try:
-            right = [item.target] if item.obeyed is None else await texts(item, None)
-            return (item, right, await lift(item, right, None)) if _obeys(item, right) else None
+            right = await texts(item, None)
+            return None if right is None else (item, right, await lift(item, right, None))
         except EngineRejected:
             return None
 
     async def by_candidate(item: Item, right: Sequence[str]) -> tuple[float, bool]:
-        obeys = item.obeyed is None or _obeys(item, await texts(item, candidate))
+        obeys = await texts(item, candidate) is not None
         return await lift(item, right, candidate), obeys
 
     counted = [found for found in await _all([by_base(item) for item in regression]) if found is not None]
@@ -151,10 +159,6 @@ def judge(kept: Kept, *, seed: int = 0) -> dict[str, Any]:
     if len(base) < MIN_ITEMS or not lacks:
         return {**row, "passed": True, "skipped": "the base model obeys too little of this to tell"}
     return {**row, "passed": all(paired_interval(lack, seed=seed)[1][1] >= 0 for lack in lacks)}
-
-
-def _obeys(item: Item, texts: Sequence[str]) -> bool:
-    return item.obeyed is None or all(check(text) for check, text in zip(item.obeyed, texts, strict=True))
 
 
 def _own_values(held_out: Sequence[HeldOut]) -> list[Item]:
