@@ -63,7 +63,7 @@ bench-recall: $(STAMP) ## Measure recall at a million rows, beside a shared inde
 bench-recipes: $(STAMP) ## Measure what each recipe costs to train and gains (ARGS="--quick")
 	$(BIN)/python -m bench.recipes --json out/bench-recipes.json $(ARGS)
 
-bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--users 1,4 --steps 8")
+bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--quick")
 	$(BIN)/python -m bench.training --json out/bench-training.json $(ARGS)
 
 bench-adapters: $(STAMP) ## Measure many users on adapters of their own, and swaps under load (ARGS="--quick")

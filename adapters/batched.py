@@ -170,7 +170,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
         rows = [one for user, learner in enumerate(learning) for one in _placed(user, learner, batches[user])]
         for some in passes(rows, tokens):
             losses += backward(model, lora.routing, some, len(learning))
-        optimizer.step(torch.tensor([learner.rate_at(step) for learner in learning], device=device))
+        optimizer.step([learner.rate_at(step) for learner in learning])
         for user, (learner, loss) in enumerate(zip(learning, losses.tolist(), strict=True)):
             if learner.gone:
                 continue

@@ -1,29 +1,32 @@
 """AdamW over many users' stacked weights: each user clipped, and stepped, as if alone."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-BETA1, BETA2, EPSILON, MAX_NORM = 0.9, 0.999, 1e-8, 1.0
-"""The defaults of transformers' trainer, whose weight decay is none."""
+MAX_NORM = 1.0
+"""As the defaults of transformers' trainer, whose weight decay is none."""
 
 
 class StackedAdamW:
-    """``weights`` and ``gradients`` are [users, parameters]; all users begin together."""
+    """``weights`` and ``gradients`` are [users, parameters]; all users begin together. torch's own, fused."""
 
     def __init__(self, weights: Tensor, gradients: Tensor) -> None:
-        self._weights, self._gradients = weights, gradients
-        self._mean, self._square = torch.zeros_like(weights), torch.zeros_like(weights)
-        self._steps = 0
+        self._gradients = gradients
+        # The same memory as parameters of their own, each with a rate of its own.
+        own = [weights[user].detach() for user in range(len(weights))]
+        for part, gradient in zip(own, gradients, strict=True):
+            part.grad = gradient
+        self._adamw = torch.optim.AdamW([{"params": [part]} for part in own], weight_decay=0.0, fused=True)
 
-    def step(self, rates: Tensor) -> None:
-        """One step of the first users, at ``rates`` [users that still learn]; then their gradients are zero."""
-        self._steps += 1
-        parts = (self._weights, self._gradients, self._mean, self._square)
-        weights, gradients, mean, square = (part[: len(rates)] for part in parts)
+    def step(self, rates: Sequence[float]) -> None:
+        """One step of the first users, at ``rates``, of whom there may be fewer each time; their gradients end zero."""
+        gradients = self._gradients[: len(rates)]
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         gradients.mul_((MAX_NORM / (norms + 1e-6)).clamp(max=1.0))
-        mean.lerp_(gradients, 1 - BETA1)
-        square.mul_(BETA2).addcmul_(gradients, gradients, value=1 - BETA2)
-        root = (square / (1 - BETA2**self._steps)).sqrt_().add_(EPSILON)
-        weights.sub_(mean / root * (rates[:, None] / (1 - BETA1**self._steps)))
+        del self._adamw.param_groups[len(rates) :]
+        for group, rate in zip(self._adamw.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self._adamw.step()
         gradients.zero_()

@@ -27,6 +27,7 @@ from bench.servers import ROOT
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
 LEAST_EDITS, MORE_EDITS = 30, 13
+QUICK_STEPS = 8
 _PAUSE = 0.02
 app = typer.Typer(add_completion=False)
 
@@ -136,26 +137,43 @@ def _in_words(timed: Timed) -> str:
     return f"{timed.steps} steps in {timed.step_seconds:.1f} s, {timed.seconds:.1f} s in all"
 
 
+def figures(counts: Sequence[int], recipe: Recipe, console: Console) -> dict[str, Any]:
+    """The JSON of a run; see ``training_report.result``."""
+    about = machine.about()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
+        found = measure(counts, recipe, Path(folder), console)
+    about["versions"]["torch"] = importlib.metadata.version("torch")
+    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
+    return training_report.result({"threads": recipe.threads, "batch_size": recipe.batch_size, **found}, about)
+
+
+def summary(quick: bool = True, console: Console | None = None) -> dict[str, float]:
+    """The figures whose names begin with ``batched_training_``, for a benchmark of more than this."""
+    result = figures([training_report.AT], recipe_of(QUICK_STEPS if quick else None), console or Console(quiet=True))
+    return {name: value for name, value in result.items() if name.startswith("batched_training_")}
+
+
+def recipe_of(steps: int | None) -> Recipe:
+    """The default recipe at normal priority, with so many steps for each user; None for the recipe's own."""
+    return Recipe(niceness=0) if steps is None else Recipe(niceness=0, min_steps=steps, max_steps=steps)
+
+
 @app.command()
 def training(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-training.json"),
-    users: Annotated[str, typer.Option(help="Numbers of users that train at once.")] = "1,2,4,8,16,32",
+    quick: Annotated[bool, typer.Option("--quick", help="Sixteen users at once, and few steps.")] = False,
+    users: Annotated[str | None, typer.Option(help="Numbers of users that train at once, by default 1,4,16.")] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of each user; by default the recipe's.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of either; by default the recipe's.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:
     """Measure training many at once beside one after another."""
-    recipe = Recipe(niceness=0)
-    if steps is not None:
-        recipe = replace(recipe, min_steps=steps, max_steps=steps)
+    recipe = recipe_of(steps or (QUICK_STEPS if quick else None))
     if threads is not None:
         recipe = replace(recipe, threads=threads)
-    console, about = Console(), machine.about()
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
-        found = measure([int(number) for number in users.split(",")], recipe, Path(folder), console)
-    about["versions"]["torch"] = importlib.metadata.version("torch")
-    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
-    result = training_report.result({"threads": recipe.threads, "batch_size": recipe.batch_size, **found}, about)
+    counts = users or (str(training_report.AT) if quick else "1,4,16")
+    console = Console()
+    result = figures([int(number) for number in counts.split(",")], recipe, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     training_report.show(result, console)

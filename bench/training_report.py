@@ -27,7 +27,9 @@ def result(found: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]
     at = found["together"].get(AT, {"speedup": {}})["speedup"]
     return {
         "batched_training_speedup_16": at.get("step"),
+        "batched_training_processor_speedup_16": at.get("step_processor"),
         "batched_training_end_to_end_speedup_16": at.get("end_to_end"),
+        "batched_training_end_to_end_processor_speedup_16": at.get("end_to_end_processor"),
         "batched_training_max_loss_difference": found["max_loss_difference"],
         "goal_speedup": GOAL,
         "goal_max_loss_difference": GOAL_DIFFERENCE,

@@ -210,7 +210,7 @@ def test_each_user_is_stepped_as_torch_does_alone() -> None:
     for learning in (3, 3, 2, 1):  # users end one after the other, the last first
         found = torch.randn(learning, 50) * torch.tensor([0.01, 1.0, 100.0])[:learning, None]
         gradients[:learning] += found
-        together.step(torch.tensor(rates[:learning]))
+        together.step(rates[:learning])
         for p, gradient, optimizer in zip(alone, found, optimizers, strict=False):
             p.grad = gradient.clone()
             torch.nn.utils.clip_grad_norm_([p], 1.0)
