@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from adapters import dataset, versions
+from adapters import cohorts, dataset, versions
 from adapters.versions import Version
 from preference import feedback, jobs, users
 from preference.errors import Conflict, Invalid
@@ -187,7 +187,8 @@ def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired b
 def erase_edit(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
     """Erase an edit, and drop the versions that learned from it as the policy says; train anew where edits are left.
 
-    A training that is under way may have read the edit: it is given up, and queued again. Raises ``NotFound``.
+    A training that is under way may have read the edit: it is given up, and queued again. Cohorts that the owner taught
+    end. Raises ``NotFound``.
     """
     stopped = _stop(c, owner)  # first: who publishes holds the job before the user
     ids = frozenset(feedback.erase(c, owner, feedback_id))
@@ -206,6 +207,7 @@ def erase_edit(c: Connection, owner: Owner, feedback_id: str, policy: Policy) ->
         report = {**held.report, MARKED: held.report.get(MARKED, 0) + len(ids)}
         versions.set_state(c, owner, number, held.state, report=report)
     drop(c, owner, tainted - spared)
+    cohorts.leave(c, owner)
     return Erased(versions.lock_user(c, owner), sorted(tainted - spared), stopped, queued)
 
 

@@ -34,6 +34,7 @@ from preference.database import Database
 from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.feedback import Edit
 from preference.jobs import Job
+from preference.owner import Owner
 from preference.users import User
 from preference.worker import to_the_end
 
@@ -46,6 +47,7 @@ _GRACE_SECONDS = 5.0
 _FOLLOW_SECONDS = 1.0
 
 OnPublished = Callable[[User], Awaitable[object]]
+Beginning = Callable[[Owner, int], Awaitable[str | None]]
 RunTrainer = Callable[[Path, float], Awaitable[None]]
 
 
@@ -127,9 +129,10 @@ class Training:
 
     ``objectives`` are those of tenants that have one of their own; ``recipe`` has the others' and all else.
     ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
-    process of its own and may take ``seconds``. ``policy`` says how an admitted version begins to serve, and
-    ``on_published`` is told when one does; ``commit`` is the code's, where git cannot tell it. Pass ``on_failed`` to
-    the worker, so that a version whose job is given up says so.
+    process of its own and may take ``seconds``. ``beginning`` names the cohort, if any, that a user's first version
+    begins from. ``policy`` says how an admitted version begins to serve, and ``on_published`` is told when one does;
+    ``commit`` is the code's, where git cannot tell it. Pass ``on_failed`` to the worker, so that a version whose job is
+    given up says so.
     """
 
     kind = "train"
@@ -147,6 +150,7 @@ class Training:
         system_role: bool = True,
         on_published: OnPublished | None = None,
         run_trainer: RunTrainer = run_trainer,
+        beginning: Beginning | None = None,
         policy: Policy | None = None,
         commit: str | None = None,
     ) -> None:
@@ -160,6 +164,7 @@ class Training:
         self._system_role = system_role
         self._on_published = on_published
         self._run_trainer = run_trainer
+        self._beginning = beginning
         self._policy = policy or Policy()
         self._commit = commit
         self._making: dict[str, asyncio.Task[Any]] = {}
@@ -234,9 +239,16 @@ class Training:
         base = await asyncio.to_thread(base_directory, self._base_model)
         objective = self._objectives.get(job.owner.tenant, self._recipe.objective)
         recipe = replace(self._recipe, objective=objective)
+        cohort = None
+        if self._beginning is not None and not await self._database.read(versions.learned_through, job.owner):
+            cohort = await self._beginning(job.owner, number)
+        if cohort is not None:
+            await asyncio.to_thread(self._copy_start, cohort, 1, base, recipe, stage / SERVING)
+            if (stage / SERVING).exists():
+                recipe = replace(recipe, objective=replace(objective, continued=True))
         TrainingJob(str(base), recipe).write(stage)
         if objective.continued and serving is not None:
-            await asyncio.to_thread(self._copy_serving, user, serving, base, recipe, stage / SERVING)
+            await asyncio.to_thread(self._copy_start, user.opaque_id, serving.version, base, recipe, stage / SERVING)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
         await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
         async with self._noted(job, number, stage):
@@ -283,17 +295,17 @@ class Training:
             )
         )
 
-    def _copy_serving(self, user: User, serving: Version, base: Path, recipe: Recipe, into: Path) -> None:
-        """What serves, for the trainer to go on from; nothing where it is gone, or of another base or shape."""
+    def _copy_start(self, opaque_id: str, version: int, base: Path, recipe: Recipe, into: Path) -> None:
+        """A version for the trainer to go on from; nothing where it is gone, or of another base or shape."""
         try:
-            manifest = self._directories.verified(user.opaque_id, serving.version)
+            manifest = self._directories.verified(opaque_id, version)
             if manifest.base_sha256 == base_sha256(base):
                 into.mkdir()
                 for name in (CONFIG, WEIGHTS):
-                    shutil.copy(self._directories.path(user.opaque_id, serving.version) / name, into)
+                    shutil.copy(self._directories.path(opaque_id, version) / name, into)
                 validate(into, base, recipe)
         except (NotFound, Invalid, OSError) as error:
-            log.warning("training does not go on from version %d: %s", serving.version, error)
+            log.warning("training does not go on from %s: %s", engine_name(opaque_id, version), error)
             shutil.rmtree(into, ignore_errors=True)
 
     @asynccontextmanager

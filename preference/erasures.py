@@ -1,6 +1,7 @@
 """Rows of ``erasures``: a tombstone for each erased user, so that every process drops what it holds of that user.
 
-A tombstone is the random ``opaque_id`` alone: it names caches, folders and adapters, and nobody.
+A tombstone is the random ``opaque_id`` alone: it names caches, folders and adapters, and nobody. A cohort adapter that
+learned from the user has one of its own.
 """
 
 import time

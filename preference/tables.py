@@ -189,3 +189,14 @@ adapters = Table(
     Column("activated_at", Float),  # when it last became the active one
     _of_user(),
 )
+
+cohort_members = Table(
+    "cohort_members",
+    metadata,
+    *_owner(),
+    Column("cohort_id", String(32), primary_key=True),  # the name of its files, as an opaque id is of a user's
+    Column("version", Integer, nullable=False),  # 0: its edits taught it; else the user's first version begun from it
+    Column("created_at", Float, nullable=False),
+    _of_user(),
+    Index(None, "tenant_id", "cohort_id"),
+)

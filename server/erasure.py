@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
+from adapters import cohorts
 from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
@@ -66,10 +67,10 @@ class Erasures:
 
     async def erase(self, owner: Owner) -> bool:
         """Erase a user. False when something could not go yet: that goes later, by itself. Raises ``NotFound``."""
-        opaque_id = await self._database.write(_erase, owner)
-        self._seen.add(opaque_id)
+        gone = await self._database.write(_erase, owner)
+        self._seen.update(gone)
         self._to_scrub = True
-        return await self._finish([opaque_id])
+        return await self._finish(gone)
 
     async def scrub(self) -> bool:
         """Take rows that were deleted out of the store's files; False when that goes later, by itself."""
@@ -185,9 +186,11 @@ class Erasures:
             return not self._to_scrub
 
 
-def _erase(c: Connection, owner: Owner) -> str:
+def _erase(c: Connection, owner: Owner) -> list[str]:
+    """Delete the user; the opaque id, and those of the cohorts that learned from them."""
     user = users.get(c, owner) if users.lock(c, owner) else None
     if user is None:
         raise NotFound("Nothing is held about this user.", param="user")
+    cohorts_gone = cohorts.leave(c, owner)
     users.delete(c, owner)
-    return user.opaque_id
+    return [user.opaque_id, *cohorts_gone]

@@ -15,6 +15,7 @@ from typing import Any
 from adapters import versions
 from adapters.allowance import Allowance
 from adapters.canary import Canaries
+from adapters.cohort_training import Cohorts
 from adapters.disk_cache import DiskCache
 from adapters.registry import Registry
 from adapters.store import Store
@@ -168,6 +169,17 @@ async def build(
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
             return await _follow(database, registry, directories, user) if serve else False
 
+        cohorts = Cohorts(
+            database,
+            directories,
+            embedder,
+            tenants=settings.cohort_tenants,
+            base_model=settings.training_base,
+            recipe=settings.recipe,
+            run_trainer=together,
+            ready=together.ready,
+            system_role=settings.system_role,
+        )
         training = Training(
             database,
             places[0].engine,  # a gate loads, asks and unloads one and the same
@@ -177,6 +189,7 @@ async def build(
             objectives=settings.tenant_objectives,
             system_role=settings.system_role,
             run_trainer=together,
+            beginning=cohorts.beginning,
             on_published=follow,
             policy=policy,
             commit=settings.commit,
@@ -222,6 +235,8 @@ async def build(
                 database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace
             )
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
+            if settings.cohort_tenants:
+                tasks.append(_run(stack, cohorts.run(), "cohorts"))
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
         yield Services(
             settings=settings,

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     train_at_once: int = Field(
         default=16, ge=1, le=256, description="Adapters that a worker trains in one pass, by SFT; others one by one."
     )
+    cohort_tenants: frozenset[str] = Field(
+        default=frozenset(),
+        description="Tenants whose new users may begin from an adapter made of the edits of users who prefer alike, as "
+        'JSON like `["acme"]`: docs/adapters.md says what that means for privacy. By default none.',
+    )
     train_hours: str | None = Field(
         default=None,
         pattern=HOURS,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
-from adapters import canary, serving, versions
+from adapters import canary, cohorts, serving, versions
 from adapters.serving import Policy
 from preference import erasures, feedback, jobs, keys, preferences, turns, users
 from preference.database import Database
@@ -26,7 +26,9 @@ from preference.owner import Owner
 from preference.preferences import MAX_CONTEXTS
 from preference.tables import adapters as adapters_table
 from preference.tables import api_keys, metadata
+from preference.tables import cohort_members as members_table
 from preference.tables import contexts as contexts_table
+from preference.tables import erasures as erasures_table
 from preference.tables import feedback as feedback_table
 from preference.tables import jobs as jobs_table
 from preference.tables import preferences as preferences_table
@@ -186,6 +188,9 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
             adapters_table, version=number, state=made_state, mode="adapter", learned_through=times,
             report={"of": player.mark}, updated_at=times,
         )  # fmt: skip
+
+    for cohort in (player.mark, f"of {player.owner.user}"):
+        add(members_table, cohort_id=cohort, version=0)
 
 
 def _mine(table: Table, owner: Owner) -> Any:
@@ -522,7 +527,29 @@ def ask_as_a_stranger(player: Player, c: Connection) -> Any:
     )  # fmt: skip
 
 
+def teach(player: Player, c: Connection) -> Any:
+    """Cohorts are a tenant's: each has one named after its user, as other tenants have, and nobody sees theirs."""
+    tenant, shared, founded = player.owner.tenant, f"of {player.owner.user}", f"new {player.mark}"
+    theirs = {row.cohort_id for row in c.execute(select(members_table)) if row.tenant_id == tenant}
+    assert set(cohorts.of_tenant(c, tenant)) == theirs, "cohorts of another tenant"
+    assert cohorts.taught_by(c, player.owner) == sorted((player.mark, shared)), "cohorts of somebody else"
+    pupil, other = (Owner(tenant, f"{player.owner.user} {number}") for number in (1, 2))
+    for owner in (pupil, other):
+        users.ensure(c, owner)
+    cohorts.found(c, [other], founded)
+    followed = [cohorts.follow(c, pupil, cohort, 1) for cohort in (shared, shared, "nobody's")]
+    assert cohorts.dissolve(c, tenant, shared) == [pupil], "somebody else's pupils"
+    assert cohorts.leave(c, other) == [founded]
+    assert cohorts.taught_by(c, player.owner) == [player.mark]
+    waiting = [made.state for made in versions.all_of(c, pupil)]
+    for owner in (pupil, other):
+        users.delete(c, owner)
+    c.execute(delete(erasures_table).where(erasures_table.c.opaque_id.in_((shared, founded))))
+    return followed, waiting
+
+
 def erase(player: Player, c: Connection) -> Any:
+    assert cohorts.leave(c, player.owner) == []  # with the edit
     erased = users.delete(c, player.owner)
     opaque_id = player.kept["opaque"]
     return erased, erasures.among(c, [opaque_id, "0" * 32]), opaque_id in erasures.since(c, 0.0)
@@ -541,7 +568,7 @@ SCRIPT: Sequence[Step] = [
     accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, prune, read,
     create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
-    lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, read,
+    lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,
     queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read,
     delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,

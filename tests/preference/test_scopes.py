@@ -30,6 +30,8 @@ OF_EVERYBODY = {
     "preference.jobs.prune": "upkeep of all owners' jobs",
     "preference.jobs.backlog": "figures alone",
     "adapters.versions.census": "figures alone",
+    "adapters.cohorts.of_tenant": "a tenant's cohorts, by their ids, and nobody who is in them",
+    "adapters.cohorts.dissolve": "ends a tenant's cohort for all who are in it",
 }
 EQUIVALENT: dict[str, str] = {}
 """Predicates that can go unnoticed, as ``module.function: text``, and why."""
