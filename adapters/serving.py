@@ -166,7 +166,8 @@ def try_out(c: Connection, owner: Owner, version: int, share: float, policy: Pol
     tried = {"against": user.active_adapter, "share": share, "since": since, "until": until, "looks": 0}
     versions.set_state(c, owner, version, "ready", report={**made.report, CANARY: tried})
     users.set_active_adapter(c, owner, user.active_adapter, canary=version, share=share)
-    jobs.cancel(c, owner, CANARY, str(version))  # of an earlier trial that was ended by hand
+    for earlier in sorted(jobs.under_way(c, owner, CANARY)):  # of trials that were ended by hand: they would go first
+        jobs.cancel(c, owner, CANARY, earlier)
     jobs.enqueue(c, owner, CANARY, str(version), run_after=until)
     return user, versions.active(c, owner), made
 

@@ -105,10 +105,10 @@ def redact(c: Connection, owner: Owner, texts: Mapping[str, str]) -> None:
     for id, text in sorted(texts.items()):
         applied = cast(turns.c.applied_preferences, String).contains(id, autoescape=True)
         for row in c.execute(select(turns).where(scope(turns, owner), applied)).mappings().all():
-            values = {
-                "prompt": _without(row["prompt"], f"- {text}"),
-                "applied_preferences": [one for one in row["applied_preferences"] if one["id"] != id],
-            }
+            left = [one for one in row["applied_preferences"] if one["id"] != id]
+            if left == row["applied_preferences"]:  # an id that has this one in it
+                continue
+            values = {"prompt": _without(row["prompt"], f"- {text}"), "applied_preferences": left}
             this = turns.c.completion_id == row["completion_id"]
             c.execute(update(turns).where(scope(turns, owner), this).values(**values))
 

@@ -271,6 +271,20 @@ async def test_what_was_ended_by_hand_is_not_judged(world: World) -> None:
     assert len(world.database.read_now(jobs.under_way, ANN, "canary")) == 1
 
 
+async def test_a_trial_does_not_wait_for_the_end_of_another(world: World) -> None:
+    world.database.write_now(lambda c: versions.take_in(c, ANN, []))
+    world.database.write_now(serving.try_out, ANN, 3, 0.5, POLICY)
+    assert world.database.read_now(jobs.under_way, ANN, "canary") == {"3"}
+    world.edit(0)
+    job = world.lease()
+    assert job is not None
+    assert job.subject == "3"
+    assert world.database.write_now(versions.queue_if_due, ANN, 1) is None, "edits wait while one is tried"
+    await world.handler(job)
+    world.database.write_now(serving.roll_back, ANN)
+    assert world.database.write_now(versions.queue_if_due, ANN, 1) == 4, "an import counts for no training"
+
+
 async def test_a_trial_that_cannot_be_judged_is_rolled_back(world: World) -> None:
     world.edit(0)
     job = world.lease()

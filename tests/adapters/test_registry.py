@@ -646,6 +646,8 @@ OPERATION = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from(NAMES), st.integers(0, 2)),
     st.tuples(st.just("activate"), st.sampled_from(NAMES), st.integers(0, 2)),
     st.tuples(st.just("acquire_version"), st.sampled_from(NAMES), st.integers(1, 2)),
+    st.tuples(st.just("acquire_canary"), st.sampled_from(NAMES), st.integers(0, 1)),
+    st.tuples(st.just("try"), st.sampled_from(NAMES), st.integers(0, 1)),
     st.tuples(st.just("retire"), st.sampled_from(NAMES), st.integers(1, 2)),
     st.tuples(st.just("release"), st.just(""), st.integers(0, 20)),
     st.tuples(st.just("turns"), st.just(""), st.integers(1, 6)),
@@ -712,6 +714,12 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
             case "activate":
                 wanted = make_version(number) if number else None
                 tasks.append(asyncio.create_task(attempt(registry.activate(make_user(name), wanted))))
+            case "try":
+                wanted = make_version(number) if number else None
+                trying = registry.activate(make_user(name), wanted, make_version(2))
+                tasks.append(asyncio.create_task(attempt(trying)))
+            case "acquire_canary":
+                host.held.append(registry.acquire(trial(make_user(name, number)), 2))
             case "acquire_version":
                 named = registry.acquire_version(make_user(name), make_version(number))
                 tasks.append(asyncio.create_task(attempt(named)))
@@ -732,6 +740,7 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
     while registry._tasks:
         await asyncio.gather(*registry._tasks)
     serving = {lease.name for name in NAMES for n in (1, 2) if (lease := registry.acquire(make_user(name, n))).name}
-    assert set(host.names) == serving, "an adapter that serves nobody is left in the engine"
-    assert len(serving) <= capacity
+    tried = {lease.name for name in NAMES if (lease := registry.acquire(trial(make_user(name)), 2)).name}
+    assert set(host.names) == serving | tried, "an adapter that serves nobody is left in the engine"
+    assert len(serving | tried) <= capacity + 1, "what serves takes no place while its canary is loaded"
     await registry.close()

@@ -251,3 +251,18 @@ def test_somebody_elses_feedback_is_not_found(store: Database) -> None:
     with pytest.raises(NotFound):
         store.write_now(feedback.resolve, ANN, theirs.id, "failed")
     assert store.read_now(feedback.get, OTHER_ANN, theirs.id) == theirs
+
+
+def test_an_erased_edit_takes_those_it_replaced_along_and_no_other(store: Database) -> None:
+    first, second = accept(store, edited_text="Hi Sam."), accept(store, edited_text="Hello Sam.")
+    other, beside = accept(store, "c-2"), accept(store, choice=1)
+    theirs = accept(store, owner=BOB)
+    newest = accept(store, edited_text="Hey Sam.")
+    assert store.write_now(feedback.erase, ANN, second.id) == [first.id, second.id]
+    assert {held.id for held in store.read_now(feedback.page, ANN)} == {other.id, beside.id, newest.id}
+    assert store.read_now(lambda c: {work.subject for work in jobs.page(c, ANN)}) == {other.id, beside.id, newest.id}
+    assert store.read_now(feedback.get, BOB, theirs.id) == theirs
+    with pytest.raises(NotFound):
+        store.write_now(feedback.erase, ANN, second.id)
+    with pytest.raises(NotFound):
+        store.write_now(feedback.erase, ANN, theirs.id)

@@ -72,3 +72,24 @@ def test_pages_hold_every_turn_once(store: Database) -> None:
     while page := store.read_now(turns.page, ANN, after=found[-1] if found else None, limit=3):
         found += page
     assert found == recorded
+
+
+def test_an_erased_preference_leaves_the_turns_that_it_was_applied_to(store: Database) -> None:
+    said = "Write\n- No greeting\n- No greeting at all"
+    parts = [{"role": "user", "content": [{"type": "text", "text": said}]}, {"role": "system", "content": said}]
+    kept = {"id": "pref-11", "text": "No greeting at all", "score": 0.5}
+    for owner in (ANN, BOB):
+        made = turn("c-1")
+        both = [*made.applied_preferences, kept]
+        store.write_now(turns.record, owner, replace(made, prompt=parts, applied_preferences=both))
+        store.write_now(turns.record, owner, replace(turn("c-2"), prompt=parts, applied_preferences=[kept]))
+    others = store.read_now(turns.page, BOB)
+    store.write_now(turns.redact, ANN, {"pref-1": "No greeting", "pref_1": "%"})
+    first, second = store.read_now(turns.page, ANN)
+    told = "Write\n- [erased]\n- No greeting at all"
+    assert first.prompt == [
+        {"role": "user", "content": [{"type": "text", "text": told}]}, {"role": "system", "content": told},
+    ]  # fmt: skip
+    assert first.applied_preferences == [kept]
+    assert second == others[1]
+    assert store.read_now(turns.page, BOB) == others
