@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ PARTS = {
     "verification": "what was inferred is believed, and what was applied stays",
     "pruning": "what was inferred is kept or dropped as a whole",
     "refinement": "it is inferred once",
+    "plain answer": "it is inferred beside the draft alone",
     "contradiction": "no preference is superseded",
     "likeness": "plain cosine",
     "nearness": "near and less near contexts count the same",
@@ -26,7 +28,12 @@ def leave_out(part: str) -> None:
 
     async def believe(self: Study, cost: int) -> tuple[list[str], list[str]]:
         applied = [p.text for p in self._applied]
-        return [*applied, *(text for text in await self._infer(self._edit.draft) if text not in applied)], []
+        return [*applied, *await self._infer([self._edit.draft], known=applied)], []
+
+    infer = Study._infer
+
+    async def infer_once(self: Study, drafts: Sequence[str], known: Sequence[str]) -> list[str]:
+        return await infer(self, drafts[:1], known)
 
     async def keep(self: Study, texts: list[str], candidates: list[str]) -> list[str]:
         return [*texts, *candidates]
@@ -35,6 +42,7 @@ def leave_out(part: str) -> None:
         "verification": (Study, "_explain", believe),
         "pruning": (Study, "_prune", keep),
         "refinement": (study, "REFINEMENTS", 1),
+        "plain answer": (Study, "_infer", infer_once),
         "contradiction": (learning.Learner, "_supersede", lambda *_: None),
         "likeness": (likeness, "FLOOR", 1e9),
         "nearness": (services, "RecallLimits", partial(RecallLimits, spread=math.inf)),

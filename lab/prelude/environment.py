@@ -19,6 +19,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 VARIANTS = ("plain", "drift", "noise")
 WISHES = 5
 """Attributes that the user cares about for each kind."""
+BEYOND_THE_MODEL = ("ending", "source")
+"""Nobody wants it: told to, the bundled model names a source, and nearly always a wrong one."""
 CARELESS_SHARE = 0.2
 
 
@@ -37,7 +39,7 @@ class SyntheticEnvironment:
         self._seed = f"{name} {seed}"
         self._change = rounds // 2
         rng = self._random("styles")
-        styles = {kind: random_style(name, rng, WISHES) for kind in self.kinds}
+        styles = {kind: {a: rng.choice(_values(a)) for a in random_style(name, rng, WISHES)} for kind in self.kinds}
         self._before = SimulatedUser(styles)
         self._after = SimulatedUser(self._drifted(styles) if variant == "drift" else styles)
         slips = self._slips(rounds) if variant == "noise" else {}
@@ -87,7 +89,7 @@ class SyntheticEnvironment:
         """One kind's attributes all take another value."""
         rng = self._random("drift")
         kind = rng.choice(self.kinds)
-        changed = {a: rng.choice([v for v in PHRASINGS[a] if v != value]) for a, value in styles[kind].items()}
+        changed = {a: rng.choice([v for v in _values(a) if v != value]) for a, value in styles[kind].items()}
         return {**styles, kind: changed}
 
     def _slips(self, rounds: int) -> dict[int, Slip]:
@@ -112,6 +114,10 @@ def shuffled(kinds: Sequence[str], rounds: int, rng: random.Random) -> list[str]
     order = [kinds[n % len(kinds)] for n in range(rounds)]
     rng.shuffle(order)
     return order
+
+
+def _values(attribute: str) -> list[str]:
+    return [value for value in PHRASINGS[attribute] if (attribute, value) != BEYOND_THE_MODEL]
 
 
 def _phrases(style: Style) -> list[str]:
