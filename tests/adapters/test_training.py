@@ -14,8 +14,9 @@ import pytest
 from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 from test_instructions import RIGHT
 
-from adapters import training, versions
+from adapters import serving, training, versions
 from adapters.objective import Objective
+from adapters.serving import Policy
 from adapters.train import SERVING, TrainingJob
 from adapters.training import Training, TrainingFailed
 from adapters.versions import Directories, Version
@@ -51,6 +52,7 @@ class World:
     host: FakeHost = field(default_factory=lambda: FakeHost(better))
     published: list[User] = field(default_factory=list)
     objectives: dict[str, Objective] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
 
     def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
         async def on_published(user: User) -> None:
@@ -64,6 +66,8 @@ class World:
             recipe=TINY_RECIPE,
             objectives=self.objectives,
             on_published=on_published,
+            policy=self.policy,
+            commit="c0ffee",
             run_trainer=trainer or self.copy,  # type: ignore[arg-type]
         )
 
@@ -105,6 +109,35 @@ class World:
 @pytest.fixture
 async def world(database: Database, tmp_path: Path, trained: Trained) -> World:
     return World(database, tmp_path / "adapters", trained)
+
+
+async def test_an_admitted_version_is_tried_first_where_the_policy_says_so(world: World) -> None:
+    world.policy = Policy(canary_share=0.5)
+    await world.add_edits()
+    await world.training()(await world.job())
+    user, version = await world.user(), await world.version()
+    assert (user.active_adapter, user.canary_adapter, user.canary_share) == (0, 1, 0.5)
+    assert (version.state, version.report["verdict"], version.report["canary"]["against"]) == ("ready", "admitted", 0)
+    assert world.published == [user]
+    manifest = Directories(world.root).manifest(user.opaque_id, 1)
+    learned = await world.database.read(versions.learned_from, ANN)
+    assert learned == {1: frozenset(manifest.learned_from)}
+    assert (manifest.commit, len(manifest.learned_from)) == ("c0ffee", EDITS - 4)
+
+
+async def test_an_edit_that_is_erased_meanwhile_is_in_no_version(world: World) -> None:
+    await world.add_edits()
+    (edit, *_) = await world.database.read(feedback.edits, ANN)
+
+    async def erase(directory: Path, seconds: float) -> None:
+        await world.copy(directory, seconds)
+        await world.database.write(serving.erase_edit, ANN, edit.feedback_id, Policy())
+
+    with pytest.raises(LostLease):
+        await world.training(erase)(await world.job())
+    assert [v.state for v in await world.database.read(versions.all_of, ANN)] == ["failed", "queued"]
+    assert world.clean()
+    assert not world.published
 
 
 async def test_an_admitted_version_is_published_and_active(world: World) -> None:
