@@ -23,6 +23,8 @@ from preference.ports import Embedder, Vectors
 from preference.preferences import Context, Preference
 from preference.users import User
 
+MUCH_ALIKE = 0.55
+"""The likeness of situations that may end each other's preferences; less alike ones are of another kind as a rule."""
 OnRecall = Callable[[int, int], None]
 
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
@@ -89,11 +91,11 @@ class Partition:
         return scores
 
     def is_outvoted(self, preference_id: str, k: int, limits: RecallLimits) -> bool:
-        """Whether, in every situation that a preference was seen to hold in, at least two others outvote it."""
+        """Whether, in every situation that a preference was seen to hold in, at least two much like it outvote it."""
         vectors = self._likeness.unfolded(self._index.reconstruct_n(0, len(self)))
         for row, held in enumerate(self.holds):
             if preference_id in held:
-                others = [(c, r) for c, r in self._near(vectors[row], k + 1, limits) if r != row]
+                others = [(c, r) for c, r in self._near(vectors[row], k + 1, limits) if r != row and c >= MUCH_ALIKE]
                 votes, total = self._votes(others, limits)
                 against = sum(preference_id not in self.holds[r] for _, r in others)
                 if against < 2 or votes.get(preference_id, 0.0) >= total / 2:

@@ -8,6 +8,7 @@ says which preferences of before the edit contradicts: those without which a gen
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from preference.distance import word_distance, words
 from preference.feedback import Edit
@@ -66,7 +67,7 @@ class Study:
             return Lesson(confirmed=applied, reason="the draft was cut short, so the edit says little about it")
         texts, tried = await self._explain(cost)
         kept = [p.text for p in applied if p.text in texts]
-        new = texts[len(kept) :]
+        new = _less(texts, set(kept))
         if not new and len(kept) == len(applied):
             held = cost <= max(SLIP, EXPLAINED * len(words(edit.edited_text)))
             return Lesson(confirmed=applied if held else [], reason=_nothing(tried))
@@ -83,8 +84,9 @@ class Study:
         if texts:  # beside an answer without any, the edit shows all that the user prefers here
             drafts.append(await self._write([]))
         for _ in range(REFINEMENTS):
-            candidates = await self._infer(drafts, known=texts)
-            found = await self._prune(texts, candidates)
+            inferred = [_named(answer, texts) for answer in await self._infer(drafts)]
+            candidates = [text for text in dict.fromkeys(chain(*inferred)) if text not in texts]
+            found = await self._prune(texts, candidates, inferred)
             distance = await self._distance(found)
             if distance >= (cost if cost > SLIP else 1):
                 tried += candidates
@@ -94,15 +96,17 @@ class Study:
                 break
         return texts, tried
 
-    async def _infer(self, drafts: Sequence[str], known: Sequence[str]) -> list[str]:
-        """What might turn any of ``drafts`` into the edit, less what is ``known``."""
+    async def _infer(self, drafts: Sequence[str]) -> list[list[str]]:
+        """For each of ``drafts``, what might turn it into the edit."""
         prompts = [inference_messages(draft, self._edit.edited_text) for draft in drafts]
         answers = await asyncio.gather(*(self._generate(prompt, 400) for prompt in prompts))
-        found = {canonical(text): text for answer in answers for text in parse_preferences(answer.text)}
-        return [text for name, text in found.items() if name not in {canonical(text) for text in known}]
+        return [parse_preferences(answer.text) for answer in answers]
 
-    async def _prune(self, texts: list[str], candidates: list[str]) -> list[str]:
-        """``texts`` and ``candidates`` less what does harm, and less candidates that change nothing."""
+    async def _prune(self, texts: list[str], candidates: list[str], inferred: Sequence[list[str]]) -> list[str]:
+        """``texts`` and ``candidates`` less what does harm, and less candidates that change nothing.
+
+        Or one of ``inferred`` as it is, where several of ``texts`` do harm only together.
+        """
         together = [*texts, *candidates]
         tried = [text for text in together if text not in self._fixed][-PRUNED:]
         everything, *without = await asyncio.gather(
@@ -114,9 +118,11 @@ class Study:
         }
         # Two that say the same look idle one by one; several that do harm may do it together.
         ways = [_less(together, harmful | idle), _less(together, harmful), _less(together, idle), together]
+        fixed = [text for text in texts if text in self._fixed]
+        instead = [[*fixed, *_less(answer, self._fixed)] for answer in inferred]
         singly = [_less(together, {text}) for text in harmful]
         alone = [[*texts, candidate] for candidate in candidates]
-        tries = list({tuple(way): way for way in (*ways, *singly, *alone)}.values())
+        tries = list({tuple(way): way for way in (*ways, *singly, *alone, *instead)}.values())
         distances = await asyncio.gather(*map(self._distance, tries))
         return min(zip(distances, range(len(tries)), tries, strict=True))[2]
 
@@ -147,6 +153,12 @@ class Study:
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
         return answer
+
+
+def _named(texts: Sequence[str], known: Sequence[str]) -> list[str]:
+    """``texts``, in the words of ``known`` where these say the same."""
+    names = {canonical(text): text for text in known}
+    return [names.get(canonical(text), text) for text in texts]
 
 
 def _less(texts: Sequence[str], dropped: set[str]) -> list[str]:

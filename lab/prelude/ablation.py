@@ -26,16 +26,17 @@ def leave_out(part: str) -> None:
     from preference.study import Study
     from server import services
 
-    async def believe(self: Study, cost: int) -> tuple[list[str], list[str]]:
-        applied = [p.text for p in self._applied]
-        return [*applied, *await self._infer([self._edit.draft], known=applied)], []
-
     infer = Study._infer
 
-    async def infer_once(self: Study, drafts: Sequence[str], known: Sequence[str]) -> list[str]:
-        return await infer(self, drafts[:1], known)
+    async def believe(self: Study, cost: int) -> tuple[list[str], list[str]]:
+        applied = [p.text for p in self._applied]
+        (inferred,) = await infer(self, [self._edit.draft])
+        return list(dict.fromkeys([*applied, *inferred])), []
 
-    async def keep(self: Study, texts: list[str], candidates: list[str]) -> list[str]:
+    async def infer_once(self: Study, drafts: Sequence[str]) -> list[list[str]]:
+        return await infer(self, drafts[:1])
+
+    async def keep(self: Study, texts: list[str], candidates: list[str], _: object) -> list[str]:
         return [*texts, *candidates]
 
     places: dict[str, tuple[Any, str, Any]] = {
