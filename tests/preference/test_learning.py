@@ -137,6 +137,16 @@ async def test_what_the_last_draft_hides_is_inferred_beside_an_answer_without_pr
     assert await world.recalled(CLIENT_AGAIN) == {NUMBERED, FORMAL}
 
 
+async def test_two_preferences_that_do_harm_only_together_give_way_to_what_is_inferred(world: World) -> None:
+    """Without either, the other one's effect is as wrong: only the whole set that is inferred comes nearer."""
+    await world.edit(REVIEW, {}, {"format": "bullets"})
+    (bullets,) = world.active()
+    other = world.database.write_now(preferences.create, ANN, canonical_phrase("format", "numbered"), "learned")
+    held = await world.edit(CLIENT, {"format": "bullets"}, {"format": "paragraph"}, [bullets, other])
+    assert held.status == "learned"
+    assert await world.recalled(CLIENT_AGAIN) == {canonical_phrase("format", "paragraph")}
+
+
 async def test_an_edit_of_a_word_contradicts_a_preference_only_where_that_explains_all_of_it(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets", "greeting": "dear"})
     shown, draft = world.active(), {"format": "bullets", "greeting": "dear"}
