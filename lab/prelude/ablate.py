@@ -65,9 +65,9 @@ def ablate(
     if report is not None:
         reports.write(figures, report)
     if write_docs:
-        reports.put(_DOCS, OPEN, CLOSE, f"{reports.about_line(figures)}\n\n{_markdown(found)}")
+        reports.put(_DOCS, OPEN, CLOSE, f"{reports.about_line(figures)}\n\n{markdown(found)}")
     shown = Table(*_HEAD)
-    for row in _rows(found):
+    for row in rows(found):
         shown.add_row(*row)
     Console().print(shown)
 
@@ -77,7 +77,8 @@ def _figures(summary: Mapping[str, Any], variant: str) -> dict[str, dict[str, An
     return {environment: held["arms"][ARM] for environment, held in part.items()}
 
 
-def _rows(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+def rows(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    """The table's rows, from each run's figures by environment; the whole learner's is called ``nothing``."""
     return [_row(name, found) for name in found]
 
 
@@ -99,6 +100,7 @@ def _row(name: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tup
     )
 
 
-def _markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+def markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The table for a document."""
     head = [f"| {' | '.join(_HEAD)} |", f"|---|---|{'---:|' * (len(_HEAD) - 2)}"]
-    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in _rows(found))])
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows(found))])
