@@ -4,6 +4,7 @@ Every mutation raises the user's revision, because caches and indexes are derive
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from preference.text import as_data
 Source = Literal["learned", "stated"]
 
 MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
-MAX_CONTEXTS = 64  # newest contexts kept of one preference
+MAX_SITUATIONS = 256  # of a user, in which preferences were seen to hold
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def add_context(
     embedder: str,
     vector: NDArray[np.float32],
 ) -> Context:
-    """Key a preference by one more situation; beyond ``MAX_CONTEXTS`` the oldest goes. Its text stays as old as it is.
+    """Key a preference by one more situation. Its text stays as old as it is.
+
+    Beyond ``MAX_SITUATIONS`` the oldest of the commonest kind goes, with all that held in it.
 
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
@@ -132,12 +135,26 @@ def add_context(
     context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
     c.execute(insert(contexts_table).values(**key(owner), **stored))
-    mine = and_(scope(contexts_table, owner), contexts_table.c.preference_id == preference_id)
-    times = select(contexts_table.c.created_at).where(mine).order_by(contexts_table.c.created_at.desc())
-    oldest_kept = c.execute(times.offset(MAX_CONTEXTS - 1).limit(1)).scalar()
-    if oldest_kept is not None:
-        c.execute(delete_from(contexts_table).where(mine, contexts_table.c.created_at < oldest_kept))
+    _forget_beyond(c, owner, MAX_SITUATIONS)
     return context
+
+
+def _forget_beyond(c: Connection, owner: Owner, limit: int) -> None:
+    """Drop a situation where there are more than ``limit``: whole, as a part of one would speak against the rest.
+
+    Kinds are sets of preferences that held together: what was seen once, long ago, outlives the hundredth of a kind.
+    """
+    mine = scope(contexts_table, owner)
+    situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
+    if c.execute(select(func.count(situation.distinct())).where(mine)).scalar_one() <= limit:
+        return
+    rows = select(situation, contexts_table.c.preference_id).where(mine).order_by(contexts_table.c.created_at)
+    held: dict[str, set[str]] = {}
+    for id, preference_id in c.execute(rows):
+        held.setdefault(id, set()).add(preference_id)
+    ((commonest, _),) = Counter(map(frozenset, held.values())).most_common(1)
+    oldest = next(id for id, kind in held.items() if kind == commonest)
+    c.execute(delete_from(contexts_table).where(mine, situation == oldest))
 
 
 def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> list[Preference]:

@@ -23,7 +23,7 @@ from preference import erasures, feedback, jobs, keys, preferences, turns, users
 from preference.database import Database
 from preference.errors import AttuneError
 from preference.owner import Owner
-from preference.preferences import MAX_CONTEXTS
+from preference.preferences import MAX_SITUATIONS
 from preference.tables import adapters as adapters_table
 from preference.tables import api_keys, metadata
 from preference.tables import cohort_members as members_table
@@ -173,9 +173,9 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
             status="superseded" if number == 3 else "active", superseded_by="pref-0" if number == 3 else None,
             locked=number == 2, updated_at=times,
         )  # fmt: skip
-        for context in range(MAX_CONTEXTS if more else 2):
+        for context in range(MAX_SITUATIONS if more and number == 0 else 2):
             add(
-                contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context % 3}",
+                contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context}",
                 text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
             )  # fmt: skip
     for number, kind in enumerate(("learn", "train", "learn")):

@@ -93,18 +93,27 @@ def test_a_context_comes_back_with_its_vector(store: Database) -> None:
     assert store.read_now(preferences.get, ANN, made.id).updated_at == made.updated_at
 
 
-def test_contexts_are_bounded_by_dropping_the_oldest(store: Database) -> None:
-    made, other = create(store), create(store)
-    kept = add_context(store, other.id)
+def test_situations_are_bounded_by_dropping_the_oldest_of_the_commonest_kind_whole(store: Database) -> None:
+    common, beside, rare = create(store), create(store), create(store)
+
+    def hold(c: Connection, situation: str, *held: preferences.Preference) -> None:
+        for preference in held:
+            preferences.add_context(
+                c, ANN, preference.id, feedback_id=situation, text=situation, embedder="e", vector=unit(1, 0)
+            )
 
     def many(c: Connection) -> None:
-        for i in range(preferences.MAX_CONTEXTS + 3):
-            preferences.add_context(c, ANN, made.id, feedback_id=None, text=str(i), embedder="e", vector=unit(1, 0))
+        hold(c, "once", common, rare)
+        for i in range(preferences.MAX_SITUATIONS + 2):
+            hold(c, f"{i:03}", common, beside)
 
     store.write_now(many)
-    texts = [context.text for context in store.read_now(preferences.contexts_of, ANN, made.id)]
-    assert texts == [str(i) for i in range(3, preferences.MAX_CONTEXTS + 3)]
-    assert [context.id for context in store.read_now(preferences.contexts_of, ANN, other.id)] == [kept.id]
+    texts = {
+        preference.id: [context.text for context in store.read_now(preferences.contexts_of, ANN, preference.id)]
+        for preference in (common, beside, rare)
+    }
+    kept = [f"{i:03}" for i in range(3, preferences.MAX_SITUATIONS + 2)]
+    assert texts == {common.id: ["once", *kept], beside.id: kept, rare.id: ["once"]}
 
 
 def test_active_preferences_are_bounded(store: Database) -> None:
