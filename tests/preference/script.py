@@ -173,7 +173,7 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
             status="superseded" if number == 3 else "active", superseded_by="pref-0" if number == 3 else None,
             locked=number == 2, updated_at=times,
         )  # fmt: skip
-        for context in range(MAX_SITUATIONS if more and number == 0 else 2):
+        for context in range(MAX_SITUATIONS + 1 if more and number == 0 else 2):
             add(
                 contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context}",
                 text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
