@@ -128,6 +128,8 @@ async def build(
             for place in places:
                 place.registry.reset()
 
+        directories = open_directories(settings)
+        private_directory(directories.root)
         hosts, process = _engines(settings, engine_restarted, traces)
         for host in hosts.values():
             stack.push_async_callback(host.close)
@@ -136,8 +138,6 @@ async def build(
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
         if embedder is None:  # read from disk while the engine starts
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
-        directories = open_directories(settings)
-        private_directory(directories.root)
         base_hash = _BaseHash(settings)
         for name, host in hosts.items():
             held = Registry(

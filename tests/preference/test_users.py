@@ -8,7 +8,7 @@ from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import key, scope
-from preference.tables import adapters, metadata
+from preference.tables import adapters, cohort_members, metadata
 from preference.values import Value
 from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn, unit
 
@@ -24,6 +24,7 @@ def fill(c: Connection, owner: Owner) -> None:
     preferences.add_context(c, owner, made.id, feedback_id=edit.id, text="To Sam", embedder="e", vector=unit(1, 2))
     times = {"created_at": 1.0, "updated_at": 1.0, "learned_through": 1.0}
     c.execute(insert(adapters).values(**key(owner), version=1, state="ready", mode="adapter", report={}, **times))
+    c.execute(insert(cohort_members).values(**key(owner), cohort_id="cohort-1", version=1, created_at=1.0))
 
 
 def counts(c: Connection, owner: Owner) -> list[int]:

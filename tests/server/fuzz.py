@@ -35,6 +35,7 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
         settings = Settings(engine_url=engine.url, data_dir=folder / "data", worker_in_process=False)
         with serving(settings, engine) as running:
             document = _informed(running.http().get("/openapi.json").json(), _seed(running, folder))
+            del document["paths"]["/v1/users/{user}/adapters/import"]  # schemathesis makes no tar: test_import.py does
             (folder / "openapi.json").write_text(json.dumps(document))
             _, key = running.services.database.write_now(keys.create, "local", "fuzz")
             until(lambda: running.http().get("/v1/models").status_code == 401)  # it is noticed within a second

@@ -166,7 +166,8 @@ def test_activate_roll_back_and_delete(running: Running, tmp_path: Path) -> None
     publish(running, 1, "adapter", tmp_path)
     publish(running, 2, "adapter", tmp_path)
     for version in (2, 1):
-        assert http.post(f"{path}/{version}/activate").json() == {"object": "adapter.active", "active": version}
+        now = {"object": "adapter.active", "active": version, "pinned": False, "canary": 0}
+        assert http.post(f"{path}/{version}/activate").json() == now
         assert [name.rpartition(".")[2] for name in running.engine.adapters] == [f"v{version}"]
         assert http.get(path).json()["active"] == version
     assert http.post(f"{path}/0/activate").json()["active"] == 0

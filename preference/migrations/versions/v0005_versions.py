@@ -1,4 +1,4 @@
-"""Versions that are pinned, tried as a canary, and known to have learned from an edit."""
+"""Versions that are pinned, tried on a share of requests, and known to have learned from an edit."""
 
 import sqlalchemy as sa
 from alembic import op
