@@ -111,6 +111,7 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
         if not failure:
             _favour_the_event_loop()
             await server.serve()
+            gc.unfreeze()  # what is frozen is not freed at exit, and triton's bindings write to stderr of each leak
     return failure[0] if failure else None
 
 

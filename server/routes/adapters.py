@@ -163,7 +163,7 @@ async def import_adapter(
     return AdapterResponse(**_shown(await services.database.read(versions.get, owner, number), user))
 
 
-@router.get("/{version}")
+@router.get("/{version:int}")
 async def get_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> AdapterWithManifest:
     """One version, with its manifest."""
     user = await known(services, owner)
@@ -219,7 +219,7 @@ async def retire_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
     return AdapterResponse(**_shown(await services.database.read(versions.get, owner, version), user))
 
 
-@router.delete("/{version}")
+@router.delete("/{version:int}")
 async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> DeletedAdapter:
     """Delete a version: its weights, and its place in the engine. The base model serves if it was the active one.
 
