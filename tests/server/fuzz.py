@@ -20,8 +20,11 @@ from tests.server.test_chat import publish
 
 USER = "ann"
 OTHER = "ben"
+PUBLISHED = range(1, 6)
 VERSIONS = list(range(9))
-"""One is there; the next are made by requests, one after the other has been deleted or cancelled."""
+"""Of these those are there; the next are made by requests, one after the other has been deleted or cancelled."""
+ADAPTERS = "/v1/users/{user}/adapters"
+"""Each operation of these has a user of its own beside: what one of them pins or deletes, another cannot serve."""
 ERASE = "DELETE /v1/users/{user}"
 
 
@@ -34,8 +37,10 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
     with FakeEngine() as engine:
         settings = Settings(engine_url=engine.url, data_dir=folder / "data", worker_in_process=False)
         with serving(settings, engine) as running:
-            document = _informed(running.http().get("/openapi.json").json(), _seed(running, folder))
-            del document["paths"]["/v1/users/{user}/adapters/import"]  # schemathesis makes no tar: test_import.py does
+            document = running.http().get("/openapi.json").json()
+            del document["paths"][f"{ADAPTERS}/import"]  # schemathesis makes no tar: test_import.py does
+            _informed(document, _seed(running))
+            _with_adapters(document, running, folder)
             (folder / "openapi.json").write_text(json.dumps(document))
             _, key = running.services.database.write_now(keys.create, "local", "fuzz")
             until(lambda: running.http().get("/v1/models").status_code == 401)  # it is noticed within a second
@@ -54,13 +59,12 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
             return reports
 
 
-def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
+def _seed(running: Running) -> dict[str, list[Any]]:
     """Values that fit what ``USER`` has, by the names that parameters and fields have for them."""
     http = running.http(headers={"X-User-Id": USER})
     completion = http.post("/v1/chat/completions", json=ask()).json()["id"]
     edit = {"type": "edit", "completion_id": completion, "edited_text": "Hello, dear world!"}
     stated = {"text": "Be brief", "context": "Write an email to Ann"}
-    publish(running, 1, "adapter", folder)
     user, _ = (running.services.database.write_now(users.ensure, Owner("local", name)) for name in (USER, OTHER))
     return {
         "model": [MODEL],
@@ -77,8 +81,8 @@ def _seed(running: Running, folder: Path) -> dict[str, list[Any]]:
     }
 
 
-def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> dict[str, Any]:
-    """The document with these values as likely as any other, or nearly all requests would be answered by 404.
+def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> None:
+    """Make these values as likely in the document as any other, or nearly all requests would be answered by 404.
 
     The model is always the one that is served.
     """
@@ -94,7 +98,20 @@ def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> dict[str
                 schema["properties"][name] = {"enum": known[name]}
             elif name in known:
                 schema["properties"][name] = {"anyOf": [{"enum": known[name]}, field]}
-    return document
+
+
+def _with_adapters(document: dict[str, Any], running: Running, folder: Path) -> None:
+    """Give each operation on adapters, and the document for it, a user of its own with versions."""
+    for path, operations in document["paths"].items():
+        if path.startswith(ADAPTERS):
+            for method, operation in operations.items():
+                owner = Owner("local", f"{method}-{path.rsplit('/', 1)[1].strip('{}')}")
+                for version in PUBLISHED:
+                    publish(running, version, "adapter", folder, owner=owner)
+                known = {"user": [owner.user], "version": list(PUBLISHED)}
+                for parameter in operation["parameters"]:
+                    if parameter["name"] in known:
+                        parameter["schema"]["anyOf"].insert(0, {"enum": known[parameter["name"]]})
 
 
 if __name__ == "__main__":

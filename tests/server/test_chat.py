@@ -236,20 +236,22 @@ def test_tool_calls_come_back_and_are_stored_as_an_empty_text(running: Running) 
     assert running.services.database.read_now(turns.get, ANN, answer.id).answers == [""]
 
 
-def publish(running: Running, version: int, mode: str, tmp_path: Path, learned_through: float = 1e12) -> None:
-    """A ready version of Ann's, published as training does, and made the active one."""
+def publish(
+    running: Running, version: int, mode: str, tmp_path: Path, learned_through: float = 1e12, owner: Owner = ANN
+) -> None:
+    """A ready version of Ann's, or another's, published as training does, and made the active one."""
     from adapters import versions
     from adapters.versions import Manifest
 
     def rows(c: Any) -> User:
-        user = users.ensure(c, ANN)
-        assert versions.queue(c, ANN) == version
-        versions.set_state(c, ANN, version, "ready", mode=mode, learned_through=learned_through, report={"ok": True})
-        users.set_active_adapter(c, ANN, version)
+        user = users.ensure(c, owner)
+        assert versions.queue(c, owner) == version
+        versions.set_state(c, owner, version, "ready", mode=mode, learned_through=learned_through, report={"ok": True})
+        users.set_active_adapter(c, owner, version)
         return user
 
     user = running.services.database.write_now(rows)
-    made = tmp_path / f"made{version}"
+    made = tmp_path / f"made-{owner.user}-{version}"
     made.mkdir()
     (made / "adapter_config.json").write_text("{}")
     manifest = Manifest(version, [], "", {}, {}, {}, 0.0)
