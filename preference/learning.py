@@ -1,7 +1,7 @@
 """One edit becomes preferences: studied, then stored. Runs in the worker, never in the request path.
 
-What an edit contradicts gets no vote from its context (`recall.py`), and ends when it is outvoted wherever it was
-learned.
+What an edit contradicts gets no vote from its situation (`recall.py`). Two edits in a row that contradict what held in
+situations like theirs end those, and a preference that holds in none any more.
 """
 
 import asyncio
@@ -16,12 +16,14 @@ from preference.owner import Owner
 from preference.ports import Embedder, TextGenerator, Vectors
 from preference.preferences import Preference
 from preference.prompt import last_user_text
-from preference.recall import Partition, RecallLimits
+from preference.recall import Partition
 from preference.study import Lesson, Study
 from preference.text import canonical
 
 CONTEXT_CHARACTERS = 4000
 """How much of a request is kept as a context; the embedder reads less."""
+MUCH_ALIKE = 0.55
+"""The likeness of situations that may end each other; less alike ones are of another kind as a rule."""
 
 
 OnTokens = Callable[[str, int, int], None]
@@ -29,7 +31,7 @@ OnTokens = Callable[[str, int, int], None]
 
 
 class Learner:
-    """Turns accepted feedback into stored preferences. ``k`` and ``limits`` are those of recall."""
+    """Turns accepted feedback into stored preferences."""
 
     def __init__(
         self,
@@ -37,8 +39,6 @@ class Learner:
         generator: TextGenerator,
         embedder: Embedder,
         *,
-        k: int,
-        limits: RecallLimits,
         max_preferences: int = 1000,
         system_role: bool = True,
         on_tokens: OnTokens = lambda tenant, prompt, completion: None,
@@ -46,8 +46,6 @@ class Learner:
         self._database = database
         self._generator = generator
         self._embedder = embedder
-        self._k = k
-        self._limits = limits
         self._max_preferences = max_preferences
         self._system_role = system_role
         self._on_tokens = on_tokens
@@ -90,23 +88,34 @@ class Learner:
             )  # fmt: skip
         if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
             preferences.withdraw(connection, owner, replaced)
-        contradicted = [p for p in active if p in lesson.contradicted and not p.locked]
-        if contradicted:
-            self._supersede(connection, owner, contradicted, held[-1].id if held else None)
+        contradicted = {p.id for p in active if p in lesson.contradicted and not p.locked}
+        for id in sorted(self._end(connection, owner, edit, contradicted, vector)) if contradicted else ():
+            preferences.supersede(connection, owner, id, held[-1].id if held else None)
         changes = bool(lesson.new or lesson.contradicted)
         status: feedback.Status = "learned" if changes else "nothing_learned"
         learned = [p.id for p in held] if changes else []
         return feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned).status
 
-    def _supersede(self, connection: Connection, owner: Owner, contradicted: list[Preference], by: str | None) -> None:
-        """End what was contradicted and is by now outvoted in every situation that it was learned in."""
-        contexts = preferences.contexts(connection, owner, self._embedder.name)
-        partition = Partition(0, preferences.active(connection, owner), contexts, self._embedder.dimension)
-        for preference in contradicted:
-            if any(preference.id in held for held in partition.holds) and partition.is_outvoted(
-                preference.id, self._k, self._limits
-            ):
-                preferences.supersede(connection, owner, preference.id, by)
+    def _end(self, c: Connection, owner: Owner, edit: Edit, contradicted: set[str], vector: Vectors) -> set[str]:
+        """End the situations, much like that of ``edit``, that it and the one before it both speak against.
+
+        One edit may be a slip: two in a row are another taste. What an edit takes away without putting anything in its
+        place leaves no situation behind: it ends the last one. Gives what was contradicted and then holds nowhere.
+        """
+        contexts = preferences.contexts(c, owner, self._embedder.name)
+        partition = Partition(0, preferences.active(c, owner), contexts, self._embedder.dimension)
+        alike = partition.alike(vector, MUCH_ALIKE)
+        earlier = [row for row in alike if partition.situations[row] != edit.feedback_id]
+        if not earlier:
+            return set()
+        last = partition.holds[earlier[-1]]
+        ended = [row for row in earlier if partition.holds[row] & (contradicted - last)]
+        if len(earlier) == len(alike) and last & contradicted:
+            ended.append(earlier[-1])
+        preferences.end_situations(c, owner, [partition.situations[row] for row in ended])
+        held = {id for row in ended for id in partition.holds[row]}
+        holds = {id for row, ids in enumerate(partition.holds) if row not in ended for id in ids}
+        return contradicted & held - holds
 
 
 def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:

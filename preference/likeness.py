@@ -51,11 +51,6 @@ class Likeness:
         lengths = np.sqrt(1 - np.square(vectors @ self._lost.T).sum(1, keepdims=True))
         return np.asarray(self._scaled(vectors, self._left**2) / lengths, np.float32)
 
-    def unfolded(self, vectors: Vectors) -> Vectors:
-        """The vectors that ``folded`` made these of."""
-        found = self._scaled(vectors, self._left**-2)
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
-
     def length(self, vector: Vectors) -> float:
         """What the map leaves of the length of ``vector``, [dimension], a unit vector."""
         lost = self._lost @ vector

@@ -25,7 +25,9 @@ from preference.text import as_data
 Source = Literal["learned", "stated"]
 
 MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
-MAX_SITUATIONS = 256  # of a user, in which preferences were seen to hold
+MAX_situationS = 256  # of a user, in which preferences were seen to hold
+
+_situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def add_context(
 ) -> Context:
     """Key a preference by one more situation. Its text stays as old as it is.
 
-    Beyond ``MAX_SITUATIONS`` the oldest of the commonest kind goes, with all that held in it.
+    Beyond ``MAX_situationS`` the oldest of the commonest kind goes, with all that held in it.
 
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
@@ -135,7 +137,7 @@ def add_context(
     context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
     c.execute(insert(contexts_table).values(**key(owner), **stored))
-    _forget_beyond(c, owner, MAX_SITUATIONS)
+    _forget_beyond(c, owner, MAX_situationS)
     return context
 
 
@@ -145,16 +147,26 @@ def _forget_beyond(c: Connection, owner: Owner, limit: int) -> None:
     Kinds are sets of preferences that held together: what was seen once, long ago, outlives the hundredth of a kind.
     """
     mine = scope(contexts_table, owner)
-    situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
-    if c.execute(select(func.count(situation.distinct())).where(mine)).scalar_one() <= limit:
+    if c.execute(select(func.count(_situation.distinct())).where(mine)).scalar_one() <= limit:
         return
-    rows = select(situation, contexts_table.c.preference_id).where(mine).order_by(contexts_table.c.created_at)
+    rows = select(_situation, contexts_table.c.preference_id).where(mine).order_by(contexts_table.c.created_at)
     held: dict[str, set[str]] = {}
     for id, preference_id in c.execute(rows):
         held.setdefault(id, set()).add(preference_id)
     ((commonest, _),) = Counter(map(frozenset, held.values())).most_common(1)
     oldest = next(id for id, kind in held.items() if kind == commonest)
-    c.execute(delete_from(contexts_table).where(mine, situation == oldest))
+    c.execute(delete_from(contexts_table).where(mine, _situation == oldest))
+
+
+def end_situations(c: Connection, owner: Owner, ids: Collection[str]) -> None:
+    """Forget what held in these situations, by the id of the feedback that told of each, or of its context.
+
+    What the user locked goes on holding there.
+    """
+    users.touch(c, owner)
+    locked = select(preferences.c.id).where(scope(preferences, owner), preferences.c.locked)
+    ended = and_(_situation.in_(sorted(ids)), contexts_table.c.preference_id.not_in(locked))
+    c.execute(delete_from(contexts_table).where(scope(contexts_table, owner), ended))
 
 
 def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> list[Preference]:

@@ -23,8 +23,6 @@ from preference.ports import Embedder, Vectors
 from preference.preferences import Context, Preference
 from preference.users import User
 
-MUCH_ALIKE = 0.55
-"""The likeness of situations that may end each other's preferences; less alike ones are of another kind as a rule."""
 OnRecall = Callable[[int, int], None]
 
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
@@ -55,7 +53,10 @@ class RecallLimits:
 
 
 class Partition:
-    """One owner's preferences and their index at one revision. ``contexts`` are ordered oldest first."""
+    """One owner's preferences and their index at one revision. ``contexts`` are ordered oldest first.
+
+    ``situations`` are the ids of the feedback that told of them, or of the context; ``holds`` what held in each.
+    """
 
     def __init__(self, revision: int, active: list[Preference], contexts: list[Context], dimension: int) -> None:
         self.revision = revision
@@ -66,6 +67,7 @@ class Partition:
         keyed = {context.preference_id for context in contexts}
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
         self._binding = {p.id for p in active if _binding(p)}
+        self.situations = list(situations)
         self.holds = [{context.preference_id for context in held} for held in situations.values()]
         vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
         self._likeness = Likeness(vectors, self.holds)
@@ -81,7 +83,7 @@ class Partition:
 
         ``vector`` is [dimension]. A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(vector, k, limits)
+        near = self._near(vector, k, limits.alike)
         votes, total = self._votes(near, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
         for likeness, row in near:
@@ -90,25 +92,17 @@ class Partition:
                     scores[id] = round(likeness, 4)
         return scores
 
-    def is_outvoted(self, preference_id: str, k: int, limits: RecallLimits) -> bool:
-        """Whether, in every situation that a preference was seen to hold in, at least two much like it outvote it."""
-        vectors = self._likeness.unfolded(self._index.reconstruct_n(0, len(self)))
-        for row, held in enumerate(self.holds):
-            if preference_id in held:
-                others = [(c, r) for c, r in self._near(vectors[row], k + 1, limits) if r != row and c >= MUCH_ALIKE]
-                votes, total = self._votes(others, limits)
-                against = sum(preference_id not in self.holds[r] for _, r in others)
-                if against < 2 or votes.get(preference_id, 0.0) >= total / 2:
-                    return False
-        return True
+    def alike(self, vector: Vectors, least: float) -> list[int]:
+        """The situations, oldest first, whose likeness to ``vector``, [dimension], is at least ``least``."""
+        return sorted(row for _, row in self._near(vector, len(self), least))
 
-    def _near(self, vector: Vectors, k: int, limits: RecallLimits) -> list[tuple[float, int]]:
-        """Likeness and row of the nearest alike situations, nearest first."""
+    def _near(self, vector: Vectors, k: int, alike: float) -> list[tuple[float, int]]:
+        """Likeness and row of the nearest situations that are ``alike`` at least, nearest first."""
         if not len(self) or not k:
             return []
         products, rows = self._index.search(vector[None], min(k, len(self)))
         likenesses = (products[0] / self._likeness.length(vector)).tolist()
-        return [pair for pair in zip(likenesses, rows[0].tolist(), strict=True) if pair[0] >= limits.alike]
+        return [pair for pair in zip(likenesses, rows[0].tolist(), strict=True) if pair[0] >= alike]
 
     def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
         """Each preference's weight, and all weight."""

@@ -198,8 +198,6 @@ async def build(
             database,
             engine,
             embedder,
-            k=settings.recall_k,
-            limits=limits,
             max_preferences=settings.max_preferences,
             system_role=settings.system_role,
             on_tokens=metrics.studied,

@@ -336,6 +336,10 @@ def unlock(player: Player, c: Connection) -> Any:
     return _attempts(player, c, *calls, lambda: preferences.change(c, player.owner, "pref-1", locked=False), *calls)
 
 
+def end_situations(player: Player, c: Connection) -> Any:
+    return preferences.end_situations(c, player.owner, ["fb-0", "fb-1"])
+
+
 def delete_preference(player: Player, c: Connection) -> Any:
     return preferences.delete(c, player.owner, "pref-0")
 
@@ -566,7 +570,7 @@ SCRIPT: Sequence[Step] = [
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, prune, read,
-    create, create_too_many, add_context, correct, read, unlock, delete_preference, read,
+    create, create_too_many, add_context, correct, read, unlock, end_situations, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,
     queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read,

@@ -230,7 +230,7 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
     generators: dict[Owner, Scripted] = {}
     for owner, inferred in ((ANN, answer), (OTHER_ANN, "- Be brief"), (BOB, "- Be polite")):
         generator = generators[owner] = Scripted(inferred)
-        learner = Learner(database, generator, WordEmbedder(), k=5, limits=RecallLimits(alike=0.1))
+        learner = Learner(database, generator, WordEmbedder())
         database.write_now(users.ensure, owner)
         for number in range(2):  # the second edit is studied beside what the first one taught
             shown = [{"id": p.id, "text": p.text, "score": 1.0} for p in database.read_now(preferences.active, owner)]

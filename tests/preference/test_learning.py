@@ -34,7 +34,7 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.generator = OracleGenerator(CLIENT, CLIENT_AGAIN, REVIEW)
-        self.learner = Learner(database, self.generator, WordEmbedder(), k=5, limits=LIMITS)
+        self.learner = Learner(database, self.generator, WordEmbedder())
         self.recall = Recall(database, WordEmbedder(), LIMITS)
         self._turns = 0
         database.write_now(users.ensure, ANN)
@@ -117,6 +117,37 @@ async def test_a_preference_outvoted_wherever_it_was_learned_is_superseded(world
     await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
     now = world.database.read_now(preferences.get, ANN, old.id)
     assert (now.status, now.superseded_by) == ("superseded", world.active()[0].id)
+
+
+async def test_a_taste_that_changed_ends_after_two_edits_however_long_it_held(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    (old,) = world.active()
+    for _ in range(12):
+        await world.edit(CLIENT, {"format": "bullets"}, {"format": "bullets"}, [old])
+    for _ in range(2):
+        await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
+    assert await world.recalled(CLIENT) == {NUMBERED}
+    assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
+
+
+async def test_what_is_taken_away_and_not_replaced_ends_where_it_was_last_seen(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    (old,) = world.active()
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {}, [old])
+    assert await world.recalled(CLIENT) == set()
+    assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
+
+
+async def test_what_is_locked_goes_on_holding_where_another_preference_ended(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets", "greeting": "dear"})
+    dear = next(p for p in world.active() if p.text == DEAR)
+    bullets = next(p for p in world.active() if p.text == BULLETS)
+    locked = world.database.write_now(preferences.change, ANN, dear.id, locked=True)
+    for _ in range(2):
+        drafted, edited = {"format": "bullets"}, {"format": "numbered"}
+        await world.edit(CLIENT_AGAIN, drafted, edited, [bullets])
+    assert world.database.read_now(preferences.get, ANN, bullets.id).status == "superseded"
+    assert len(world.database.read_now(preferences.contexts_of, ANN, locked.id)) == 1
 
 
 async def test_a_preference_learned_elsewhere_survives_contradictions_here(world: World) -> None:

@@ -3,15 +3,13 @@
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from preference import preferences, users
 from preference.database import Database
 from preference.owner import Owner
 from preference.ports import Vectors
-from preference.preferences import Context, Preference
-from preference.recall import Partition, Recall, RecallLimits
+from preference.recall import Recall, RecallLimits
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 
@@ -75,16 +73,6 @@ async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: R
         )  # fmt: skip
     learn(database, ANN, "slip", "a letter about rent")
     assert await texts(database, recall, ANN, "a letter about rent") == ["habit"]
-
-
-@pytest.mark.parametrize(("likeness", "ends"), [(0.5, False), (0.6, True)])
-def test_only_situations_much_alike_end_a_preference(likeness: float, ends: bool) -> None:
-    """Two situations of other kinds, that are merely alike, say nothing of one that was seen once."""
-    others = np.eye(3, dtype=np.float32)[[0, 1]] * np.sqrt(1 - likeness**2) + np.eye(3, dtype=np.float32)[2] * likeness
-    vectors = [np.eye(3, dtype=np.float32)[2], *others]
-    held = [Context(f"pref-{i}", f"ctx-{i}", f"fb-{i}", "", "e", vector, float(i)) for i, vector in enumerate(vectors)]
-    active = [Preference(c.preference_id, c.id, "learned", "active", None, False, 0.0, 0.0) for c in held]
-    assert Partition(0, active, held, 3).is_outvoted("pref-0", 5, RecallLimits()) is ends
 
 
 async def test_no_user_sees_anothers(database: Database, recall: Recall) -> None:
