@@ -12,7 +12,7 @@ import numpy as np
 from adapters.arms import Measured
 from adapters.interval import paired_interval
 
-WORSE_BY, WORSE_BY_AT_MOST, TOKEN_SHARE = 0.02, 0.05, 0.9
+WORSE_BY, WORSE_BY_AT_MOST, TOKEN_SHARE = 0.005, 0.05, 0.9
 """At this share of the prompt tokens an arm may cost this much more on average, and at its interval's upper end."""
 LESS_LIKELY_BY = 0.05
 """Nats a token by which the users' texts may be less likely, at the interval's lower end, where costs are but equal."""
