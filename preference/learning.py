@@ -1,7 +1,7 @@
 """One edit becomes preferences: studied, then stored. Runs in the worker, never in the request path.
 
-What an edit contradicts gets no vote from its situation (`recall.py`). Two edits in a row that contradict what held in
-situations like theirs end those, and a preference that holds in none any more.
+What an edit contradicts gets no vote from its situation (`recall.py`). The second such edit ends the situations that
+are outdated by then (`drift.py`), and a preference that holds in none any more.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from preference import feedback, preferences, users
+from preference import drift, feedback, preferences, users
 from preference.database import Database
 from preference.feedback import Edit
 from preference.owner import Owner
@@ -22,8 +22,6 @@ from preference.text import canonical
 
 CONTEXT_CHARACTERS = 4000
 """How much of a request is kept as a context; the embedder reads less."""
-MUCH_ALIKE = 0.55
-"""The likeness of situations that may end each other; less alike ones are of another kind as a rule."""
 
 
 OnTokens = Callable[[str, int, int], None]
@@ -89,33 +87,24 @@ class Learner:
         if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
             preferences.withdraw(connection, owner, replaced)
         contradicted = {p.id for p in active if p in lesson.contradicted and not p.locked}
-        for id in sorted(self._end(connection, owner, edit, contradicted, vector)) if contradicted else ():
-            preferences.supersede(connection, owner, id, held[-1].id if held else None)
+        gone = self._end(connection, owner, edit, contradicted, vector) if contradicted else set()
+        for preference in active:
+            if preference.id in gone and preference.source == "learned" and not preference.locked:
+                preferences.supersede(connection, owner, preference.id, held[-1].id if held else None)
         changes = bool(lesson.new or lesson.contradicted)
         status: feedback.Status = "learned" if changes else "nothing_learned"
         learned = [p.id for p in held] if changes else []
         return feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned).status
 
     def _end(self, c: Connection, owner: Owner, edit: Edit, contradicted: set[str], vector: Vectors) -> set[str]:
-        """End the situations, much like that of ``edit``, that it and the one before it both speak against.
-
-        One edit may be a slip: two in a row are another taste. What an edit takes away without putting anything in its
-        place leaves no situation behind: it ends the last one. Gives what was contradicted and then holds nowhere.
-        """
+        """End the situations that an edit makes outdated; the preferences that then hold nowhere."""
         contexts = preferences.contexts(c, owner, self._embedder.name)
         partition = Partition(0, preferences.active(c, owner), contexts, self._embedder.dimension)
-        alike = partition.alike(vector, MUCH_ALIKE)
-        earlier = [row for row in alike if partition.situations[row] != edit.feedback_id]
-        if not earlier:
-            return set()
-        last = partition.holds[earlier[-1]]
-        ended = [row for row in earlier if partition.holds[row] & (contradicted - last)]
-        if len(earlier) == len(alike) and last & contradicted:
-            ended.append(earlier[-1])
+        ended = drift.ended(partition, vector, edit.feedback_id, contradicted)
         preferences.end_situations(c, owner, [partition.situations[row] for row in ended])
         held = {id for row in ended for id in partition.holds[row]}
         holds = {id for row, ids in enumerate(partition.holds) if row not in ended for id in ids}
-        return contradicted & held - holds
+        return held - holds
 
 
 def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:

@@ -61,15 +61,17 @@ class Likeness:
         return np.asarray(vectors + ((vectors @ self._directions.T) * (factors - 1)) @ self._directions, np.float32)
 
 
-def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> NDArray[np.float32]:
-    """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one.
-
-    Two situations are of one kind when ``SAME`` of what held in either held in both.
-    """
+def same_kind(holds: Sequence[Set[str]]) -> NDArray[np.bool_]:
+    """Which situations are of one kind, [situations, situations]: ``SAME`` of what held in either held in both."""
     column = {id: number for number, id in enumerate(sorted(set().union(*holds)))}
     held = np.zeros((len(holds), len(column)), np.float32)
     for row, ids in enumerate(holds):
         held[row, [column[id] for id in ids]] = 1
     both, each = held @ held.T, held.sum(1)
-    same = (both >= SAME * (each[:, None] + each[None, :] - both)).astype(np.float32)
+    return np.asarray(both >= SAME * (each[:, None] + each[None, :] - both))
+
+
+def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> NDArray[np.float32]:
+    """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one."""
+    same = same_kind(holds).astype(np.float32)
     return np.asarray(vectors - (same @ vectors) / np.maximum(same.sum(1, keepdims=True), 1), np.float32)

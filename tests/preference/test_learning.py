@@ -130,6 +130,14 @@ async def test_a_taste_that_changed_ends_after_two_edits_however_long_it_held(wo
     assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
 
 
+async def test_what_held_beside_an_ended_preference_alone_ends_with_it(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets", "greeting": "dear"})
+    old = world.active()
+    for _ in range(2):
+        await world.edit(CLIENT_AGAIN, {"format": "bullets", "greeting": "dear"}, {"format": "numbered"}, old)
+    assert [p.text for p in world.active()] == [NUMBERED]
+
+
 async def test_what_is_taken_away_and_not_replaced_ends_where_it_was_last_seen(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
     (old,) = world.active()
