@@ -25,7 +25,7 @@ from preference.text import as_data
 Source = Literal["learned", "stated"]
 
 MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
-MAX_situationS = 256  # of a user, in which preferences were seen to hold
+MAX_SITUATIONS = 256  # of a user, in which preferences were seen to hold
 
 _situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
 
@@ -126,7 +126,7 @@ def add_context(
 ) -> Context:
     """Key a preference by one more situation. Its text stays as old as it is.
 
-    Beyond ``MAX_situationS`` the oldest of the commonest kind goes, with all that held in it.
+    Beyond ``MAX_SITUATIONS`` the oldest of the commonest kind goes, with all that held in it.
 
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
@@ -137,7 +137,7 @@ def add_context(
     context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
     c.execute(insert(contexts_table).values(**key(owner), **stored))
-    _forget_beyond(c, owner, MAX_situationS)
+    _forget_beyond(c, owner, MAX_SITUATIONS)
     return context
 
 
