@@ -1,8 +1,8 @@
-"""What one edit teaches: infer → prune → refine, by generations alone; nothing is stored here.
+"""What one edit teaches: infer → prune, by generations alone; nothing is stored here.
 
 CIPHER (arXiv 2404.15269) infers from draft and edit. As in PROSE, what was inferred counts only as far as generating
-again with it comes closer to the user's text, and what is still missing then is inferred from there. The same measure
-says which preferences of before the edit contradicts: those without which a generation comes closer.
+again with it comes closer to the user's text. The same measure says which preferences of before the edit contradicts:
+those without which a generation comes closer.
 """
 
 import asyncio
@@ -18,8 +18,6 @@ from preference.preferences import Preference
 from preference.prompt import Message, compose
 from preference.text import canonical
 
-REFINEMENTS = 2
-"""How often it is inferred what an edit still lacks."""
 PRUNED = 24
 """So many preferences are tried without, at most, the newest ones."""
 SLIP = 2
@@ -80,21 +78,15 @@ class Study:
 
     async def _explain(self, cost: int) -> tuple[list[str], list[str]]:
         """Texts by which a generation comes nearest to the edit, applied ones first, and what was tried in vain."""
-        texts, drafts, tried = [p.text for p in self._applied], [self._edit.draft], []
+        texts, drafts = [p.text for p in self._applied], [self._edit.draft]
         if texts:  # beside an answer without any, the edit shows all that the user prefers here
             drafts.append(await self._write([]))
-        for _ in range(REFINEMENTS):
-            inferred = [_named(answer, texts) for answer in await self._infer(drafts)]
-            candidates = [text for text in dict.fromkeys(chain(*inferred)) if text not in texts]
-            found = await self._prune(texts, candidates, inferred)
-            distance = await self._distance(found)
-            if distance >= (cost if cost > SLIP else 1):
-                tried += candidates
-                break
-            texts, cost, drafts = found, distance, [await self._write(found)]
-            if cost == 0:
-                break
-        return texts, tried
+        inferred = [_named(answer, texts) for answer in await self._infer(drafts)]
+        candidates = [text for text in dict.fromkeys(chain(*inferred)) if text not in texts]
+        found = await self._prune(texts, candidates, inferred)
+        if await self._distance(found) < (cost if cost > SLIP else 1):
+            return found, []
+        return texts, candidates
 
     async def _infer(self, drafts: Sequence[str]) -> list[list[str]]:
         """For each of ``drafts``, what might turn it into the edit."""

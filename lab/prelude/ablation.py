@@ -9,7 +9,6 @@ from typing import Any
 PARTS = {
     "verification": "what was inferred is believed, and what was applied stays",
     "pruning": "what was inferred is kept or dropped as a whole",
-    "refinement": "it is inferred once",
     "plain answer": "it is inferred beside the draft alone",
     "contradiction": "no situation is ended, and no preference superseded",
     "likeness": "plain cosine",
@@ -21,7 +20,7 @@ PARTS = {
 
 def leave_out(part: str) -> None:
     """Take a part out of this process. Raises ``KeyError`` for an unknown one."""
-    from preference import learning, likeness, study
+    from preference import learning, likeness
     from preference.recall import RecallLimits
     from preference.study import Study
     from server import services
@@ -42,7 +41,6 @@ def leave_out(part: str) -> None:
     places: dict[str, tuple[Any, str, Any]] = {
         "verification": (Study, "_explain", believe),
         "pruning": (Study, "_prune", keep),
-        "refinement": (study, "REFINEMENTS", 1),
         "plain answer": (Study, "_infer", infer_once),
         "contradiction": (learning.Learner, "_end", lambda *_: set()),
         "likeness": (likeness, "FLOOR", 1e9),

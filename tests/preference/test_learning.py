@@ -234,17 +234,6 @@ async def test_an_answer_cut_short_teaches_nothing(world: World) -> None:
     assert world.active() == []
 
 
-async def test_what_the_first_look_misses_is_seen_by_the_second(world: World) -> None:
-    world.generator.said["infer"] = f"- {BULLETS}"
-    await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
-    assert world.generator.asked.count("infer") == 2
-    assert {p.text for p in world.active()} == {BULLETS}
-    del world.generator.said["infer"]
-    world.generator.first = f"- {BULLETS}"
-    await world.edit(REVIEW, {}, {"format": "bullets", "tone": "formal"})
-    assert await world.recalled(REVIEW) == {BULLETS, FORMAL}
-
-
 async def test_an_edit_speaks_against_what_kept_another_preference_from_showing(world: World) -> None:
     """Both were applied, the wrong one showed: nothing new is to be learned, and something to be unlearned."""
     await world.edit(CLIENT, {}, {"format": "bullets"})
