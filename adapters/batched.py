@@ -249,7 +249,7 @@ def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[st
         "steps": learner.steps,
         "rows": len(learner.rows),
         "rows_too_long": learner.too_long,
-        "rows_by_kind": {kind: learner.kinds[kind] for kind in ("edited", "accepted", "contrast")},
+        "rows_by_kind": {kind: learner.kinds[kind] for kind in ("edited", "accepted", "thumbs", "contrast")},
         "recipe": learner.recipe.objective.name,
         "instead_of": None,
         "continued": isinstance(learner.start, Path),

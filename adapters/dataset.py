@@ -1,4 +1,4 @@
-"""From a user's edits to training rows and held-out rows, split by time. Pure."""
+"""From a user's edits, and thumbs, to training rows and held-out rows, split by time. Pure."""
 
 import math
 import random
@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preference.errors import Invalid
-from preference.feedback import Edit
+from preference.feedback import Edit, Thumb
 from preference.prompt import Message, compose
+from preference.turns import Turn
 from preference.values import Value
 
 MIN_EDITS = 8
 """Fewer edits than this cannot both teach and test."""
 MAX_EDITS = 400
 """Only so many of the newest edits are used: tastes change and training time is bounded."""
+MAX_THUMBS = 400
+"""And so many of the newest thumbs."""
 MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 48, 0.2
 
 
@@ -45,21 +48,24 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training rows as ``recipes/`` describes them, held-out edits, and which edits the rows came from."""
+    """Training rows as ``recipes/`` describes them, held-out edits, and which edits and thumbs the rows came from."""
 
     rows: list[dict[str, Any]]
     held_out: list[HeldOut]
     learned_from: list[str]
     learned_through: float
+    thumbs: list[str]
 
 
-def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> Dataset:
+def build(edits: Sequence[Edit], thumbs: Sequence[Thumb] = (), *, seed: int = 0, system_role: bool = True) -> Dataset:
     """Split ``edits`` (oldest first) by time, hold the newest out, and make rows of the rest.
 
     An edit gives a row with the prompt as the adapter alone is served, and one with the turn's preferences where
     it had any; both say what was changed about the draft. The first also has the prompt under values that the user
-    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right. Raises ``TooFewEdits``
-    below ``MIN_EDITS`` edits.
+    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right.
+
+    A thumb gives rows with the same prompts, the answer and ``label``, unless it is as new as what is held out, or
+    about an answer that is. Raises ``TooFewEdits`` below ``MIN_EDITS`` edits, however many thumbs there are.
     """
     usable = [edit for edit in edits if _is_text(edit.turn.request)][-MAX_EDITS:]
     if len(usable) < MIN_EDITS:
@@ -68,12 +74,22 @@ def build(edits: Sequence[Edit], *, seed: int = 0, system_role: bool = True) -> 
     training, newest = usable[:-held], usable[-held:]
     stated = list(dict.fromkeys(tuple(edit.turn.applied_values) for edit in training if edit.turn.applied_values))
     rows = [row for edit in training for row in _rows(edit, system_role, stated)]
+    unseen = {edit.turn.completion_id for edit in newest}
+    told = [
+        thumb
+        for thumb in thumbs
+        if thumb.created_at < newest[0].created_at
+        and thumb.turn.completion_id not in unseen
+        and _is_text(thumb.turn.request)
+    ][-MAX_THUMBS:]
+    rows += [row for thumb in told for row in _thumb_rows(thumb, system_role)]
     random.Random(seed).shuffle(rows)
     return Dataset(
         rows=rows,
         held_out=[_held_out(edit, system_role) for edit in newest],
         learned_from=[edit.feedback_id for edit in training],
         learned_through=training[-1].created_at,
+        thumbs=[thumb.feedback_id for thumb in told],
     )
 
 
@@ -101,33 +117,59 @@ def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
     return {"prompt": [plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
 
 
+def unpaired_row(thumb: Thumb) -> dict[str, Any] | None:
+    """A thumb as TRL's unpaired preference, ``prompt`` and ``completion`` of conversations and ``label``.
+
+    The prompt is the one that was answered. None for media.
+    """
+    if not _is_text(thumb.turn.request):
+        return None
+    return {"prompt": [plain(m) for m in thumb.turn.prompt], **_labelled(thumb)}
+
+
 def _too_few(edits: int) -> str:
     return f"{edits} edits are too few to learn from: at least {MIN_EDITS} are needed."
 
 
 def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = ()) -> list[dict[str, Any]]:
     asked = _held_out(edit, system_role)
-    prompts = [asked.messages(with_preferences=False)]
-    if asked.preferences:
-        prompts.append(asked.messages(with_preferences=True))
     answer: dict[str, Any] = {"completion": [{"role": "assistant", "content": edit.edited_text}]}
     if edit.draft != edit.edited_text:
         answer |= {"rejected": [{"role": "assistant", "content": edit.draft}], "cost": edit.cost}
-    rows = [{"prompt": [plain(m) for m in prompt], **answer} for prompt in prompts]
+    rows = [{"prompt": prompt, **answer} for prompt in _prompts(asked)]
     if asked.values in stated and len(stated) > 1:
         other = stated[stated.index(asked.values) - 1]
         rows[0]["contrast"] = [plain(m) for m in replace(asked, values=other).messages(with_preferences=False)]
     return rows
 
 
+def _thumb_rows(thumb: Thumb, system_role: bool) -> list[dict[str, Any]]:
+    asked = _asked(thumb.feedback_id, thumb.turn, thumb.answer, system_role)
+    return [{"prompt": prompt, **_labelled(thumb)} for prompt in _prompts(asked)]
+
+
+def _labelled(thumb: Thumb) -> dict[str, Any]:
+    return {"completion": [{"role": "assistant", "content": thumb.answer}], "label": thumb.up}
+
+
+def _prompts(asked: HeldOut) -> list[list[Message]]:
+    """As the adapter alone is served, and with the turn's preferences where it had any."""
+    prompts = [asked.messages(with_preferences=kept) for kept in ((False, True) if asked.preferences else (False,))]
+    return [[plain(message) for message in prompt] for prompt in prompts]
+
+
 def _held_out(edit: Edit, system_role: bool) -> HeldOut:
+    return _asked(edit.feedback_id, edit.turn, edit.edited_text, system_role)
+
+
+def _asked(feedback_id: str, turn: Turn, target: str, system_role: bool) -> HeldOut:
     return HeldOut(
-        feedback_id=edit.feedback_id,
-        request=tuple(edit.turn.request),
-        values=tuple(edit.turn.applied_values),
-        preferences=tuple(str(preference["text"]) for preference in edit.turn.applied_preferences),
-        adapter_version=edit.turn.adapter_version,
-        target=edit.edited_text,
+        feedback_id=feedback_id,
+        request=tuple(turn.request),
+        values=tuple(turn.applied_values),
+        preferences=tuple(str(preference["text"]) for preference in turn.applied_preferences),
+        adapter_version=turn.adapter_version,
+        target=target,
         system_role=system_role,
     )
 

@@ -31,6 +31,11 @@ class Objective:
     spa_rounds: int = 0
     continued: bool = False
 
+    @property
+    def learns_from_thumbs(self) -> bool:
+        """Whether the recipe takes single texts that are right or wrong; the others learn from edits alone."""
+        return self.name == "kto"
+
     def __post_init__(self) -> None:
         if not (self.beta > 0 and self.sft_weight > 0 and 0 <= self.flipped < 0.5):
             raise ValueError("beta and sft_weight have to be above 0, flipped in [0, 0.5)")

@@ -23,7 +23,7 @@ CANARY = "canary"
 """The kind of the job that decides about a canary, and the key of what is noted in a version's report."""
 DAY = 86_400.0
 MARKED = "erased_edits"
-"""The key in a version's report of how many edits that it learned from were erased."""
+"""The key in a version's report of how many edits and thumbs that it learned from were erased."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ Served = tuple[User, Version | None, Version | None]
 
 @dataclass(frozen=True)
 class Erased:
-    """What erasing an edit did: versions retired, trainings given up, and the version that is queued instead."""
+    """What erasing feedback did: versions retired, trainings given up, and the version that is queued instead."""
 
     user: User
     dropped: list[int]
@@ -185,13 +185,15 @@ def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired b
     return user
 
 
-def erase_edit(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
-    """Erase an edit, and drop the versions that learned from it as the policy says; train anew where edits are left.
+def erase_feedback(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
+    """Erase an edit or a thumb, and drop the versions that learned from it as the policy says; train anew where edits
+    are left.
 
-    A training that is under way may have read the edit: it is given up, and queued again. Cohorts that the owner taught
-    end. Raises ``NotFound``.
+    A training that is under way may have read it: it is given up, and queued again. Cohorts that the owner taught end
+    with an edit; they know no thumbs. Raises ``NotFound``.
     """
     stopped = _stop(c, owner)  # first: who publishes holds the job before the user
+    erased = feedback.get(c, owner, feedback_id)
     ids = frozenset(feedback.erase(c, owner, feedback_id))
     user = versions.lock_user(c, owner)
     stopped += _stop(c, owner)  # what began in between
@@ -208,7 +210,8 @@ def erase_edit(c: Connection, owner: Owner, feedback_id: str, policy: Policy) ->
         report = {**held.report, MARKED: held.report.get(MARKED, 0) + len(ids)}
         versions.set_state(c, owner, number, held.state, report=report)
     drop(c, owner, tainted - spared)
-    cohorts.leave(c, owner)
+    if erased.type == "edit":
+        cohorts.leave(c, owner)
     return Erased(versions.lock_user(c, owner), sorted(tainted - spared), stopped, queued)
 
 
@@ -238,7 +241,7 @@ def drop(c: Connection, owner: Owner, numbers: Collection[int]) -> None:
     elif user.canary_adapter in numbers:
         activate(c, owner, user.active_adapter)
     for number in sorted(numbers):
-        retire(c, owner, number, "retired: an edit that it learned from was erased")
+        retire(c, owner, number, "retired: feedback that it learned from was erased")
 
 
 def prune(c: Connection, owner: Owner, policy: Policy) -> list[int]:

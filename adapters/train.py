@@ -165,7 +165,8 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
         "rows_too_long": too_long,
         "rows_by_kind": {
             "edited": sum("rejected" in row for row in rows),
-            "accepted": sum("rejected" not in row for row in rows),
+            "accepted": sum("rejected" not in row and "label" not in row for row in rows),
+            "thumbs": sum("label" in row for row in rows),
             "contrast": len(more),
         },
         "recipe": objective.name,

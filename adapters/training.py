@@ -32,7 +32,7 @@ from adapters.versions import Directories, Manifest, Version, engine_name
 from preference import erasures, feedback, jobs, users
 from preference.database import Database
 from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
-from preference.feedback import Edit
+from preference.feedback import Edit, Thumb
 from preference.jobs import Job
 from preference.owner import Owner
 from preference.users import User
@@ -173,26 +173,28 @@ class Training:
     async def __call__(self, job: Job) -> None:
         """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
         number = int(job.subject)
-        begun = await self._database.write(_begin, job, number)
+        begun = await self._database.write(_begin, job, number, self._objective(job.owner).learns_from_thumbs)
         if begun is None:
             # Who made it may have been killed after the commit, before it could tidy up.
             if (user := await self._database.read(users.get, job.owner)) is not None:
                 await asyncio.to_thread(self._directories.clear_stage, user.opaque_id, number)
             return
-        user, serving, edits = begun
+        user, serving, edits, thumbs = begun
         task = cast(asyncio.Task[Any], asyncio.current_task())
         self._making[user.opaque_id] = task
         try:
-            await self._train(job, number, user, serving, edits)
+            await self._train(job, number, user, serving, edits, thumbs)
         finally:
             if self._making.get(user.opaque_id) is task:
                 del self._making[user.opaque_id]
 
-    async def _train(self, job: Job, number: int, user: User, serving: Version | None, edits: list[Edit]) -> None:
+    async def _train(
+        self, job: Job, number: int, user: User, serving: Version | None, edits: list[Edit], thumbs: list[Thumb]
+    ) -> None:
         # What killed workers left of it: its row never became ready, and nobody publishes while we hold the job.
         await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
-            made = dataset.build(edits, seed=self._recipe.seed, system_role=self._system_role)
+            made = dataset.build(edits, thumbs, seed=self._recipe.seed, system_role=self._system_role)
         except dataset.TooFewEdits as error:
             refusal = {"verdict": "refused", "sentence": f"refused: {error.message}"}
             await self._refuse(job, number, {**dataset.told(error.edits), **refusal})
@@ -237,7 +239,7 @@ class Training:
         self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
     ) -> User | None:
         base = await asyncio.to_thread(base_directory, self._base_model)
-        objective = self._objectives.get(job.owner.tenant, self._recipe.objective)
+        objective = self._objective(job.owner)
         recipe = replace(self._recipe, objective=objective)
         cohort = None
         if self._beginning is not None and not await self._database.read(versions.learned_through, job.owner):
@@ -258,18 +260,20 @@ class Training:
         async with self._gating:
             verdict = await self._gate(user, number, serving, made, adapter)
         figures = json.loads((stage / FIGURES).read_text())
-        report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from)}}
+        thumbs = made.thumbs if figures["recipe"] == objective.name else []  # else it gave way to SFT
+        report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from), "thumbs": len(thumbs)}}
         if not verdict.admitted:
             await self._refuse(job, number, report)
             return None
-        learned_from: frozenset[str] | None = frozenset(made.learned_from)
+        taught = [*made.learned_from, *thumbs]
+        learned_from: frozenset[str] | None = frozenset(taught)
         if (stage / SERVING).exists() and serving is not None:  # what it learned is in these weights, too
             before = (await self._database.read(versions.learned_from, job.owner)).get(serving.version)
-            learned_from = None if before is None else frozenset(made.learned_from) | before
+            learned_from = None if before is None else frozenset(taught) | before
         commit = await asyncio.to_thread(code_commit) if self._commit is None else self._commit
         manifest = Manifest(
             version=number,
-            learned_from=[*made.learned_from, *sorted((learned_from or frozenset()).difference(made.learned_from))],
+            learned_from=[*taught, *sorted((learned_from or frozenset()).difference(taught))],
             base_sha256=await asyncio.to_thread(base_sha256, base),
             recipe=asdict(recipe),
             figures=figures,
@@ -294,6 +298,9 @@ class Training:
                 self._policy,
             )
         )
+
+    def _objective(self, owner: Owner) -> Objective:
+        return self._objectives.get(owner.tenant, self._recipe.objective)
 
     def _copy_start(self, opaque_id: str, version: int, base: Path, recipe: Recipe, into: Path) -> None:
         """A version for the trainer to go on from; nothing where it is gone, or of another base or shape."""
@@ -401,15 +408,19 @@ class Training:
             await self._database.write(_end, job, number, "refused", report)
 
 
-def _begin(c: Connection, job: Job, number: int) -> tuple[User, Version | None, list[Edit]] | None:
-    """Take the version up: the user, what serves now, and the edits; None when there is nothing left to do."""
+def _begin(
+    c: Connection, job: Job, number: int, with_thumbs: bool
+) -> tuple[User, Version | None, list[Edit], list[Thumb]] | None:
+    """Take the version up: the user, what serves now, the edits, and the thumbs; None when nothing is left to do."""
     jobs.hold(c, job)
     users.lock(c, job.owner)  # an edit that is being erased is not read any more
     user = users.get(c, job.owner)
     if user is None or versions.get(c, job.owner, number).state not in ("queued", "training", "failed"):
         return None
     versions.set_state(c, job.owner, number, "training", report={"training": {"started_at": time.time()}})
-    return user, serving.incumbent(c, job.owner), feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+    edits = feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+    thumbs = feedback.thumbs(c, job.owner, limit=dataset.MAX_THUMBS) if with_thumbs else []
+    return user, serving.incumbent(c, job.owner), edits, thumbs
 
 
 def _note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:

@@ -105,15 +105,16 @@ feedback = Table(
     Column("id", String(64), primary_key=True),
     Column("completion_id", String(128), nullable=False),
     Column("choice", Integer, nullable=False),
-    Column("type", String(32), nullable=False),
-    Column("edited_text", Text, nullable=False),
-    Column("cost", Float, nullable=False),  # normalised word edit distance from draft to edited text
+    Column("type", String(32), nullable=False),  # edit | thumbs
+    Column("edited_text", Text),  # of an edit
+    Column("cost", Float),  # of an edit: normalised word edit distance from draft to edited text
     Column("status", String(32), nullable=False),  # pending | learned | nothing_learned | failed | replaced
     Column("reason", Text),
     Column("learned", JSON, nullable=False),  # ids of the preferences learned or confirmed
     Column("idempotency_key", String(255)),
     Column("body_sha256", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("thumb", String(8)),  # of thumbs: up | down
     _of_user(),
     UniqueConstraint("tenant_id", "user_id", "idempotency_key"),
     Index(None, "tenant_id", "user_id", "completion_id"),

@@ -123,10 +123,10 @@ def _without(said: Any, line: str) -> Any:
 
 
 def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
-    """Delete up to ``limit`` turns older than ``before`` that no standing edit refers to; how many."""
-    edit = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced")
-    edited = exists().where(scope(feedback, owner), edit)
-    old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~edited)
+    """Delete up to ``limit`` turns older than ``before`` that no standing feedback refers to; how many."""
+    about = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced")
+    kept = exists().where(scope(feedback, owner), about)
+    old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~kept)
     ids = list(c.execute(old.order_by(turns.c.created_at).limit(limit)).scalars())
     c.execute(delete(turns).where(scope(turns, owner), turns.c.completion_id.in_(ids)))
     return len(ids)

@@ -84,7 +84,8 @@ _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (Invalid, 400, "invalid_request_error"),
 )
 _PLACES = ("body", "query", "path", "header")
-_FORM = re.compile(r"str|int|float|bool|function-\w+\(.*|[A-Z]\w*|\w+\[.*")  # pydantic's names of a union's members
+# Pydantic's names of a union's members; those of feedback are called by their type.
+_FORM = re.compile(r"str|int|float|bool|function-\w+\(.*|[A-Z]\w*|\w+\[.*|edit|thumbs")
 _RETRY_AFTER = {503: "2"}
 
 
@@ -176,10 +177,14 @@ def describe(errors: Sequence[Any]) -> tuple[str, str | None]:
     place = [part for part in first["loc"] if part not in _PLACES and not _FORM.fullmatch(str(part))]
     if first["type"] == "json_invalid":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):  # the field that says which form it is
+        place.append(first["ctx"]["discriminator"].strip("'"))
     param = ".".join(str(part) for part in place) or None
     if first["type"] == "extra_forbidden":
         return f"Unknown or forbidden field: {param}", param
-    if first["type"] == "missing":
+    if first["type"] in ("missing", "union_tag_not_found"):
         return (f"Missing field: {param}" if param else "The body is missing."), param
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "union_tag_invalid":  # pydantic's own repeats what was sent
+        message = f"Input should be one of {first['ctx']['expected_tags']}"
     return (f"{param}: {message}" if param else message), param

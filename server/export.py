@@ -71,6 +71,12 @@ async def sft(database: Database, user: User, *, system_role: bool) -> AsyncIter
         yield _rows(row for edit in edits for row in dataset.sft_rows(edit, system_role))
 
 
+async def thumbs(database: Database, user: User) -> AsyncIterator[bytes]:
+    """Rows of ``prompt``, ``completion`` and ``label``, as KTO reads them: an answer, and whether its thumb was up."""
+    async for given in _pages(database, user, feedback.thumb_page):
+        yield _rows(row for thumb in given if (row := dataset.unpaired_row(thumb)) is not None)
+
+
 async def preference_pairs(database: Database, user: User) -> AsyncIterator[bytes]:
     """Rows of ``prompt``, ``chosen`` and ``rejected``: what the user made of a draft, and the draft."""
     async for edits in _pages(database, user, feedback.edit_page):
@@ -141,6 +147,7 @@ def write(settings: Settings, database: Database, directories: Directories, owne
         "all.jsonl": everything(database, directories, user),
         "sft.jsonl": sft(database, user, system_role=settings.system_role),
         "preferences.jsonl": preference_pairs(database, user),
+        "thumbs.jsonl": thumbs(database, user),
     }
     for version in database.read_now(versions.all_of, owner):
         if version.state == "ready":

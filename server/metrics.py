@@ -94,13 +94,13 @@ class Metrics:
         )
         self._feedback = Counter(
             "attune_feedback",
-            "Feedback by what came of it: accepted, then learned, nothing_learned or failed.",
+            "Edits by what came of them: accepted, then learned, nothing_learned or failed; and thumbs.",
             ("status",),
             registry=registry,
         )
         self._edit_cost = Summary(
             "attune_edit_cost",
-            "Normalised word edit distance from draft to edited text of accepted feedback; sum / count is the mean.",
+            "Normalised word edit distance from draft to edited text of accepted edits; sum / count is the mean.",
             ("tenant",),
             registry=registry,
         )
@@ -149,10 +149,11 @@ class Metrics:
         finally:
             self._job_seconds.labels(kind, outcome).observe(time.perf_counter() - started)
 
-    def accepted(self, tenant: str, cost: float) -> None:
-        """An edit was accepted, and what it cost its user."""
-        self._feedback.labels("accepted").inc()
-        self._edit_cost.labels(self._named(tenant)).observe(cost)
+    def accepted(self, tenant: str, cost: float | None) -> None:
+        """An edit was accepted, and what it cost its user; or a thumb, which has no cost."""
+        self._feedback.labels("thumbs" if cost is None else "accepted").inc()
+        if cost is not None:
+            self._edit_cost.labels(self._named(tenant)).observe(cost)
 
     def studied(self, tenant: str, prompt: int, completion: int) -> None:
         """An edit was studied, which cost so many tokens."""

@@ -72,7 +72,7 @@ class Upkeep:
             log.warning("adapter version %d of %s is not in the store: %s", version, opaque_id, error.message)
 
     async def prune(self) -> None:
-        """Delete finished jobs, and turns without a standing edit, that are older than they are to be kept."""
+        """Delete finished jobs, and turns without standing feedback, that are older than they are to be kept."""
         now = time.time()
         while await self._database.write(jobs.prune, now - self._jobs_days * _DAY, _BATCH) == _BATCH:
             pass

@@ -17,11 +17,13 @@ lacks = dpo.lacks
 
 
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
-    """Every row as a pair. An accepted answer is a pair with itself: no preference, all supervision.
+    """Every row of an edit as a pair; no thumbs.
 
-    The gradient of the preference between a text and itself is exactly zero, so what is left of it is SFT.
+    An accepted answer is a pair with itself, no preference and all supervision: the gradient of the preference
+    between a text and itself is exactly zero, so what is left of it is SFT.
     """
-    return [dpo.pair({"rejected": row["completion"], "cost": 0.0, **row}, objective) for row in rows]
+    edits = [row for row in rows if "label" not in row]
+    return [dpo.pair({"rejected": row["completion"], "cost": 0.0, **row}, objective) for row in edits]
 
 
 def trainer(setup: Setup, found: Sequence[Row]) -> Any:

@@ -1,6 +1,7 @@
 """KTO on single texts that are right or wrong (arXiv 2402.01306), by TRL's KTOTrainer: for thumbs, which have no pair.
 
-What the user sent, accepted draft or edit, is desirable; a draft that was changed is undesirable.
+What the user sent, accepted draft or edit, is desirable; a draft that was changed is undesirable. So is an answer by
+its thumb, whatever was sent.
 """
 
 import random
@@ -21,7 +22,7 @@ MIN_EACH = 4
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
     """Each text of each row by itself, with TRL's ``label``: True where it is desirable."""
     return [
-        {"prompt": row["prompt"], "completion": row[text], "label": text == "completion"}
+        {"prompt": row["prompt"], "completion": row[text], "label": row.get("label", text == "completion")}
         for row in rows
         for text in ("completion", "rejected")
         if text in row

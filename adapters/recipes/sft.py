@@ -14,8 +14,8 @@ SEQUENCES = 1
 
 
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
-    """Every row: accepted answers count too, they say what is right."""
-    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+    """Every row of an edit: accepted answers count too, they say what is right; no thumbs."""
+    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows if "label" not in row]
 
 
 def lacks(found: Sequence[Row]) -> str | None:

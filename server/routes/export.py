@@ -31,10 +31,11 @@ async def export_user(
     services: ServicesOf,
     owner: PathOwner,
     format: Annotated[
-        Literal["all", "sft", "preferences", "adapter"],
+        Literal["all", "sft", "preferences", "thumbs", "adapter"],
         Query(
             description="`all`: a line of JSON for each thing held. `sft`: rows of `messages`; `preferences`: rows of "
-            "`prompt`, `chosen`, `rejected`, as TRL's trainers read them. `adapter`: a tar file of a folder for `peft`."
+            "`prompt`, `chosen`, `rejected`; `thumbs`: rows of `prompt`, `completion`, `label`; as TRL's trainers read "
+            "them. `adapter`: a tar file of a folder for `peft`."
         ),
     ] = "all",
     version: Annotated[
@@ -59,6 +60,7 @@ async def export_user(
         "all": lambda: export.everything(services.database, services.directories, user),
         "sft": lambda: export.sft(services.database, user, system_role=system_role),
         "preferences": lambda: export.preference_pairs(services.database, user),
+        "thumbs": lambda: export.thumbs(services.database, user),
     }[format]()
     headers = {"Content-Disposition": f'attachment; filename="{format}.jsonl"'}
     return StreamingResponse(lines, media_type=_LINES, headers=headers)

@@ -1,4 +1,4 @@
-"""POST and GET /v1/feedback: edits of answers, durable before the reply, learned from afterwards."""
+"""POST and GET /v1/feedback: edits of answers, and thumbs; durable before the reply, learned from afterwards."""
 
 import asyncio
 import hashlib
@@ -21,24 +21,39 @@ from server.routes.requests import AskingOwner, HeaderUser, ServicesOf, TenantOf
 router = APIRouter(tags=["feedback"])
 
 
-class FeedbackRequest(BaseModel):
-    """What the user made of an answer."""
+class AboutAnswer(BaseModel):
+    """Which answer feedback is about, and whose it is."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    type: Literal["edit"] = Field(description="Only edits so far.")
     completion_id: str = Field(
         min_length=1, max_length=128, description="The `id` of the answer.", examples=["chatcmpl-9f2c"]
     )
-    edited_text: str = Field(description="The text the user really sent.", examples=["Hi Ann, see you at 9. Bo"])
     choice: int = Field(default=0, ge=0, description="Which of the answer's choices.")
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
 
+class EditRequest(AboutAnswer):
+    """What the user made of an answer."""
+
+    type: Literal["edit"]
+    edited_text: str = Field(description="The text the user really sent.", examples=["Hi Ann, see you at 9. Bo"])
+
+
+class ThumbsRequest(AboutAnswer):
+    """Whether the user liked an answer."""
+
+    type: Literal["thumbs"]
+    thumb: feedback.UpOrDown = Field(description="The answer is right, or wrong.", examples=["up"])
+
+
+FeedbackRequest = Annotated[EditRequest | ThumbsRequest, Field(discriminator="type")]
+
+
 class DeletedFeedback(BaseModel):
-    """The edit is erased, with what was learned from it alone."""
+    """The feedback is erased, with what was learned from it alone."""
 
     id: str = Field(examples=["fb-4c1d"])
     object: Literal["feedback.deleted"] = "feedback.deleted"
@@ -52,13 +67,17 @@ class FeedbackResponse(BaseModel):
 
     id: str = Field(examples=["fb-4c1d"])
     object: Literal["feedback"] = "feedback"
-    type: Literal["edit"] = "edit"
-    status: feedback.Status = Field(description="`pending` until it was learned from.", examples=["learned"])
+    type: feedback.Type = Field(examples=["edit"])
+    status: feedback.Status = Field(
+        description="`pending` until it was learned from; thumbs teach no preferences.", examples=["learned"]
+    )
     completion_id: str = Field(examples=["chatcmpl-9f2c"])
     choice: int = Field(examples=[0])
-    cost: float = Field(
-        description="Normalised word edit distance from draft to edited text: 0 is equal, 1 all new.", examples=[0.42]
+    cost: float | None = Field(
+        description="Of an edit, the normalised word edit distance from draft to edited text: 0 is equal, 1 all new.",
+        examples=[0.42],
     )
+    thumb: feedback.UpOrDown | None = Field(description="Of thumbs.", examples=[None])
     learned: list[str] = Field(description="Ids of the preferences it taught or confirmed.", examples=[["pref-77a0"]])
     reason: str | None = Field(description="Why nothing was learned, or why it failed.", examples=[None])
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
@@ -72,12 +91,15 @@ async def create_feedback(
     header: HeaderUser,
     idempotency_key: Annotated[str | None, Header(description="Repeats with the same key count once.")] = None,
 ) -> FeedbackResponse:
-    """Accept an edit. It is stored, with its learning job, before this returns."""
+    """Accept an edit or a thumb. It is stored, an edit with its learning job, before this returns.
+
+    A newer edit of the same choice replaces the one before, a newer thumb the thumb before.
+    """
     user = user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"}))
     if user is None:
         raise Invalid("Say whose feedback this is, in the header X-User-Id or as user.", param="user")
     limit = services.settings.edit_limit
-    if len(body.edited_text) > limit:
+    if isinstance(body, EditRequest) and len(body.edited_text) > limit:
         raise Invalid(f"edited_text may have {limit} characters at most.", param="edited_text")
     accepted, is_new = await services.database.write(
         _accept, Owner(tenant, user), body, idempotency_key, services.settings.adapter_min_edits
@@ -113,10 +135,10 @@ async def delete_feedback(
 ) -> DeletedFeedback:
     """Erase an edit with those of the same answer that it replaced: texts, contexts, what they alone have taught.
 
-    Adapters that learned from it serve no more, and one is trained without it while enough edits are left. What the
-    app asked and was answered stays in its turn.
+    Or a thumb with those that it replaced. Adapters that learned from it serve no more, and one is trained without it
+    while enough edits are left. What the app asked and was answered stays in its turn.
     """
-    erased = await services.database.write(serving.erase_edit, owner, id, services.settings.policy)
+    erased = await services.database.write(serving.erase_feedback, owner, id, services.settings.policy)
     opaque_id = erased.user.opaque_id
     if erased.stopped:
         await services.training.stop(opaque_id)
@@ -137,13 +159,15 @@ def _accept(
         c,
         owner,
         completion_id=body.completion_id,
-        edited_text=body.edited_text,
+        edited_text=body.edited_text if isinstance(body, EditRequest) else None,
+        thumb=body.thumb if isinstance(body, ThumbsRequest) else None,
         choice=body.choice,
         idempotency_key=key,
         body_sha256=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
     )
-    versions.queue_if_due(c, owner, min_edits)
-    canary.notice(c, owner)
+    if accepted.type == "edit":
+        versions.queue_if_due(c, owner, min_edits)
+        canary.notice(c, owner)
     return accepted, accepted.created_at >= began  # an older one was found by its Idempotency-Key
 
 

@@ -116,7 +116,7 @@ def _source(c: Connection, owner: Owner, preference_id: str) -> dict[str, Any]:
                     feedback_id=held.id,
                     completion_id=held.completion_id,
                     draft=draft,
-                    edited_text=held.edited_text,
+                    edited_text=held.edited_text or "",  # thumbs, which have none, teach no preference
                     created_at=held.created_at,
                 )
             )

@@ -11,7 +11,7 @@ from typing import Any
 from adapters.train import Recipe
 from preference.distance import normalised_distance
 from preference.errors import EngineRejected, EngineUnavailable
-from preference.feedback import Edit
+from preference.feedback import Edit, Thumb
 from preference.ports import Generation
 from preference.prompt import Message, compose, last_user_text
 from preference.turns import Turn
@@ -125,6 +125,11 @@ def make_edit(number: int, edited_text: str | None = None, **turn: Any) -> Edit:
     made = make_turn(number, **turn)
     text = f"edited {number}" if edited_text is None else edited_text
     return Edit(f"fb-{number}", made, made.answers[0], text, normalised_distance(made.answers[0], text), float(number))
+
+
+def make_thumb(number: int, *, up: bool = True, created_at: float | None = None, **turn: Any) -> Thumb:
+    made = make_turn(number, **turn)
+    return Thumb(f"thumb-{number}", made, made.answers[0], up, float(number) if created_at is None else created_at)
 
 
 ANSWER = "Certainly: it is paid."

@@ -175,7 +175,12 @@ async def test_erasing_one_edit_of_a_teacher_ends_the_cohort_too(world: World) -
     (cohort,) = await world.cohorts().gather("acme")
     ann = Owner("acme", "ann")
     edit = (await world.database.read(feedback.edits, ann))[0]
-    await world.database.write(serving.erase_edit, ann, edit.feedback_id, Policy())
+    thumb = await world.database.write(
+        lambda c: feedback.accept(c, ann, completion_id="c-0", thumb="up", body_sha256="x")
+    )
+    await world.database.write(serving.erase_feedback, ann, thumb.id, Policy())
+    assert await world.database.read(erasures.among, {cohort}) == set(), "a thumb taught it nothing"
+    await world.database.write(serving.erase_feedback, ann, edit.feedback_id, Policy())
     assert await world.database.read(erasures.among, {cohort}) == {cohort}
     assert await world.database.read(cohorts.of_tenant, "acme") == {}
 

@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
-from adapter_fakes import make_edit
+from adapter_fakes import make_edit, make_thumb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.dataset import MAX_EDITS, MAX_HELD_OUT, MIN_EDITS, build
+from adapters.dataset import MAX_EDITS, MAX_HELD_OUT, MAX_THUMBS, MIN_EDITS, build, unpaired_row
 from preference.errors import Invalid
 from preference.prompt import compose
 from preference.values import Value
@@ -101,3 +103,61 @@ def test_a_template_without_system_role() -> None:
     made = build(edits, system_role=False)
     assert {message["role"] for row in made.rows for message in row["prompt"]} == {"user"}
     assert "Be kind" in made.rows[0]["prompt"][0]["content"]
+
+
+def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if "label" in row]
+
+
+def test_a_thumb_gives_rows_of_one_answer_and_its_label_beside_those_of_edits() -> None:
+    edits = [make_edit(i) for i in range(10, 18)]
+    thumbs = [
+        make_thumb(0, up=True, answer="right", values=[Value(preference="Be kind")], preferences=["No emojis."]),
+        make_thumb(1, up=False, answer="wrong"),
+    ]
+    made, without = build(edits, thumbs), build(edits)
+    assert made.thumbs == ["thumb-0", "thumb-1"]
+    assert made.learned_from == without.learned_from
+    assert made.learned_through == without.learned_through
+    assert made.held_out == without.held_out
+    edited = [row for row in made.rows if "label" not in row]
+    assert sorted(map(str, edited)) == sorted(map(str, without.rows))
+    assert {row.keys() == {"prompt", "completion", "label"} for row in labelled(made.rows)} == {True}
+    found = [(row["prompt"], row["completion"][0]["content"], row["label"]) for row in labelled(made.rows)]
+    request, values = thumbs[0].turn.request, thumbs[0].turn.applied_values
+    expected = [
+        (compose(request, values), "right", True),
+        (compose(request, values, ["No emojis."]), "right", True),
+        (compose(thumbs[1].turn.request), "wrong", False),
+    ]
+    assert sorted(map(str, found)) == sorted(map(str, expected))
+
+
+def test_what_is_held_out_no_thumb_tells() -> None:
+    edits = [make_edit(i) for i in range(8)]  # 4 to 7 are held out
+    before, as_new, after = (make_thumb(20 + i, created_at=at) for i, at in enumerate((3.5, 4.0, 9.0)))
+    of_held_out, of_learned = make_thumb(5, created_at=0.5), make_thumb(2, created_at=2.5)
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    seen = make_thumb(30, created_at=3.0, request=picture)
+    made = build(edits, [of_held_out, of_learned, seen, before, as_new, after])
+    assert made.thumbs == [of_learned.feedback_id, before.feedback_id]
+    assert len(labelled(made.rows)) == 2
+
+
+def test_the_newest_thumbs_count_and_no_number_of_them_is_an_edit() -> None:
+    thumbs = [make_thumb(1000 + i, created_at=i / 1000) for i in range(MAX_THUMBS + 3)]
+    made = build([make_edit(i) for i in range(10, 18)], thumbs)
+    assert made.thumbs == [thumb.feedback_id for thumb in thumbs[3:]]
+    with pytest.raises(Invalid, match=f"{MIN_EDITS - 1} edits are too few"):
+        build([make_edit(i) for i in range(MIN_EDITS - 1)], thumbs)
+
+
+def test_a_thumb_for_trl_has_the_prompt_that_was_answered() -> None:
+    thumb = make_thumb(0, up=False, answer="wrong", preferences=["No emojis."])
+    assert unpaired_row(thumb) == {
+        "prompt": thumb.turn.prompt,
+        "completion": [{"role": "assistant", "content": "wrong"}],
+        "label": False,
+    }
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    assert unpaired_row(make_thumb(1, request=picture)) is None

@@ -17,7 +17,7 @@ from adapter_fakes import make_edit
 
 from adapters import dataset
 from adapters.objective import Objective
-from adapters.recipes import contrast, dpo, ensemble, gap, kto, pairs, sampling, spa
+from adapters.recipes import contrast, dpo, ensemble, gap, kto, pairs, sampling, sft, spa
 from adapters.recipes.memory import activation_bytes
 from adapters.recipes.setup import Row, Setup
 from adapters.train import SERVING, Recipe, TrainingJob
@@ -41,6 +41,8 @@ RUNS = {
     "alpha": replace(RECIPE, objective=replace(DPO, divergence="alpha_divergence")),
     "kto": replace(RECIPE, objective=KTO),
     "kto again": replace(RECIPE, objective=KTO),
+    "thumbs": replace(RECIPE, objective=KTO),
+    "thumbs, sft": RECIPE,
     "ensemble": replace(RECIPE, objective=Objective("ensemble")),
     "gap": replace(RECIPE, objective=replace(DPO, gap_weights=True), batch_size=64, min_steps=2, max_steps=2),
     "contrast": replace(RECIPE, objective=Objective("ensemble", contrast=True, gap_weights=True)),
@@ -91,6 +93,15 @@ def rows() -> list[Row]:
     return dataset.build(edits).rows
 
 
+def thumbs(changed: Sequence[Row]) -> list[Row]:
+    """What edits say, said by thumbs: one up for each edit, one down for each draft."""
+    return [
+        {"prompt": row["prompt"], "completion": row[name], "label": name == "completion"}
+        for row in changed
+        for name in ("completion", "rejected")
+    ]
+
+
 @pytest.fixture(scope="module")
 def runs(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     """All runs in one process, whose imports take longer than a run."""
@@ -99,6 +110,7 @@ def runs(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     accepted = [row for row in rows if "rejected" not in row]
     too_long = {**changed[0], "prompt": [{"role": "user", "content": "0 1 2 3 " * 1000}]}
     given = {"few": [*changed[:3], *accepted], "dpo": [*rows, too_long], "dpo again": [*rows, too_long]}
+    given |= {"thumbs": [*accepted, *thumbs(changed)], "thumbs, sft": [*rows, *thumbs(changed)]}
     for name, recipe in RUNS.items():
         (root / name).mkdir()
         lines = "".join(json.dumps(row) + "\n" for row in given.get(name, rows))
@@ -162,7 +174,7 @@ def test_sft_makes_edits_likelier(runs: dict[str, Trained], judge: Judge) -> Non
     assert judge.gains(runs["sft"])[0] > 1
 
 
-@pytest.mark.parametrize("name", ["dpo", "forward", "jensen-shannon, robust", "alpha", "kto"])
+@pytest.mark.parametrize("name", ["dpo", "forward", "jensen-shannon, robust", "alpha", "kto", "thumbs"])
 def test_preference_losses_part_edits_from_drafts(name: str, runs: dict[str, Trained], judge: Judge) -> None:
     figures = runs[name].figures
     edits, drafts = judge.gains(runs[name])
@@ -193,7 +205,7 @@ def test_equal_seeds_give_equal_weights(name: str, runs: dict[str, Trained]) -> 
 def test_long_rows_are_left_out_and_counted(runs: dict[str, Trained], rows: list[Row]) -> None:
     changed = sum("rejected" in row for row in rows)
     assert (runs["dpo"].figures["rows"], runs["dpo"].figures["rows_too_long"]) == (changed, 1)
-    by_kind = {"edited": changed, "accepted": len(rows) - changed, "contrast": 0}
+    by_kind = {"edited": changed, "accepted": len(rows) - changed, "thumbs": 0, "contrast": 0}
     assert runs["ensemble"].figures["rows_by_kind"] == by_kind
 
 
@@ -252,6 +264,37 @@ def test_too_few_pairs_give_way_to_sft(runs: dict[str, Trained]) -> None:
     }
     assert figures["rows"] == figures["rows_by_kind"]["edited"] + figures["rows_by_kind"]["accepted"]
     assert "margin_first" not in figures
+
+
+def test_kto_learns_from_thumbs_beside_edits(rows: list[Row]) -> None:
+    edited = next(row for row in rows if "rejected" in row)
+    accepted = next(row for row in rows if "rejected" not in row)
+    up, down = thumbs([edited])
+    made = kto.examples([edited, up, accepted, down], KTO)
+    assert [(one["completion"], one["label"]) for one in made] == [
+        (edited["completion"], True),
+        (edited["rejected"], False),
+        (up["completion"], True),
+        (accepted["completion"], True),
+        (down["completion"], False),
+    ]
+    assert all(one.keys() == {"prompt", "completion", "label"} for one in made)
+
+
+@pytest.mark.parametrize("recipe", [sft, dpo, ensemble])
+def test_other_recipes_learn_nothing_from_thumbs(recipe: Any, rows: list[Row]) -> None:
+    changed = [row for row in rows if "rejected" in row]
+    objective = Objective("dpo")
+    assert recipe.examples([*thumbs(changed), *rows], objective) == recipe.examples(rows, objective)
+
+
+def test_thumbs_are_counted_and_sft_is_the_same_without_them(runs: dict[str, Trained], rows: list[Row]) -> None:
+    changed = sum("rejected" in row for row in rows)
+    kinds = runs["thumbs"].figures["rows_by_kind"]
+    assert kinds == {"edited": 0, "accepted": len(rows) - changed, "thumbs": 2 * changed, "contrast": 0}
+    assert runs["thumbs"].figures["rows"] == len(rows) + changed
+    assert runs["thumbs, sft"].figures["rows"] == len(rows)
+    assert runs["thumbs, sft"].weights() == runs["sft"].weights()
 
 
 def test_kto_needs_right_and_wrong_answers() -> None:

@@ -299,7 +299,7 @@ class Edits:
         return self.database.write_now(rows)
 
     def erase(self, edit: int, policy: Policy | None = None) -> serving.Erased:
-        return self.database.write_now(serving.erase_edit, ANN, self.ids[edit], policy or Policy())
+        return self.database.write_now(serving.erase_feedback, ANN, self.ids[edit], policy or Policy())
 
     @property
     def states(self) -> list[str]:
@@ -323,6 +323,19 @@ def test_an_erased_edit_takes_the_versions_that_learned_from_it_along(database: 
     assert len(database.read_now(feedback.edits, ANN)) == 11
     with pytest.raises(NotFound):
         world.erase(2)
+
+
+def test_an_erased_thumb_takes_the_versions_that_learned_from_it_along(database: Database) -> None:
+    world = Edits(database, 12)
+    world.version(0)
+    thumb = database.write_now(lambda c: feedback.accept(c, ANN, completion_id="c-2", thumb="down", body_sha256="x"))
+    world.ids.append(thumb.id)
+    world.version(0, 12)
+    erased = world.erase(12)
+    assert (erased.dropped, erased.stopped, erased.queued) == ([2], [], 3)
+    assert (world.user.active_adapter, world.states) == (1, ["ready", "retired", "queued"])
+    assert len(database.read_now(feedback.edits, ANN)) == 12
+    assert database.read_now(feedback.thumbs, ANN) == []
 
 
 def test_where_nothing_serves_that_learned_from_it_nothing_is_trained(database: Database) -> None:

@@ -15,7 +15,7 @@ from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, unt
 from test_instructions import RIGHT
 
 from adapters import serving, training, versions
-from adapters.objective import Objective
+from adapters.objective import Name, Objective
 from adapters.serving import Policy
 from adapters.train import SERVING, TrainingJob
 from adapters.training import Training, TrainingFailed
@@ -125,13 +125,54 @@ async def test_an_admitted_version_is_tried_first_where_the_policy_says_so(world
     assert (manifest.commit, len(manifest.learned_from)) == ("c0ffee", EDITS - 4)
 
 
+async def add_thumbs(world: World) -> list[str]:
+    """Thumbs of answers that no edit is about, given before the edits; their ids."""
+    await world.database.write(users.ensure, ANN)
+    ids = []
+    for number in range(3):
+        await world.database.write(turns.record, ANN, make_turn(100 + number, answer=f"rated {number}"))
+        sent = {"completion_id": f"c-{100 + number}", "thumb": ("up", "down")[number % 2], "body_sha256": "x"}
+        ids.append((await world.database.write(lambda c, sent=sent: feedback.accept(c, ANN, **sent))).id)
+    return ids
+
+
+@pytest.mark.parametrize(("asked", "used"), [("kto", "kto"), ("kto", "sft"), ("sft", "sft")])
+async def test_thumbs_are_learned_from_by_kto_alone(world: World, asked: Name, used: Name) -> None:
+    thumbs = await add_thumbs(world)
+    await world.add_edits()
+    world.objectives = {ANN.tenant: Objective(asked)}
+    read: list[dict[str, Any]] = []
+
+    async def train(directory: Path, seconds: float) -> None:
+        read.extend(json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines())
+        shutil.copytree(world.trained.adapter, directory / "adapter")
+        figures = json.loads((world.trained.directory / "figures.json").read_text())
+        (directory / "figures.json").write_text(json.dumps({**figures, "recipe": used}))
+
+    await world.training(train)(await world.job())
+    labels = sorted((row["completion"][0]["content"], row["label"]) for row in read if "label" in row)
+    expected = [("rated 0", True), ("rated 1", False), ("rated 2", True)]
+    assert labels == (expected if asked == "kto" else [])
+    assert len(read) == EDITS - 4 + len(labels)
+    version, learned_thumbs = await world.version(), thumbs if used == "kto" else []
+    assert (version.report["training"]["edits"], version.report["training"]["thumbs"]) == (
+        EDITS - 4,
+        len(learned_thumbs),
+    )
+    edits = [edit.feedback_id for edit in await world.database.read(feedback.edits, ANN)][:-4]
+    learned = await world.database.read(versions.learned_from, ANN)
+    assert learned == {1: frozenset([*edits, *learned_thumbs])}
+    manifest = Directories(world.root).manifest((await world.user()).opaque_id, 1)
+    assert manifest.learned_from == [*edits, *learned_thumbs]
+
+
 async def test_an_edit_that_is_erased_meanwhile_is_in_no_version(world: World) -> None:
     await world.add_edits()
     (edit, *_) = await world.database.read(feedback.edits, ANN)
 
     async def erase(directory: Path, seconds: float) -> None:
         await world.copy(directory, seconds)
-        await world.database.write(serving.erase_edit, ANN, edit.feedback_id, Policy())
+        await world.database.write(serving.erase_feedback, ANN, edit.feedback_id, Policy())
 
     with pytest.raises(LostLease):
         await world.training(erase)(await world.job())

@@ -221,6 +221,9 @@ def everything(c: Connection, player: Player) -> Any:
         "all jobs": jobs.page(c, owner),
         "jobs under way": {kind: jobs.under_way(c, owner, kind) for kind in ("learn", "train")},
         "edits": feedback.edits(c, owner),
+        "edit page": feedback.edit_page(c, owner),
+        "thumbs": feedback.thumbs(c, owner),
+        "thumb page": feedback.thumb_page(c, owner),
         "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
         "count": feedback.count_since(c, owner, 0.0),
         "preference": _or_error(preferences.get, c, owner, "pref-0"),
@@ -294,6 +297,18 @@ def accept(completion_id: str, key: str | None, body: str) -> Step:
         return made, abs(made.created_at - time.time()) < 1000
 
     return accept
+
+
+def thumbs_up(player: Player, c: Connection) -> Any:
+    sent = {"completion_id": "c-2", "thumb": "up"}
+    made = [feedback.accept(c, player.owner, **sent, body_sha256=str(number)) for number in range(2)]
+    return made, feedback.replaced_by(c, player.owner, made[1].id)
+
+
+def erase_thumb(player: Player, c: Connection) -> Any:
+    held = feedback.thumbs(c, player.owner)
+    erased = _attempts(player, c, *[lambda: serving.erase_feedback(c, player.owner, held[0].feedback_id, Policy())] * 2)
+    return erased, [one.type for one in feedback.page(c, player.owner)]
 
 
 def withdraw(player: Player, c: Connection) -> Any:
@@ -440,7 +455,7 @@ def erase_edit(player: Player, c: Connection) -> Any:
     c.execute(update(contexts_table).where(theirs).values(feedback_id="fb-2"))
     jobs.enqueue(c, player.owner, "learn", "fb-2", PARKED)
     versions.set_state(c, player.owner, 1, "ready", learned_from=["fb-2"])
-    erased = _attempts(player, c, *[lambda: serving.erase_edit(c, player.owner, "fb-2", Policy())] * 2)
+    erased = _attempts(player, c, *[lambda: serving.erase_feedback(c, player.owner, "fb-2", Policy())] * 2)
     return erased, turns.get(c, player.owner, "c-2"), versions.learned_from(c, player.owner), park(player, c)
 
 
@@ -569,11 +584,11 @@ SCRIPT: Sequence[Step] = [
     settle, make_key, serve_first, record, read, use_key,
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, read,
-    accept("c-2", None, "second"), accept("c-9", None, "none"), resolve, prune, read,
+    accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
     create, create_too_many, add_context, correct, read, unlock, end_situations, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,
-    queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read,
+    queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read, erase_thumb, read,
     delete_version, use_key, revoke_key, read, use_key,
     erase, read, begin_anew, read,
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
@@ -49,6 +50,11 @@ def accept(
         idempotency_key=idempotency_key,
         body_sha256=body,
     )
+
+
+def thumb(store: Database, up: bool = True, *, owner: Owner = ANN, body: str = "thumb", **more: Any) -> Feedback:
+    sent = {"completion_id": "c-1", "thumb": "up" if up else "down", "body_sha256": body, **more}
+    return store.write_now(lambda c: feedback.accept(c, owner, **sent))
 
 
 def queued(c: Connection, owner: Owner) -> int:
@@ -266,3 +272,77 @@ def test_an_erased_edit_takes_those_it_replaced_along_and_no_other(store: Databa
         store.write_now(feedback.erase, ANN, second.id)
     with pytest.raises(NotFound):
         store.write_now(feedback.erase, ANN, theirs.id)
+
+
+def test_a_thumb_is_stored_for_good_and_asks_for_no_learning(store: Database) -> None:
+    given = thumb(store, up=False, choice=1)
+    assert given == store.read_now(feedback.get, ANN, given.id)
+    assert (given.type, given.thumb, given.edited_text, given.cost) == ("thumbs", "down", None, None)
+    assert (given.status, given.learned) == ("nothing_learned", ())
+    assert given.reason
+    assert store.write_now(feedback.resolve, ANN, given.id, "learned", learned=["pref-1"]) == given
+    assert store.read_now(queued, ANN) == 0
+    assert store.read_now(feedback.pending_edit, ANN, given.id) is None
+
+
+def test_feedback_is_either_an_edit_or_a_thumb(store: Database) -> None:
+    for both in ({}, {"thumb": "up", "edited_text": "Hi"}):
+        with pytest.raises(ValueError, match="either"):
+            store.write_now(lambda c, both=both: feedback.accept(c, ANN, completion_id="c-1", body_sha256="b", **both))
+    assert store.read_now(feedback.page, ANN) == []
+
+
+def test_a_newer_thumb_replaces_a_thumb_and_neither_an_edit_nor_the_reverse(store: Database) -> None:
+    edit, first, beside = accept(store), thumb(store), thumb(store, choice=1)
+    second = thumb(store, up=False)
+    newer = accept(store, edited_text="Sam, done.")
+    status = {one.id: one.status for one in store.read_now(feedback.page, ANN)}
+    assert status == {edit.id: "replaced", first.id: "replaced", beside.id: "nothing_learned",
+                      second.id: "nothing_learned", newer.id: "pending"}  # fmt: skip
+    assert store.read_now(feedback.replaced_by, ANN, newer.id) == [edit.id]
+    assert store.read_now(feedback.replaced_by, ANN, second.id) == [first.id]
+
+
+def test_a_thumb_under_a_key_is_accepted_once(store: Database) -> None:
+    first = thumb(store, idempotency_key="k")
+    thumb(store, up=False, body="other")
+    assert thumb(store, idempotency_key="k") == first
+    assert store.read_now(feedback.get, ANN, first.id).status == "replaced"
+    for again in (thumb, accept):
+        with pytest.raises(IdempotencyConflict):
+            again(store, idempotency_key="k", body="another")
+    assert len(store.read_now(feedback.page, ANN)) == 2
+
+
+def test_thumbs_are_those_that_stand_and_no_edits(store: Database) -> None:
+    edit = accept(store)
+    thumb(store)
+    thumb(store, completion_id="c-cut")
+    thumb(store, owner=BOB)
+    beside, newest = thumb(store, choice=1), thumb(store, up=False)
+    thumbs = store.read_now(feedback.thumbs, ANN)
+    assert [(one.feedback_id, one.answer, one.up) for one in thumbs] == [
+        (beside.id, "Sam: done", True),
+        (newest.id, "Dear Sam, done.", False),
+    ]
+    assert thumbs[0].turn == turn("c-1", 1.0, "Dear Sam, done.", "Sam: done")
+    assert store.read_now(feedback.thumbs, ANN, limit=1) == thumbs[1:]
+    assert store.read_now(feedback.thumb_page, ANN, limit=1) == thumbs[:1]
+    assert store.read_now(feedback.thumb_page, ANN, after=beside.created_at) == thumbs[1:]
+    assert [one.feedback_id for one in store.read_now(feedback.edits, ANN)] == [edit.id]
+    assert [one.feedback_id for one in store.read_now(feedback.edit_page, ANN)] == [edit.id]
+    assert store.read_now(feedback.count_since, ANN, 0.0) == 1
+
+
+def test_an_erased_thumb_takes_those_it_replaced_along_and_no_edit(store: Database) -> None:
+    edit, first, second = accept(store), thumb(store), thumb(store, up=False)
+    accept(store, edited_text="Sam, done.")
+    assert store.write_now(feedback.erase, ANN, second.id) == [first.id, second.id]
+    assert [(one.type, one.id == edit.id) for one in store.read_now(feedback.page, ANN)] == [
+        ("edit", True),
+        ("edit", False),
+    ]
+    third = thumb(store)
+    edits = [one.id for one in store.read_now(feedback.page, ANN) if one.type == "edit"]
+    assert store.write_now(feedback.erase, ANN, edits[-1]) == edits
+    assert store.read_now(feedback.page, ANN) == [third]

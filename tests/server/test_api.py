@@ -284,3 +284,55 @@ def test_a_base_model_without_safetensors_serves_but_takes_no_adapters(start: St
 def test_the_request_id_is_the_callers_when_it_is_plain(running: Running, id: str) -> None:
     told = running.http().get("/health", headers={"X-Request-Id": id}).headers["X-Request-Id"]
     assert (told == id) == (id == "mine-1")
+
+
+def thumb(running: Running, completion_id: str, way: str = "up", **headers: str) -> Any:
+    body = {"type": "thumbs", "completion_id": completion_id, "thumb": way}
+    return running.http().post("/v1/feedback", json=body, headers={**AS_ANN, **headers})
+
+
+def test_a_thumb_is_durable_and_queues_nothing(start: Start) -> None:
+    running = start(adapter_min_edits=1)
+    completion_id = chat(running)
+    accepted = thumb(running, completion_id, "down")
+    assert accepted.status_code == 202, accepted.text
+    told = accepted.json()
+    assert (told["object"], told["type"], told["thumb"], told["cost"]) == ("feedback", "thumbs", "down", None)
+    assert (told["status"], told["learned"], told["choice"]) == ("nothing_learned", [], 0)
+    assert "KTO" in told["reason"]
+    assert queued(running) == []
+    assert running.http().get(f"/v1/feedback/{told['id']}", headers=AS_ANN).json() == told
+    assert running.http().get(f"/v1/feedback/{told['id']}", headers={"X-User-Id": "bob"}).status_code == 404
+    for body in ({"choice": 1}, {"completion_id": "chatcmpl-none"}):
+        sent = {"type": "thumbs", "completion_id": completion_id, "thumb": "up", **body}
+        refused = running.http().post("/v1/feedback", json=sent, headers=AS_ANN)
+        assert refused.json()["error"]["param"] == next(iter(body))
+        assert refused.status_code == (400 if "choice" in body else 404)
+
+
+def test_thumbs_and_edits_replace_their_own_kind_alone(running: Running) -> None:
+    completion_id = chat(running)
+    ids = [
+        sent.json()["id"]
+        for sent in (
+            thumb(running, completion_id),
+            edit(running, completion_id),
+            thumb(running, completion_id, "down"),
+            edit(running, completion_id, edited_text="Hi"),
+        )
+    ]
+    found = [running.http().get(f"/v1/feedback/{id}", headers=AS_ANN).json() for id in ids]
+    assert [one["status"] for one in found] == ["replaced", "replaced", "nothing_learned", "pending"]
+    assert running.http().delete(f"/v1/feedback/{ids[2]}", headers=AS_ANN).status_code == 200
+    left = [running.http().get(f"/v1/feedback/{id}", headers=AS_ANN).status_code for id in ids]
+    assert left == [404, 200, 404, 200]
+
+
+def test_a_thumb_under_a_key_counts_once(running: Running) -> None:
+    completion_id = chat(running)
+    first, again = (thumb(running, completion_id, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert (first.status_code, first.json()) == (202, again.json())
+    for other in (thumb(running, completion_id, "down", **{"Idempotency-Key": "k"}),
+                  edit(running, completion_id, {"Idempotency-Key": "k"})):  # fmt: skip
+        assert (other.status_code, other.json()["error"]["param"]) == (422, "Idempotency-Key")
+    assert len(running.services.database.read_now(feedback.page, ANN)) == 1

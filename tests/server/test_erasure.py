@@ -105,6 +105,11 @@ def plant(running: Running, canary: Canaries) -> Owner:
             **ask(messages=messages), user=owner.user, stream=bool(number % 2), extra_headers={}
         )  # fmt: skip
         completion_id = answer.id if number % 2 == 0 else [chunk.id for chunk in answer][-1]
+        thumb = {"type": "thumbs", "completion_id": completion_id, "thumb": "up"}
+        given = http.post(
+            "/v1/feedback", json=thumb, headers={"Idempotency-Key": canary("key of a thumb") + str(number)}
+        )
+        assert given.status_code == 202, given.text
         sent = {"type": "edit", "completion_id": completion_id, "edited_text": canary("edit") * (1 + 50 * number)}
         accepted = http.post("/v1/feedback", json=sent, headers={"Idempotency-Key": canary("key") + str(number)})
         assert accepted.status_code == 202, accepted.text

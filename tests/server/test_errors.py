@@ -196,7 +196,11 @@ def test_a_bad_user_in_the_header(shared: Running, user: bytes) -> None:
 @pytest.mark.parametrize(
     ("changed", "param"),
     [
-        ({"type": "thumbs"}, "type"),
+        ({"type": "rating"}, "type"),
+        ({"type": None}, "type"),
+        ({"type": ["edit"]}, "type"),
+        ({"type": "thumbs"}, "thumb"),
+        ({"thumb": "up"}, "thumb"),
         ({"completion_id": ""}, "completion_id"),
         ({"completion_id": None}, "completion_id"),
         ({"edited_text": 3}, "edited_text"),
@@ -209,6 +213,33 @@ def test_a_bad_user_in_the_header(shared: Running, user: bytes) -> None:
 def test_bad_feedback(shared: Running, changed: dict[str, Any], param: str) -> None:
     body = {"type": "edit", "completion_id": "chatcmpl-1", "edited_text": "x", **changed}
     check(shared.http().post("/v1/feedback", json=body, headers=AS_ANN), 400, param)
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [
+        ({"completion_id": ""}, "completion_id"),
+        ({"thumb": None}, "thumb"),
+        ({"thumb": True}, "thumb"),
+        ({"thumb": "UP"}, "thumb"),
+        ({"choice": -1}, "choice"),
+        ({"choice": "0"}, "choice"),
+        ({"edited_text": "x"}, "edited_text"),
+        ({"type": "edit", "edited_text": "x"}, "thumb"),
+        ({"metadata": {"k": 3}}, "metadata.k"),
+        ({"foo": 1}, "foo"),
+    ],
+)
+def test_bad_thumbs(shared: Running, changed: dict[str, Any], param: str) -> None:
+    body = {"type": "thumbs", "completion_id": "chatcmpl-1", "thumb": "up", **changed}
+    check(shared.http().post("/v1/feedback", json=body, headers=AS_ANN), 400, param)
+
+
+@pytest.mark.parametrize("body", [{}, {"type": "x" * 10_000}, [], "edit", None])
+def test_feedback_that_does_not_say_what_it_is(shared: Running, body: Any) -> None:
+    answer = shared.http().post("/v1/feedback", json=body, headers=AS_ANN)
+    check(answer, 400, "type" if isinstance(body, dict) else None)
+    assert len(answer.content) < 300
 
 
 def test_feedback_without_a_user(shared: Running) -> None:

@@ -116,13 +116,44 @@ def test_training_rows_are_those_that_training_reads(known: Running) -> None:
         }
 
 
+def thumb(running: Running, number: int, up: bool) -> str:
+    """A thumb for the answer to Ann's turn of that number; the completion id."""
+    turn = running.services.database.read_now(turns.page, ANN)[number]
+    sent = {"type": "thumbs", "completion_id": turn.completion_id, "thumb": "up" if up else "down"}
+    answer = running.http(headers={"X-User-Id": "ann"}).post("/v1/feedback", json=sent)
+    assert answer.status_code == 202, answer.text
+    return turn.completion_id
+
+
+def test_thumbs_are_exported_as_unpaired_preferences_and_with_everything(known: Running) -> None:
+    assert lines(known.http().get(PATH, params={"format": "thumbs"})) == []
+    pairs = known.http().get(PATH, params={"format": "preferences"}).content
+    thumb(known, 0, up=True)
+    given = [(thumb(known, number, up=number % 2 == 0), number % 2 == 0) for number in range(EDITS)]
+    rows = lines(known.http().get(PATH, params={"format": "thumbs"}))
+    by_id = {one.completion_id: one for one in known.services.database.read_now(turns.page, ANN)}
+    assert rows == [
+        {
+            "prompt": by_id[completion_id].prompt,
+            "completion": [{"role": "assistant", "content": by_id[completion_id].answers[0]}],
+            "label": up,
+        }
+        for completion_id, up in given
+    ]
+    assert known.http().get(PATH, params={"format": "preferences"}).content == pairs
+    held = [one for one in lines(known.http().get(PATH)) if one["object"] == "feedback" and one["type"] == "thumbs"]
+    assert [one["thumb"] for one in held] == ["up", *("up" if up else "down" for _, up in given)]
+    assert [one["status"] for one in held] == ["replaced", *["nothing_learned"] * EDITS]
+    assert lines(known.http().get("/v1/users/bob/export", params={"format": "thumbs"})) == []
+
+
 TRAINERS = """
 import os, sys
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": sys.argv[3] + "/cache", "TOKENIZERS_PARALLELISM": "false"}
 import torch
 from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.data_utils import is_conversational
 
 model, folder = sys.argv[1:3]
@@ -131,6 +162,7 @@ tokenizer = AutoTokenizer.from_pretrained(model)
 for name, trainer, config, columns in (
     ("sft", SFTTrainer, SFTConfig, ["messages"]),
     ("preferences", DPOTrainer, DPOConfig, ["chosen", "prompt", "rejected"]),
+    ("thumbs", KTOTrainer, KTOConfig, ["completion", "label", "prompt"]),
 ):
     rows = load_dataset("json", data_files=f"{folder}/{name}.jsonl", split="train")
     assert sorted(rows.column_names) == columns, rows.column_names
@@ -153,14 +185,17 @@ for name, trainer, config, columns in (
 def test_trainers_of_others_read_the_files(known: Running, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
-    for name in ("sft", "preferences"):
+    for number in range(4):
+        thumb(known, number, up=number % 2 == 0)
+    for name in ("sft", "preferences", "thumbs"):
         (folder / f"{name}.jsonl").write_bytes(known.http().get(PATH, params={"format": name}).content)
     command = [sys.executable, "-c", TRAINERS, str(BUNDLED_MODEL), str(folder), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line for line in done.stdout.splitlines() if line[:1] in "sp" and line[-1:].isdigit()] == [
+    assert [line for line in done.stdout.splitlines() if line[:1] in "spt" and line[-1:].isdigit()] == [
         f"sft {2 * EDITS}",
         f"preferences {EDITS - 1}",
+        "thumbs 4",
     ]
 
 

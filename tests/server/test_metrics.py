@@ -117,6 +117,9 @@ def test_the_edit_cost_of_a_tenant_is_that_of_its_accepted_feedback(running: Run
             answer = running.http().post("/v1/feedback", json=body, headers={**AS_ANN, "Idempotency-Key": text})
             assert answer.status_code == 202
         costs.append(answer.json()["cost"])
+    thumbs = {"type": "thumbs", "completion_id": chat(running), "thumb": "up"}
+    assert running.http().post("/v1/feedback", json=thumbs, headers=AS_ANN).status_code == 202
+    assert value(running, "attune_feedback_total", status="thumbs") == 1
     assert value(running, "attune_edit_cost_count", tenant="local") == 2
     assert value(running, "attune_edit_cost_sum", tenant="local") == pytest.approx(sum(costs))
     assert value(running, "attune_feedback_total", status="accepted") == 2

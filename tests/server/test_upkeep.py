@@ -56,12 +56,12 @@ async def test_jobs_that_ended_long_ago_are_deleted(database: Database, tmp_path
     assert left == {(user, state): count for user in ("ann", "bob") for state, count in kept.items()}
 
 
-async def test_old_turns_go_but_those_that_an_edit_stands_on(database: Database, tmp_path: Path) -> None:
+async def test_old_turns_go_but_those_that_feedback_stands_on(database: Database, tmp_path: Path) -> None:
     owners = [Owner("acme", f"user-{i:02}") for i in range(60)]  # more than are looked at in one transaction
     for owner in owners:
         await database.write(users.ensure, owner)
         await database.write(turns.record, owner, turn("c-old", NOW - 8 * DAY))
-    asked = {"c-edited": 8.0, "c-again": 8.0, "c-new": 6.0}
+    asked = {"c-edited": 8.0, "c-again": 8.0, "c-rated": 8.0, "c-new": 6.0}
     for completion_id, days in asked.items():
         await database.write(turns.record, owners[7], turn(completion_id, NOW - days * DAY, "a", "b"))
 
@@ -69,11 +69,15 @@ async def test_old_turns_go_but_those_that_an_edit_stands_on(database: Database,
         sent = {"completion_id": completion_id, "choice": choice, "edited_text": text, "body_sha256": text}
         feedback.accept(c, owners[7], **sent)
 
+    def rate(c: Connection) -> None:
+        feedback.accept(c, owners[7], completion_id="c-rated", thumb="down", body_sha256="x")
+
+    await database.write(rate)
     await database.write(edit, "c-edited", 1, "better")
     for text in ("better", "best"):
         await database.write(edit, "c-again", 0, text)
     await upkeep(database, tmp_path).prune()
-    assert await database.read(lambda c: c.execute(select(func.count()).select_from(turns_table)).scalar_one()) == 63
+    assert await database.read(lambda c: c.execute(select(func.count()).select_from(turns_table)).scalar_one()) == 64
     await upkeep(database, tmp_path, turns_days=7).prune()
     left = await database.read(lambda c: list(c.execute(select(turns_table.c.user_id, turns_table.c.completion_id))))
     assert sorted(tuple(row) for row in left) == [(owners[7].user, id) for id in sorted(asked)]
