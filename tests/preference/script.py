@@ -307,7 +307,7 @@ def thumbs_up(player: Player, c: Connection) -> Any:
 
 def erase_thumb(player: Player, c: Connection) -> Any:
     held = feedback.thumbs(c, player.owner)
-    erased = _attempts(player, c, *[lambda: serving.erase_feedback(c, player.owner, held[0].feedback_id, Policy())] * 2)
+    erased = _attempts(player, c, *[lambda: feedback.erase(c, player.owner, held[0].feedback_id)] * 2)
     return erased, [one.type for one in feedback.page(c, player.owner)]
 
 
@@ -352,7 +352,8 @@ def unlock(player: Player, c: Connection) -> Any:
 
 
 def end_situations(player: Player, c: Connection) -> Any:
-    return preferences.end_situations(c, player.owner, ["fb-0", "fb-1"])
+    preferences.end_situations(c, player.owner, ["fb-0", "fb-1"])
+    return [preferences.contexts_of(c, player.owner, id) for id in ("pref-1", "pref-2")]
 
 
 def delete_preference(player: Player, c: Connection) -> Any:
@@ -453,6 +454,9 @@ def erase_edit(player: Player, c: Connection) -> Any:
     c.execute(update(preferences_table).where(unlocked).values(**again))
     theirs = _mine(contexts_table, player.owner) & (contexts_table.c.preference_id == "pref-1")
     c.execute(update(contexts_table).where(theirs).values(feedback_id="fb-2"))
+    preferences.add_context(  # also where its situations have ended
+        c, player.owner, "pref-1", feedback_id="fb-2", text=player.text("A letter"), embedder="e", vector=unit(1, 1)
+    )
     jobs.enqueue(c, player.owner, "learn", "fb-2", PARKED)
     versions.set_state(c, player.owner, 1, "ready", learned_from=["fb-2"])
     erased = _attempts(player, c, *[lambda: serving.erase_feedback(c, player.owner, "fb-2", Policy())] * 2)
