@@ -66,7 +66,7 @@ def main() -> None:
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     write_tensors(adapter / "adapter_model.safetensors", shapes)
-    (directory / "figures.json").write_text(json.dumps({"rows": len(rows)}))
+    (directory / "figures.json").write_text(json.dumps({"rows": len(rows), "recipe": "sft"}))
 
 
 if __name__ == "__main__":
