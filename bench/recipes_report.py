@@ -109,6 +109,8 @@ def _plot(result: Mapping[str, Any]) -> None:
             held = [size for size in sizes if size in found]
             axes.plot([int(size) for size in held], [found[size]["cost"] for size in held], marker="o", label=name)
     axes.set(xlabel="edits", ylabel="words edited a request", xscale="log", ylim=(0, None))
+    axes.set_xticks([int(size) for size in sizes], labels=sizes)
+    axes.minorticks_off()
     axes.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(PLOT, dpi=120)
