@@ -84,7 +84,7 @@ def _seed(running: Running) -> dict[str, list[Any]]:
 def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> None:
     """Make these values as likely in the document as any other, or nearly all requests would be answered by 404.
 
-    The model is always the one that is served.
+    They are the examples, too. The model is always the one that is served.
     """
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -97,7 +97,7 @@ def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> None:
             if name == "model":
                 schema["properties"][name] = {"enum": known[name]}
             elif name in known:
-                schema["properties"][name] = {"anyOf": [{"enum": known[name]}, field]}
+                schema["properties"][name] = {"anyOf": [{"enum": known[name]}, field], "examples": known[name]}
 
 
 def _with_adapters(document: dict[str, Any], running: Running, folder: Path) -> None:
