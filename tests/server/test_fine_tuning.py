@@ -45,7 +45,7 @@ class Trainer:
         program = [sys.executable, "-I", "-S", str(Path(small_trainer.__file__)), str(directory)]
         if not self.hangs:
             await run_command(program, directory, seconds)
-        (directory / "figures.json").write_text('{"tokens": 1234, "rows": 4}')
+        (directory / "figures.json").write_text('{"tokens": 1234, "rows": 4, "recipe": "sft"}')
         (directory / progress.FILE).write_text("".join(json.dumps(line) + "\n" for line in self.printed))
         self.under_way.set()
         if self.failures:
