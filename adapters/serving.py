@@ -186,11 +186,10 @@ def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired b
 
 
 def erase_feedback(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
-    """Erase an edit or a thumb, and drop the versions that learned from it as the policy says; train anew where edits
-    are left.
+    """Erase an edit or a thumb, and drop the versions that learned from it as the policy says.
 
-    A training that is under way may have read it: it is given up, and queued again. Cohorts that the owner taught end
-    with an edit; they know no thumbs. Raises ``NotFound``.
+    Where enough edits are left, another one is trained. A training that is under way may have read it: it is given up,
+    and queued again. Cohorts that the owner taught end with an edit; they know no thumbs. Raises ``NotFound``.
     """
     stopped = _stop(c, owner)  # first: who publishes holds the job before the user
     erased = feedback.get(c, owner, feedback_id)
