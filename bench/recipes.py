@@ -127,7 +127,7 @@ def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) 
 
 
 def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> list[Outcome]:
-    """The outcomes of ``wanted``: those that ``folder`` has, and the others, ``jobs`` at a time."""
+    """Try those of ``wanted`` that ``folder`` lacks, ``jobs`` at a time; all outcomes that it has then."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "outcomes.jsonl"
     done = {outcome.trial: outcome for outcome in _read(log)}
@@ -146,7 +146,7 @@ def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> l
             file.write(json.dumps(asdict(outcome)) + "\n")
             file.flush()
             bars.advance(bar)
-    return [done[trial] for trial in wanted]
+    return list(done.values())
 
 
 def _read(log: Path) -> Iterable[Outcome]:
@@ -159,6 +159,7 @@ def _read(log: Path) -> Iterable[Outcome]:
 def recipes(
     quick: Annotated[bool, typer.Option("--quick", help="Four recipes, 16 edits, one user: minutes.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
+    edits: Annotated[str, typer.Option(help="Numbers of edits, with commas.")] = ",".join(map(str, EDITS)),
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
     only: Annotated[str | None, typer.Option(help="Recipes, with semicolons; by default all.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/recipes"),
@@ -170,8 +171,9 @@ def recipes(
     unknown = [name for name in chosen if name not in RECIPES]
     if unknown:
         raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
+    numbers = EDITS[:1] if quick else [int(number) for number in edits.split(",")]
     console, about = Console(), machine.about()
-    wanted = [t for t in trials(EDITS[:1] if quick else EDITS, 1 if quick else seeds) if t.recipe in chosen]
+    wanted = [t for t in trials(numbers, 1 if quick else seeds) if t.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)
     result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)
     out.parent.mkdir(parents=True, exist_ok=True)
