@@ -31,7 +31,7 @@ _HEAD = (
 def ablate(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of a chain.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Users of each environment.")] = 3,
-    variant: Annotated[str, typer.Option(help="plain, drift or noise.")] = "plain",
+    variant: Annotated[str, typer.Option(help="plain, drift, noise or habit.")] = "plain",
     out: Annotated[Path, typer.Option(help="Folder of the runs; called again, they go on there.")] = Path("out/ablate"),
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,

@@ -36,7 +36,7 @@ _MEASURED = (
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, with every default in place. Without ``arms`` all play, and three the harder variants."""
+    """What was asked for, with every default in place. Without ``arms`` all play, and few the harder variants."""
 
     environments: Sequence[str]
     variants: Sequence[str]

@@ -27,12 +27,12 @@ def bench(
         list[str] | None, typer.Option(help="email, summary or documents; may come again. By default the first two.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="plain, drift or noise; may come again. By default all.")
+        list[str] | None, typer.Option(help="plain, drift, noise or habit; may come again. By default all.")
     ] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
-            "--arm", "--arms", help="One, or several with commas; by default all, and three in drift and noise."
+            "--arm", "--arms", help="One, or several with commas; by default all, and few in the harder variants."
         ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Chains played at a time.")] = 24,
@@ -72,7 +72,7 @@ def bench(
         progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
     options = bench.Options(
         environments=environment or ([bench.DOCUMENTS] if documents else ["email", "summary"]),
-        variants=variant or (["plain"] if quick or documents else ["plain", "drift", "noise"]),
+        variants=variant or (["plain"] if quick or documents else ["plain", "drift", "noise", "habit"]),
         arms=chosen or None,
         rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
         seeds=seeds or (QUICK_SEEDS if quick else SEEDS),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lab.lexicon import KIND_BY_NAME
 from lab.prelude.careless import SLIPS, Slip, slip
 from lab.prelude.ports import Round
+from lab.render import detect, render
 from lab.simulated_user import SimulatedUser
 from lab.style import PHRASINGS, Style, canonical_phrase, random_style
 from lab.world import Request
@@ -16,12 +17,17 @@ KINDS: dict[str, tuple[str, ...]] = {
     "email": ("client", "friend", "teacher", "landlord"),
     "summary": ("news", "review", "study", "incident", "travel"),
 }
-VARIANTS = ("plain", "drift", "noise")
+VARIANTS = ("plain", "drift", "noise", "habit")
 WISHES = 5
 """Attributes that the user cares about for each kind."""
 BEYOND_THE_MODEL = ("ending", "source")
 """Nobody wants it: told to, the bundled model names a source, and nearly always a wrong one."""
 CARELESS_SHARE = 0.2
+HABITS = (
+    "Robin, second floor", "Sent from the night train", "With a wave, Kim", "Sam from the workshop",
+    "Yours, always on foot", "Typed before breakfast",
+)  # fmt: skip
+"""Last lines that somebody has of their own; in the bundled model's world no phrase asks for one."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class SyntheticEnvironment:
         self._before = SimulatedUser(styles)
         self._after = SimulatedUser(self._drifted(styles) if variant == "drift" else styles)
         slips = self._slips(rounds) if variant == "noise" else {}
+        self._habit = self._random("habit").choice(HABITS) if variant == "habit" else None
         rng = self._random("requests")
         self.rounds: Sequence[Round] = tuple(
             self._round(number, kind, slips.get(number), rng)
@@ -50,18 +57,21 @@ class SyntheticEnvironment:
         )
 
     def wants(self, round: Round) -> Sequence[str]:
-        """The canonical phrases of the style behind a round."""
-        return _phrases(self._user(round.number).styles[round.kind])
+        """The canonical phrases of the style behind a round, and the user's habit."""
+        return self._phrases(self._user(round.number).styles[round.kind])
 
     def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
         """The same for each kind."""
-        return {kind: _phrases(style) for kind, style in self._user(number).styles.items()}
+        return {kind: self._phrases(style) for kind, style in self._user(number).styles.items()}
 
     async def edit(self, round: Round, draft: str) -> str:
         """The careful user's smallest correction, or what a careless one makes of it."""
+        return self._edited(round, draft)
+
+    def _edited(self, round: Round, draft: str) -> str:
         secret: _Secret = round.secret
         user = self._user(round.number)
-        careful = user.edit(secret.request, draft)
+        careful = self._careful(round, draft)
         edits = [careful]
         if secret.slip is not None:
             others = [style for kind, style in user.styles.items() if kind != round.kind]
@@ -72,10 +82,43 @@ class SyntheticEnvironment:
 
     def cost(self, round: Round, draft: str, edited: str) -> int:
         """Words between the draft and the careful edit, whatever the user really sent."""
-        return word_distance(draft, self._user(round.number).edit(round.secret.request, draft))
+        return word_distance(draft, self._careful(round, draft))
+
+    def least(self) -> int:
+        """What no learner is spared, in words: the cost of one that knows at once whatever an edit shows of a style.
+
+        Its model has no fault, and the user's habit it has after the first edit. A foreign edit does not mislead it.
+        """
+        known: dict[str, dict[str, str]] = {kind: {} for kind in self.kinds}
+        total = 0
+        for at in self.rounds:
+            facts, wants = at.secret.request.facts, self._user(at.number).styles[at.kind]
+            draft = render(facts, known[at.kind])
+            if at.number > 0:
+                draft = self._signed(draft)
+            total += self.cost(at, draft, draft)
+            if at.secret.slip != "foreign":
+                shown = detect(self._unsigned(self._edited(at, draft)), facts)
+                known[at.kind] |= {a: value for a, value in wants.items() if shown[a] == value}
+        return total
+
+    def _careful(self, round: Round, draft: str) -> str:
+        """The smallest correction of ``draft``; a habit is the last line, whatever else is."""
+        return self._signed(self._user(round.number).edit(round.secret.request, self._unsigned(draft)))
+
+    def _signed(self, text: str) -> str:
+        return text if self._habit is None else f"{text}\n{self._habit}"
+
+    def _unsigned(self, text: str) -> str:
+        """``text`` without the user's own last line, where it has that."""
+        return text if self._habit is None else text.removesuffix(f"\n{self._habit}")
 
     def _user(self, number: int) -> SimulatedUser:
         return self._after if number >= self._change else self._before
+
+    def _phrases(self, style: Style) -> list[str]:
+        habit = [f'End with the line "{self._habit}".'] if self._habit is not None else []
+        return [*(canonical_phrase(attribute, value) for attribute, value in style.items()), *habit]
 
     def _random(self, purpose: str) -> random.Random:
         """A stream of its own for each purpose, so that a variant moves nothing else."""
@@ -118,7 +161,3 @@ def shuffled(kinds: Sequence[str], rounds: int, rng: random.Random) -> list[str]
 
 def _values(attribute: str) -> list[str]:
     return [value for value in PHRASINGS[attribute] if (attribute, value) != BEYOND_THE_MODEL]
-
-
-def _phrases(style: Style) -> list[str]:
-    return [canonical_phrase(attribute, value) for attribute, value in style.items()]

@@ -1,10 +1,12 @@
 """What the learner shall reach, beside what it reached."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from lab.prelude import figures
-from lab.prelude.figures import Chain
+from lab.prelude.figures import Chain, cost
+from lab.prelude.least import least
 
 Chains = Mapping[tuple[str, str, str], Sequence[Chain]]
 
@@ -18,8 +20,8 @@ def goals(chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    def ratio(ours: str, theirs: str, *, but_first: bool = False) -> float | None:
-        a, b = (chains.get(("plain", environment, arm), ()) for arm in (ours, theirs))
+    def ratio(ours: str, theirs: str, *, variant: str = "plain", but_first: bool = False) -> float | None:
+        a, b = (chains.get((variant, environment, arm), ()) for arm in (ours, theirs))
         return figures.ratio(a, b, but_first=but_first)
 
     def attune(part: str) -> dict[str, Any]:
@@ -36,6 +38,21 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
             **more,
         }
 
+    def least_of(variant: str) -> float | None:
+        return least(chains.get((variant, environment, "attune"), ()))
+
+    def above_least() -> float | None:
+        """Attune's cost over the least that a learner with this model can have: the model's own faults are beside."""
+        ours, oracle = (chains.get(("plain", environment, arm), ()) for arm in ("attune", "oracle"))
+        floor = least_of("plain")
+        if floor is None or not ours or not oracle:
+            return None
+        return round(fmean(map(cost, ours)) / (floor + fmean(map(cost, oracle))), 4)
+
+    def noise_at_least() -> float | None:
+        noise, plain = least_of("noise"), least_of("plain")
+        return round(100 * (noise / plain - 1), 1) if noise and plain else None
+
     drift = attune("drift")
     recovery = goal("drift: rounds until recovered, slowest seed", "<=", 10, drift.get("recovery_rounds_max"))
     if drift.get("not_recovered"):
@@ -44,10 +61,13 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
         goal("attune / cipher-5", "<=", 0.5, ratio("attune", "cipher-5")),
         goal(
             "attune / oracle", "<=", 1.5, ratio("attune", "oracle"),
-            without_first_encounters=ratio("attune", "oracle", but_first=True),
+            without_first_encounters=ratio("attune", "oracle", but_first=True), above_least=above_least(),
         ),
         goal("zero-edit rounds in the last quarter", ">=", 0.8, attune("environments").get("zero_edit_last_quarter")),
         goal("attune+adapter / attune", "<", 1, ratio("attune+adapter", "attune")),
+        goal("habit: attune+adapter / attune", "<", 1, ratio("attune+adapter", "attune", variant="habit")),
         {**recovery, "not_recovered": drift.get("not_recovered")},
-        goal("noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent")),
+        goal(
+            "noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent"), at_least=noise_at_least()
+        ),
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from rich.text import Text
 from lab.prelude import figures
 from lab.prelude.accuracy import Accuracy
 from lab.prelude.goals import goals
+from lab.prelude.least import least
 from lab.prelude.log import Line
 from preference.ports import Embedder
 
@@ -47,12 +48,12 @@ def summarise(
 ) -> dict[str, Any]:
     """All figures of a log, also of an unfinished run; without ``embedder`` no preference accuracy.
 
-    ``environments`` has those of the plain variant, ``drift`` and ``noise`` theirs. ``about`` is what
-    ``machine.about`` says, and goes along as it is.
+    ``environments`` has those of the plain variant, each other variant its own; ``least`` of an environment is what
+    no learner is spared. ``about`` is what ``machine.about`` says, and goes along as it is.
     """
     accuracy = Accuracy(embedder, lines).of if embedder else None
     chains = figures.chains(lines)
-    parts: dict[str, dict[str, Any]] = {"plain": {}, "drift": {}, "noise": {}}
+    parts: dict[str, dict[str, Any]] = {"plain": {}, "drift": {}, "noise": {}, "habit": {}}
     for variant, environment, arm in sorted(chains, key=lambda key: in_order(ARMS + key[2:]).index(key[2])):
         played = chains[variant, environment, arm]
         held = figures.arm_figures(played, accuracy)
@@ -61,7 +62,8 @@ def summarise(
         if variant == "noise":
             times = figures.ratio(played, chains.get(("plain", environment, arm), ()))
             held["loss_percent"] = None if times is None else round(100 * (times - 1), 1)
-        parts[variant].setdefault(environment, {"arms": {}})["arms"][arm] = held
+        part = parts[variant].setdefault(environment, {"arms": {}, "least": least(played)})
+        part["arms"][arm] = held
     summary = {"environments": parts.pop("plain"), **parts}
     every = [arm for part in summary.values() for environment in part.values() for arm in environment["arms"].values()]
     return {
@@ -125,7 +127,7 @@ def _sections(summary: Mapping[str, Any]) -> list[_Section]:
     for part, (title, head, row) in _PARTS.items():
         for environment, held in sorted(summary[part].items()):
             rows = [row(arm, f) for arm, f in held["arms"].items()]
-            made.append(_Section(f"{environment}{title}, {_size(held)}", head, rows))
+            made.append(_Section(f"{environment}{title}, {_size(held)}{_least(held)}", head, rows))
     if summary["goals"]:
         head = ("goal", "environment", "limit", "figure", "met")
         made.append(_Section("Goals", head, [_goal(g) for g in summary["goals"]]))
@@ -152,6 +154,13 @@ def _noise(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
     return _name(arm, f), *_costs(f), _percent(f["loss_percent"]), _share(f["zero_edit_last_quarter"])
 
 
+def _habit(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        _name(arm, f), *_costs(f), _share(f["zero_edit"]), _share(f["zero_edit_last_quarter"]),
+        _number(f["answer_tokens_in"]),
+    )  # fmt: skip
+
+
 _PARTS: dict[str, tuple[str, Sequence[str], Callable[[str, Mapping[str, Any]], tuple[str, ...]]]] = {
     "environments": (
         "",
@@ -165,6 +174,7 @@ _PARTS: dict[str, tuple[str, Sequence[str], Callable[[str, Mapping[str, Any]], t
         _drift,
     ),
     "noise": (" with noise", ("arm", "cost", "± sd", "above plain", "zero-edit, last ¼"), _noise),
+    "habit": (" with a habit", ("arm", "cost", "± sd", "zero-edit", "last ¼", "answer in"), _habit),
 }  # fmt: skip
 
 
@@ -172,6 +182,10 @@ def _goal(goal: Mapping[str, Any]) -> tuple[str, ...]:
     figure = "-" if goal["figure"] is None else f"{goal['figure']:g}"
     if (apart := goal.get("without_first_encounters")) is not None:
         figure += f" ({apart:g} without first encounters)"
+    if (above := goal.get("above_least")) is not None:
+        figure += f" ({above:g} of the least possible)"
+    if (spared := goal.get("at_least")) is not None:
+        figure += f" ({spared:g} at least)"
     if goal.get("not_recovered"):
         figure += f" ({goal['not_recovered']} never)"
     met = {None: "not measured", True: "yes", False: "no"}[goal["met"]]
@@ -193,6 +207,10 @@ def _size(held: Mapping[str, Any]) -> str:
     return f"{rounds} rounds, {range_of} seed{'s' * (seeds[-1] > 1)}"
 
 
+def _least(held: Mapping[str, Any]) -> str:
+    return "" if held["least"] is None else f" (no learner is spared {held['least']:,.0f})"
+
+
 def _partial(summary: Mapping[str, Any]) -> str:
     return f"This run is not finished: {summary['rounds_played']} rounds were played, and unfinished arms say so."
 
@@ -211,13 +229,17 @@ def about_line(summary: Mapping[str, Any]) -> str:
 def _adapters(summary: Mapping[str, Any]) -> list[str]:
     """What became of the adapters, in a sentence for each environment that has some."""
     told = []
-    for environment, held in sorted(summary["environments"].items()):
-        states = Counter(a.get("state", "unknown") for f in held["arms"].values() for a in f["adapters"])
-        if states:
-            told.append(
-                f"Adapters trained for {environment}: {', '.join(f'{n} {s}' for s, n in sorted(states.items()))}."
-            )
+    for part, (title, *_) in _PARTS.items():
+        for environment, held in sorted(summary[part].items()):
+            states = Counter(_state(a) for f in held["arms"].values() for a in f["adapters"])
+            if states:
+                counted = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+                told.append(f"Adapters trained for {environment}{title}: {counted}.")
     return told
+
+
+def _state(adapter: Mapping[str, Any]) -> str:
+    return f"{adapter.get('state', 'unknown')}{' as ' + adapter['mode'] if adapter.get('mode') else ''}"
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -16,8 +16,8 @@ from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
 from lab.prelude.ports import Arm
 
-HARD_VARIANTS = ("drift", "noise")
-HARD_ARMS = ("oracle", "cipher-5", "attune")
+_HARD = ("oracle", "cipher-5", "attune")
+HARD_ARMS: Mapping[str, Sequence[str]] = {"drift": _HARD, "noise": _HARD, "habit": (*_HARD, "attune+adapter")}
 """Those that play the harder variants where none are named."""
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.prelude.environment import KINDS, VARIANTS, SyntheticEnvironment, make
+from lab.prelude.environment import HABITS, KINDS, VARIANTS, SyntheticEnvironment, make
 from lab.prelude.ports import Environment, Round
 from lab.render import detect, render
 from lab.style import random_style
@@ -67,7 +67,7 @@ def test_shares_differ_by_one_at_most(name: str, seed: int, rounds: int) -> None
 
 def test_variants_share_their_requests() -> None:
     texts = [[r.text for r in make("email", seed=5, rounds=ROUNDS, variant=v).rounds] for v in VARIANTS]
-    assert texts[0] == texts[1] == texts[2]
+    assert all(each == texts[0] for each in texts)
     assert len(set(texts[0])) == ROUNDS
 
 
@@ -153,11 +153,40 @@ async def test_each_slip_is_what_its_name_says() -> None:
     assert seen == {"typo", "partial", "foreign"}
 
 
+@given(names, seeds, st.integers(0, 19), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+async def test_a_habit_is_a_last_line_beside_what_is_wished(name: str, seed: int, n: int, rng: random.Random) -> None:
+    plain, environment = (make(name, seed=seed, rounds=20, variant=variant) for variant in ("plain", "habit"))
+    at = environment.rounds[n]
+    (habit,) = set(environment.wants(at)) - set(plain.wants(plain.rounds[n]))
+    text = draft(environment, at, rng)
+    edited = await environment.edit(at, text)
+    body, line = edited.rsplit("\n", 1)
+    assert line in HABITS
+    assert line in habit
+    assert body == await plain.edit(plain.rounds[n], text)
+    assert environment.cost(at, f"{text}\n{line}", "") == plain.cost(plain.rounds[n], text, "")
+    assert environment.cost(at, edited, "") == 0
+    assert await environment.edit(at, edited) == edited
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_least_is_what_each_kind_and_each_change_costs_once(name: str) -> None:
+    for seed in range(3):
+        plain, drift, noise, habit = (make(name, seed=seed, rounds=ROUNDS, variant=v).least() for v in VARIANTS)
+        world = make(name, seed=seed, rounds=ROUNDS)
+        firsts = {r.kind: r for r in reversed(world.rounds)}.values()
+        assert plain == sum(world.cost(r, render(r.secret.request.facts, {}), "") for r in firsts)
+        assert plain < drift
+        assert plain <= noise
+        assert abs(habit - plain) < 10, "an added line may take the place of one that went"
+
+
 @pytest.mark.parametrize(
     ("name", "variant", "rounds", "says"),
     [
         ("letter", "plain", 10, "no environment 'letter': email, summary"),
-        ("email", "chaos", 10, "no variant 'chaos': plain, drift, noise"),
+        ("email", "chaos", 10, "no variant 'chaos': plain, drift, noise, habit"),
         ("email", "plain", 0, "at least one round"),
     ],
 )

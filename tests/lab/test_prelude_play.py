@@ -223,9 +223,9 @@ async def test_an_arm_is_given_texts_and_its_own_draft_and_nothing_else(tmp_path
         assert {type(thing) for thing in told} == {str, Draft}
 
 
-def test_all_arms_play_plain_and_three_the_harder_variants() -> None:
-    chains = plan(["email", "summary"], ["plain", "drift", "noise"], None, 3)
-    assert len(chains) == len(set(chains)) == 2 * 3 * (len(ARMS) + 2 * len(HARD_ARMS))
+def test_all_arms_play_plain_and_few_the_harder_variants() -> None:
+    chains = plan(["email", "summary"], ["plain", *HARD_ARMS], None, 3)
+    assert len(chains) == len(set(chains)) == 2 * 3 * (len(ARMS) + sum(map(len, HARD_ARMS.values())))
     assert {c.arm for c in chains if c.variant == "noise"} == {"oracle", "cipher-5", "attune"}
     assert {c.arm for c in chains if c.variant == "plain"} == set(ARMS)
     assert chains[0].arm.startswith("attune")

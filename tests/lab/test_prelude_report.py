@@ -205,12 +205,15 @@ def test_goals_that_are_met() -> None:
         *chain([19, 20, 0, 0], arm="attune+adapter"),
         *drifting([0] * 12 + [0, 9] + [0] * 10),
         *chain([20, 22, 2, 0], variant="noise"),
+        *chain([9, 9, 9, 9], variant="habit"),
+        *chain([9, 9, 0, 0], variant="habit", arm="attune+adapter"),
     ]
     assert goals(lines) == {
         "attune / cipher-5": (0.4, True),
         "attune / oracle": (1.3333, True),
         "zero-edit rounds in the last quarter": (1, True),
         "attune+adapter / attune": (0.975, True),
+        "habit": (0.5, True),
         "drift": (1, True),
         "noise": (10, True),
     }
@@ -234,6 +237,7 @@ def test_goals_that_are_missed_or_not_measured() -> None:
         "attune / oracle": (None, None),  # nothing to divide by
         "zero-edit rounds in the last quarter": (0, False),
         "attune+adapter / attune": (1, False),
+        "habit": (None, None),
         "drift": (1, False),  # one of two seeds never recovers
         "noise": (27.5, False),
     }
