@@ -33,8 +33,8 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     """Admit the candidate arm that is really better than serving, or as good with clearly fewer prompt tokens.
 
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
-    admitted arms the one with fewer prompt tokens is preferred, unless another is really better than it. An arm that
-    costs more on the edits whose requests stated values is refused: it forgets what was asked for.
+    admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
+    as good. An arm that costs more on the edits whose requests stated values is refused: it forgets what was asked for.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
@@ -51,10 +51,9 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     if not admitted:
         best = min(candidates, key=lambda arm: sum(arm.costs))
         return _refused(report, _refusal(report, best.name))
-    chosen = min(admitted, key=lambda arm: sum(arm.prompt_tokens))
-    for arm in admitted:
-        if arm is not chosen and _difference(arm.costs, chosen.costs, seed)[1][1] < 0:
-            chosen = arm
+    least = min(np.mean(arm.costs) for arm in admitted)
+    as_good = [arm for arm in admitted if np.mean(arm.costs) <= least + WORSE_BY]
+    chosen = min(as_good, key=lambda arm: sum(arm.prompt_tokens))
     report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name)}
     return Verdict(True, chosen.name, report)
 

@@ -1,8 +1,8 @@
 """Which situations say no more what a user wants, now that an edit contradicts what held in them.
 
 One edit may be a slip. Two of one kind (`likeness.py`) are a taste, and end what held before in situations much like
-theirs. Where nothing was seen of another kind since the taste began that contradicts it, that kind ends as a whole: a
-habit of years would outvote it for years.
+theirs. A kind that was at home here, and of which nothing was seen since the taste began, ends as a whole: a habit of
+years would outvote it for years.
 """
 
 from collections.abc import Set
@@ -13,6 +13,9 @@ from preference.recall import Partition
 
 MUCH_ALIKE = 0.55
 """The likeness of situations that may end each other; less alike ones are of another kind as a rule."""
+
+AT_HOME = 0.3
+"""The share of a kind's situations that are much alike to an edit's where that kind is the edit's own, as it was."""
 
 
 def ended(partition: Partition, vector: Vectors, feedback_id: str, contradicted: Set[str]) -> list[int]:
@@ -33,6 +36,6 @@ def ended(partition: Partition, vector: Vectors, feedback_id: str, contradicted:
     ends = {row for row in against if row < last and partition.holds[row] & (contradicted - partition.holds[last])}
     for row in sorted(ends):
         kind = kinds[row].nonzero()[0].tolist()
-        if kind[-1] < began:
+        if kind[-1] < began and len(set(kind).intersection(alike)) >= AT_HOME * len(kind):
             ends.update(other for other in kind if partition.holds[other] & contradicted)
     return sorted(ends)

@@ -18,8 +18,10 @@ NEWEST = 128
 DIRECTIONS = 32
 FLOOR = 0.006
 """The variance within kinds at which a direction is shrunk by the square root of two."""
-SAME = 0.7
+SAME = 0.85
 """The share of preferences that situations of one kind have in common: users leave what other kinds brought along."""
+MANY = 100
+"""So many situations of kinds that were seen before tell kinds apart as well as more of them would."""
 PRIOR = 20
 """So many situations without any difference are assumed beside those seen: a few say little."""
 
@@ -27,15 +29,17 @@ PRIOR = 20
 class Likeness:
     """The cosine of two situations after a linear map, [dimension, dimension], that shrinks some directions.
 
-    The map is symmetric, so of the two it is applied twice to the one that is kept (``folded``), and a request needs
-    only the ``length`` that the map would leave of it: their dot product, divided by it, is the likeness.
+    ``experience``, in [0, 1], says how well it tells kinds apart. The map is symmetric, so of the two it is applied
+    twice to the one that is kept (``folded``), and a request needs only the ``length`` that the map would leave of it:
+    their dot product, divided by it, is the likeness.
     """
 
     def __init__(self, vectors: Vectors, holds: Sequence[Set[str]]) -> None:
         """``vectors`` is [situations, dimension], unit length, oldest first; ``holds`` what held in each."""
         self._directions = np.zeros((0, vectors.shape[1]), np.float32)
         self._left = np.ones(0, np.float32)
-        residuals = _residuals(vectors[-NEWEST:], holds[-NEWEST:])
+        residuals, repeated = _residuals(vectors[-NEWEST:], holds[-NEWEST:])
+        self.experience = min(1.0, repeated / MANY)
         if residuals.any():
             # The Gram matrix has the directions of the residuals, for a fiftieth of the time that their SVD takes.
             energies, weights = np.linalg.eigh((residuals @ residuals.T).astype(np.float64))
@@ -71,7 +75,8 @@ def same_kind(holds: Sequence[Set[str]]) -> NDArray[np.bool_]:
     return np.asarray(both >= SAME * (each[:, None] + each[None, :] - both))
 
 
-def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> NDArray[np.float32]:
-    """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one."""
+def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> tuple[NDArray[np.float32], int]:
+    """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one. How many are not."""
     same = same_kind(holds).astype(np.float32)
-    return np.asarray(vectors - (same @ vectors) / np.maximum(same.sum(1, keepdims=True), 1), np.float32)
+    sizes = np.maximum(same.sum(1, keepdims=True), 1)
+    return np.asarray(vectors - (same @ vectors) / sizes, np.float32), int((sizes > 1).sum())

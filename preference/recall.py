@@ -42,12 +42,15 @@ class RecallLimits:
     """How contexts vote, and how much of the result is used.
 
     ``alike`` is the least cosine at which a context has a vote. Its weight falls by e for each ``spread`` of cosine
-    below the nearest one, and by ``recency`` for each newer context among those that vote. A preference applies with
-    at least half of all weight. ``budget`` is in prompt tokens, one per three bytes, which overestimates English.
+    below the nearest one, and by ``recency`` for each newer context among those that vote. Spread grows by
+    ``widening`` with experience: once kinds are told apart, the near ones outvote a slip that happens to be nearest.
+    A preference applies with at least half of all weight. ``budget`` is in prompt tokens, one per three bytes, which
+    overestimates English.
     """
 
     alike: float = 0.2
     spread: float = 0.03
+    widening: float = 0.07
     recency: float = 0.8
     budget: int = 600
 
@@ -106,11 +109,12 @@ class Partition:
 
     def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
         """Each preference's weight, and all weight."""
+        spread = limits.spread + limits.widening * self._likeness.experience
         age = {row: newer for newer, row in enumerate(sorted((row for _, row in near), reverse=True))}
         votes: dict[str, float] = {}
         total = 0.0
         for likeness, row in near:
-            weight = math.exp((likeness - near[0][0]) / limits.spread) * limits.recency ** age[row]
+            weight = math.exp((likeness - near[0][0]) / spread) * limits.recency ** age[row]
             total += weight
             for preference_id in self.holds[row]:
                 votes[preference_id] = votes.get(preference_id, 0.0) + weight

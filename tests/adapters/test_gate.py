@@ -75,11 +75,11 @@ def test_a_rare_disaster_is_not_as_good() -> None:
     assert refused(verdict)
 
 
-def test_fewer_tokens_win_unless_the_other_is_really_better() -> None:
+def test_fewer_tokens_win_among_those_that_are_as_good() -> None:
     serving = arm("serving", [0.5] * 6, 100)
-    plain, both = arm("adapter", [0.1] * 6, 60), arm("retrieval+adapter", [0.1] * 5 + [0.05], 100)
+    plain, both = arm("adapter", [0.1] * 6, 60), arm("retrieval+adapter", [0.1] * 5 + [0.08], 100)
     assert decide([serving, plain, both]).mode == "adapter"
-    better = arm("retrieval+adapter", [0.02] * 6, 100)
+    better = arm("retrieval+adapter", [0.1] * 5 + [0.05], 100)
     assert decide([serving, plain, better]).mode == "retrieval+adapter"
 
 

@@ -56,6 +56,11 @@ def test_a_kind_that_goes_on_elsewhere_ends_only_here() -> None:
     assert ended("a", ("a", HERE), ("b", HERE), ("a", away(0.3)), ("b", HERE)) == [0]
 
 
+def test_a_kind_at_home_elsewhere_ends_only_where_a_slip_brought_it() -> None:
+    elsewhere = [("a", away(0.3))] * 120
+    assert ended("a", *elsewhere, ("a", HERE), ("b", HERE), ("b", HERE)) == [120]
+
+
 def test_what_is_not_contradicted_stays() -> None:
     assert ended("a", ("ax", HERE), ("cy", HERE), ("bz", HERE), ("bz", HERE)) == [0]
 

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from preference import preferences, users
 from preference.database import Database
 from preference.owner import Owner
 from preference.ports import Vectors
-from preference.recall import Recall, RecallLimits
+from preference.preferences import Context, Preference
+from preference.recall import Partition, Recall, RecallLimits
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 
@@ -186,3 +188,16 @@ async def test_what_a_user_states_about_one_situation_applies_together(database:
             embedder=EMBEDDER.name, vector=vector,
         )  # fmt: skip
     assert sorted(await texts(database, recall, ANN, "a letter about rent")) == sorted(stated)
+
+
+def test_a_slip_that_is_nearest_is_outvoted_once_kinds_are_known() -> None:
+    def elected(times: int) -> set[str]:
+        """What applies where a slip of another kind is nearest, after each of two kinds was seen so many times."""
+        asked, less = np.array([1, 0, 0], np.float32), np.array([0.95, np.sqrt(1 - 0.95**2), 0], np.float32)
+        seen = [("here", less), ("there", np.array([0, 0, 1], np.float32))] * times + [("there", asked)]
+        held = [Context(id, f"c{n}", f"fb-{n}", "", "e", vector, float(n)) for n, (id, vector) in enumerate(seen)]
+        active = [Preference(id, id, "learned", "active", None, False, 0.0, 0.0) for id in ("here", "there")]
+        return set(Partition(0, active, held, 3).elect(asked, 10, RecallLimits()))
+
+    assert elected(3) == {"there"}
+    assert elected(60) == {"here"}
