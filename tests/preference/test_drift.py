@@ -57,7 +57,7 @@ def test_a_kind_that_goes_on_elsewhere_ends_only_here() -> None:
 
 
 def test_a_kind_at_home_elsewhere_ends_only_where_a_slip_brought_it() -> None:
-    elsewhere = [("a", away(0.3))] * 120
+    elsewhere = [("a", away(0))] * 120
     assert ended("a", *elsewhere, ("a", HERE), ("b", HERE), ("b", HERE)) == [120]
 
 
