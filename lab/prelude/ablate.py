@@ -32,6 +32,9 @@ def ablate(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of a chain.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Users of each environment.")] = 3,
     variant: Annotated[str, typer.Option(help="plain, drift, noise or habit.")] = "plain",
+    part: Annotated[
+        list[str] | None, typer.Option(help="A part to leave out; may come again. By default each of them.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the runs; called again, they go on there.")] = Path("out/ablate"),
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
@@ -45,15 +48,18 @@ def ablate(
     from lab.prelude.machine import about
     from preference.embedder import SentenceEmbedder
 
+    unknown = [name for name in part or () if name not in PARTS]
+    if unknown:
+        raise typer.BadParameter(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}")
     progress = Console(stderr=True)
     embedder = SentenceEmbedder()
     options = Options(["email", "summary"], [variant], [ARM], rounds, seeds, out)
     found: dict[str, Any] = {}
-    for part in (None, *PARTS):
-        name = part or "nothing"
+    for without in (None, *(part or PARTS)):
+        name = without or "nothing"
         progress.rule(f"without {name}")
         try:
-            outcome = asyncio.run(bench(replace(options, out=out / name, without=part), progress, embedder))
+            outcome = asyncio.run(bench(replace(options, out=out / name, without=without), progress, embedder))
         except (NotStarted, Refused) as error:
             raise typer.BadParameter(str(error)) from error
         if outcome.failures or outcome.stopped:

@@ -13,6 +13,7 @@ PARTS = {
     "contradiction": "no situation is ended, and no preference superseded",
     "likeness": "plain cosine",
     "nearness": "near and less near contexts count the same",
+    "experience": "the nearest ones count alone, however well kinds are known",
     "recency": "old and new contexts count the same",
 }
 """What happens where a part is missing."""
@@ -45,6 +46,7 @@ def leave_out(part: str) -> None:
         "contradiction": (learning.Learner, "_end", lambda *_: set()),
         "likeness": (likeness, "FLOOR", 1e9),
         "nearness": (services, "RecallLimits", partial(RecallLimits, spread=math.inf)),
+        "experience": (services, "RecallLimits", partial(RecallLimits, widening=0.0)),
         "recency": (services, "RecallLimits", partial(RecallLimits, recency=1.0)),
     }
     place, name, instead = places[part]

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from typer.testing import CliRunner
+
+from lab.cli import app
 from lab.prelude import ablate, ablation
 
 
@@ -22,3 +25,9 @@ def test_a_part_is_compared_with_the_whole_learner_after_the_first_encounters() 
     assert part[:2] == ("likeness", ablation.PARTS["likeness"])
     assert part[3:5] == ("80 / 60", "+30 / -10")
     assert ablate.markdown(found).count("\n") == 3
+
+
+def test_a_part_that_there_is_not_is_said() -> None:
+    result = CliRunner().invoke(app, ["ablate", "--part", "luck"])
+    assert result.exit_code == 2
+    assert "there is no part 'luck'" in result.output
