@@ -53,7 +53,7 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
         return _refused(report, _refusal(report, best.name))
     least = min(np.mean(arm.costs) for arm in admitted)
     as_good = [arm for arm in admitted if np.mean(arm.costs) <= least + WORSE_BY]
-    chosen = min(as_good, key=lambda arm: sum(arm.prompt_tokens))
+    chosen = min(as_good, key=lambda arm: (sum(arm.prompt_tokens), sum(arm.costs)))
     report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name)}
     return Verdict(True, chosen.name, report)
 

@@ -26,12 +26,13 @@ from adapters.objective import Objective
 from adapters.train import Recipe, TrainingJob, train
 from bench import machine, recipes_report
 from bench.apprentices import Apprentice
+from bench.recipes_report import BASE
 from bench.servers import ROOT
 from preference.distance import word_distance
 from preference.prompt import compose
 
 RECIPES: dict[str, Objective | None] = {
-    "base": None,
+    BASE: None,
     "sft": Objective(),
     "ensemble": Objective("ensemble"),
     "dpo": Objective("dpo"),
@@ -78,9 +79,10 @@ class Outcome:
 
 
 def trials(edits: Sequence[int], seeds: int) -> list[Trial]:
-    """Every trial, cheap ones first; the base model once for each user."""
-    made = [Trial(recipe, count, seed) for count in edits for seed in range(seeds) for recipe in RECIPES]
-    return [trial for trial in made if RECIPES[trial.recipe] is not None or trial.edits == edits[0]]
+    """Every trial, cheap ones first; the base model, which no edit changes, once for each user."""
+    base = [Trial(BASE, EDITS[0], seed) for seed in range(seeds)]
+    learning = [recipe for recipe in RECIPES if recipe != BASE]
+    return base + [Trial(recipe, count, seed) for count in edits for seed in range(seeds) for recipe in learning]
 
 
 def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
@@ -159,7 +161,7 @@ def _read(log: Path) -> Iterable[Outcome]:
 def recipes(
     quick: Annotated[bool, typer.Option("--quick", help="Four recipes, 16 edits, one user: minutes.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
-    edits: Annotated[str, typer.Option(help="Numbers of edits, with commas.")] = ",".join(map(str, EDITS)),
+    edits: Annotated[list[int] | None, typer.Option(min=8, help="Numbers of edits; may come again.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
     only: Annotated[str | None, typer.Option(help="Recipes, with semicolons; by default all.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/recipes"),
@@ -171,7 +173,7 @@ def recipes(
     unknown = [name for name in chosen if name not in RECIPES]
     if unknown:
         raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
-    numbers = EDITS[:1] if quick else [int(number) for number in edits.split(",")]
+    numbers = edits or (EDITS[:1] if quick else EDITS)
     console, about = Console(), machine.about()
     wanted = [t for t in trials(numbers, 1 if quick else seeds) if t.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)

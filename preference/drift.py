@@ -1,8 +1,8 @@
 """Which situations say no more what a user wants, now that an edit contradicts what held in them.
 
 One edit may be a slip. Two of one kind (`likeness.py`) are a taste, and end what held before in situations much like
-theirs. A kind that was at home here, and of which nothing was seen since the taste began, ends as a whole: a habit of
-years would outvote it for years.
+theirs. A kind that has a good part of its situations here, and of which nothing was seen since the taste began, ends as
+a whole: a habit of years would outvote it for years.
 """
 
 from collections.abc import Set
@@ -15,7 +15,7 @@ MUCH_ALIKE = 0.55
 """The likeness of situations that may end each other; less alike ones are of another kind as a rule."""
 
 AT_HOME = 0.3
-"""The share of a kind's situations that are much alike to an edit's where that kind is the edit's own, as it was."""
+"""At least this share of a kind's situations must be much like the edit's for the whole kind to end."""
 
 
 def ended(partition: Partition, vector: Vectors, feedback_id: str, contradicted: Set[str]) -> list[int]:

@@ -19,7 +19,7 @@ DIRECTIONS = 32
 FLOOR = 0.006
 """The variance within kinds at which a direction is shrunk by the square root of two."""
 SAME = 0.85
-"""The share of preferences that situations of one kind have in common: users leave what other kinds brought along."""
+"""The share of preferences that situations of one kind have in common: beside six of them, one may be a leftover."""
 MANY = 100
 """So many situations of kinds that were seen before tell kinds apart as well as more of them would."""
 PRIOR = 20
@@ -76,7 +76,7 @@ def same_kind(holds: Sequence[Set[str]]) -> NDArray[np.bool_]:
 
 
 def _residuals(vectors: Vectors, holds: Sequence[Set[str]]) -> tuple[NDArray[np.float32], int]:
-    """Each vector less the mean of its kind, [situations, dimension]; zero where a kind has one. How many are not."""
+    """Each vector less the mean of its kind, [situations, dimension], and how many are of kinds seen more than once."""
     same = same_kind(holds).astype(np.float32)
     sizes = np.maximum(same.sum(1, keepdims=True), 1)
     return np.asarray(vectors - (same @ vectors) / sizes, np.float32), int((sizes > 1).sum())

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from hypothesis import settings
 
 from preference.database import Database
 from preference.tables import metadata
 
 STORES = ["sqlite", "postgresql"]
+
+# How long an example takes is the machine's business.
+settings.register_profile("attune", parent=settings(), deadline=None)
+settings.load_profile("attune")
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,8 @@ def ablate(
     unknown = [name for name in part or () if name not in PARTS]
     if unknown:
         raise typer.BadParameter(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}")
+    if part and write_docs:
+        raise typer.BadParameter("the table in docs/ has all parts: --write-docs goes without --part")
     progress = Console(stderr=True)
     embedder = SentenceEmbedder()
     options = Options(["email", "summary"], [variant], [ARM], rounds, seeds, out)

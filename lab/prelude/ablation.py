@@ -13,7 +13,7 @@ PARTS = {
     "contradiction": "no situation is ended, and no preference superseded",
     "likeness": "plain cosine",
     "nearness": "near and less near contexts count the same",
-    "experience": "the nearest ones count alone, however well kinds are known",
+    "experience": "votes spread as narrowly as of a new user, however well kinds are known",
     "recency": "old and new contexts count the same",
 }
 """What happens where a part is missing."""

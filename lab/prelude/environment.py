@@ -84,10 +84,11 @@ class SyntheticEnvironment:
         """Words between the draft and the careful edit, whatever the user really sent."""
         return word_distance(draft, self._careful(round, draft))
 
-    def least(self) -> int:
-        """What no learner is spared, in words: the cost of one that knows at once whatever an edit shows of a style.
+    def faultless(self) -> int:
+        """What a learner would pay, in words, that knows at once whatever an edit shows of a kind's style.
 
-        Its model has no fault, and the user's habit it has after the first edit. A foreign edit does not mislead it.
+        It carries nothing from one kind to another, but for the user's habit, which it has after the first edit. Its
+        model has no fault, and a foreign edit does not mislead it.
         """
         known: dict[str, dict[str, str]] = {kind: {} for kind in self.kinds}
         total = 0

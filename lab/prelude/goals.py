@@ -5,8 +5,8 @@ from statistics import fmean
 from typing import Any
 
 from lab.prelude import figures
+from lab.prelude.faultless import faultless
 from lab.prelude.figures import Chain, cost
-from lab.prelude.least import least
 
 Chains = Mapping[tuple[str, str, str], Sequence[Chain]]
 
@@ -38,19 +38,17 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
             **more,
         }
 
-    def least_of(variant: str) -> float | None:
-        return least(chains.get((variant, environment, "attune"), ()))
-
-    def above_least() -> float | None:
-        """Attune's cost over the least that a learner with this model can have: the model's own faults are beside."""
+    def above_faultless() -> float | None:
+        """Attune's cost over that of a faultless learner with this model, whose own faults are the oracle's cost."""
         ours, oracle = (chains.get(("plain", environment, arm), ()) for arm in ("attune", "oracle"))
-        floor = least_of("plain")
-        if floor is None or not ours or not oracle:
+        least = faultless(ours)
+        both = [[(chain[0].seed, len(chain) == chain[0].rounds) for chain in side] for side in (ours, oracle)]
+        if least is None or both[0] != both[1] or not all(whole for _, whole in both[0]):
             return None
-        return round(fmean(map(cost, ours)) / (floor + fmean(map(cost, oracle))), 4)
+        return round(fmean(map(cost, ours)) / (least + fmean(map(cost, oracle))), 4)
 
-    def noise_at_least() -> float | None:
-        noise, plain = least_of("noise"), least_of("plain")
+    def faultless_loss() -> float | None:
+        noise, plain = (faultless(chains.get((variant, environment, "attune"), ())) for variant in ("noise", "plain"))
         return round(100 * (noise / plain - 1), 1) if noise and plain else None
 
     drift = attune("drift")
@@ -61,13 +59,14 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
         goal("attune / cipher-5", "<=", 0.5, ratio("attune", "cipher-5")),
         goal(
             "attune / oracle", "<=", 1.5, ratio("attune", "oracle"),
-            without_first_encounters=ratio("attune", "oracle", but_first=True), above_least=above_least(),
+            without_first_encounters=ratio("attune", "oracle", but_first=True), above_faultless=above_faultless(),
         ),
         goal("zero-edit rounds in the last quarter", ">=", 0.8, attune("environments").get("zero_edit_last_quarter")),
         goal("attune+adapter / attune", "<", 1, ratio("attune+adapter", "attune")),
         goal("habit: attune+adapter / attune", "<", 1, ratio("attune+adapter", "attune", variant="habit")),
         {**recovery, "not_recovered": drift.get("not_recovered")},
         goal(
-            "noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent"), at_least=noise_at_least()
+            "noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent"),
+            of_faultless=faultless_loss(),
         ),
     ]  # fmt: skip

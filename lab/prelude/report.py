@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lab.prelude import figures
 from lab.prelude.accuracy import Accuracy
+from lab.prelude.faultless import faultless
 from lab.prelude.goals import goals
-from lab.prelude.least import least
 from lab.prelude.log import Line
 from preference.ports import Embedder
 
@@ -48,8 +48,8 @@ def summarise(
 ) -> dict[str, Any]:
     """All figures of a log, also of an unfinished run; without ``embedder`` no preference accuracy.
 
-    ``environments`` has those of the plain variant, each other variant its own; ``least`` of an environment is what
-    no learner is spared. ``about`` is what ``machine.about`` says, and goes along as it is.
+    ``environments`` has those of the plain variant, each other variant its own; ``faultless`` of an environment is
+    what a faultless learner pays. ``about`` is what ``machine.about`` says, and goes along as it is.
     """
     accuracy = Accuracy(embedder, lines).of if embedder else None
     chains = figures.chains(lines)
@@ -62,8 +62,9 @@ def summarise(
         if variant == "noise":
             times = figures.ratio(played, chains.get(("plain", environment, arm), ()))
             held["loss_percent"] = None if times is None else round(100 * (times - 1), 1)
-        part = parts[variant].setdefault(environment, {"arms": {}, "least": least(played)})
-        part["arms"][arm] = held
+        if environment not in parts[variant]:
+            parts[variant][environment] = {"arms": {}, "faultless": faultless(played)}
+        parts[variant][environment]["arms"][arm] = held
     summary = {"environments": parts.pop("plain"), **parts}
     every = [arm for part in summary.values() for environment in part.values() for arm in environment["arms"].values()]
     return {
@@ -127,7 +128,7 @@ def _sections(summary: Mapping[str, Any]) -> list[_Section]:
     for part, (title, head, row) in _PARTS.items():
         for environment, held in sorted(summary[part].items()):
             rows = [row(arm, f) for arm, f in held["arms"].items()]
-            made.append(_Section(f"{environment}{title}, {_size(held)}{_least(held)}", head, rows))
+            made.append(_Section(f"{environment}{title}, {_size(held)}{_faultless(held)}", head, rows))
     if summary["goals"]:
         head = ("goal", "environment", "limit", "figure", "met")
         made.append(_Section("Goals", head, [_goal(g) for g in summary["goals"]]))
@@ -182,10 +183,10 @@ def _goal(goal: Mapping[str, Any]) -> tuple[str, ...]:
     figure = "-" if goal["figure"] is None else f"{goal['figure']:g}"
     if (apart := goal.get("without_first_encounters")) is not None:
         figure += f" ({apart:g} without first encounters)"
-    if (above := goal.get("above_least")) is not None:
-        figure += f" ({above:g} of the least possible)"
-    if (spared := goal.get("at_least")) is not None:
-        figure += f" ({spared:g} at least)"
+    if (above := goal.get("above_faultless")) is not None:
+        figure += f" ({above:g} times a faultless learner with this model)"
+    if (loss := goal.get("of_faultless")) is not None:
+        figure += f" ({loss:g} of a faultless learner)"
     if goal.get("not_recovered"):
         figure += f" ({goal['not_recovered']} never)"
     met = {None: "not measured", True: "yes", False: "no"}[goal["met"]]
@@ -207,8 +208,8 @@ def _size(held: Mapping[str, Any]) -> str:
     return f"{rounds} rounds, {range_of} seed{'s' * (seeds[-1] > 1)}"
 
 
-def _least(held: Mapping[str, Any]) -> str:
-    return "" if held["least"] is None else f" (no learner is spared {held['least']:,.0f})"
+def _faultless(held: Mapping[str, Any]) -> str:
+    return "" if held["faultless"] is None else f" (a faultless learner pays {held['faultless']:,.0f})"
 
 
 def _partial(summary: Mapping[str, Any]) -> str:

@@ -25,7 +25,13 @@ def test_every_recipe_is_tried_with_every_number_of_edits_and_the_base_once_a_us
 def test_what_was_tried_is_not_tried_again(tmp_path: Path) -> None:
     done = [_outcome(Trial("sft", 16, 0), 20.0), _outcome(Trial("sft", 48, 0), 12.0)]
     (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in done))
-    assert recipes.run([outcome.trial for outcome in done], tmp_path, 1, Console(quiet=True)) == done
+    wanted = [outcome.trial for outcome in done]
+    assert recipes.run(wanted, tmp_path, 1, Console(quiet=True)) == done
+    assert recipes.run(wanted[:1], tmp_path, 1, Console(quiet=True)) == done, "what was tried before is reported too"
+
+
+def test_whichever_numbers_are_asked_for_the_base_is_the_same_trial() -> None:
+    assert {t for t in recipes.trials([48], 1) if t.recipe == "base"} == {Trial("base", EDITS[0], 0)}
 
 
 def test_the_base_model_alone_knows_nothing_of_its_user_and_obeys_when_told() -> None:

@@ -31,3 +31,9 @@ def test_a_part_that_there_is_not_is_said() -> None:
     result = CliRunner().invoke(app, ["ablate", "--part", "luck"])
     assert result.exit_code == 2
     assert "there is no part 'luck'" in result.output
+
+
+def test_a_table_of_some_parts_is_not_put_into_the_docs() -> None:
+    result = CliRunner().invoke(app, ["ablate", "--part", "recency", "--write-docs"])
+    assert result.exit_code == 2
+    assert "goes without --part" in result.output

@@ -259,11 +259,12 @@ def everything() -> list[Line]:
                 lines += chain(costs, environment=environment, arm=name, seed=seed)
                 lines += drifting(costs, environment=environment, arm=name, seed=seed)
                 lines += chain(costs, environment=environment, arm=name, seed=seed, variant="noise")
+                lines += chain(costs, environment=environment, arm=name, seed=seed, variant="habit")
     return lines
 
 
 def test_the_tables_name_every_arm_and_goal(tmp_path: Path) -> None:
-    lines = [*everything(), *chain([5] * 40, arm="attune+adapter", adapter={"state": "refused"})[:1]]
+    lines = [*everything(), *chain([5] * 40, arm="attune+adapter", adapter={"state": "ready", "mode": "adapter"})[:1]]
     summary = report.summarise(lines, Letters(), about(command="attune lab bench", model="tiny"))
     assert list(summary["environments"]["email"]["arms"]) == [
         "none", "oracle", "cipher-5", "attune", "attune+adapter", "my-own",
@@ -277,17 +278,21 @@ def test_the_tables_name_every_arm_and_goal(tmp_path: Path) -> None:
             "summary, 40 rounds, 3 seeds",
             "summary with drift",
             "summary with noise",
+            "summary with a habit",
+            "a faultless learner pays",
+            "times a faultless learner with this model)",
+            "of a faultless learner)",
             "my-own",
             "cipher-5",
         ):
             assert part in text
         assert "attune / cipher-5" in text
         assert "attune+adapter (unfinished)" in text
-    assert "Adapters trained for email: 1 refused." in written
+    assert "Adapters trained for email: 1 ready as adapter." in written
     assert "Model tiny on vLLM" in written
     rows = [row for row in written.splitlines() if row.startswith("|")]
     heads = [i for i, row in enumerate(rows) if row.startswith("|---")]
-    assert len(heads) == 7
+    assert len(heads) == 9
     widths = {rows[i - 1].count("|") == rows[i].count("|") == rows[i + 1].count("|") for i in heads}
     assert widths == {True}
     report.write(summary, tmp_path / "new" / "figures.json")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from preference.likeness import DIRECTIONS, NEWEST, Likeness
+from preference.likeness import DIRECTIONS, NEWEST, Likeness, same_kind
 from preference.ports import Vectors
 
 DIMENSION = 64
@@ -39,6 +39,12 @@ def test_kinds_are_told_apart_that_cosine_confuses() -> None:
     learned = _right(Likeness(vectors[:80], holds[:80]), vectors[80:], holds[80:])
     assert plain < 0.7
     assert learned > 0.9
+
+
+def test_a_leftover_beside_six_preferences_is_the_same_kind_and_beside_five_another() -> None:
+    five, six = set("abcde"), set("abcdef")
+    assert same_kind([six, six | {"x"}]).all()
+    assert same_kind([five, five | {"x"}]).tolist() == [[True, False], [False, True]]
 
 
 def test_it_is_cosine_while_each_kind_was_seen_once() -> None:

@@ -1,0 +1,19 @@
+"""What a faultless learner pays in an environment: what an edit shows it knows at once, and nothing before."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from lab.prelude import environment
+from lab.prelude.figures import Chain
+
+
+def faultless(played: Sequence[Chain]) -> float | None:
+    """Words, mean over the seeds of chains of one environment and variant; None where the world is not synthetic.
+
+    It is no lower bound: who carries over wishes from one kind to another may be lucky.
+    """
+    firsts = [chain[0] for chain in played]
+    if not firsts or firsts[0].environment not in environment.KINDS:
+        return None
+    worlds = (environment.make(r.environment, seed=r.seed, rounds=r.rounds, variant=r.variant) for r in firsts)
+    return round(fmean(world.faultless() for world in worlds), 4)
