@@ -52,7 +52,7 @@ def ablate(
     if unknown:
         raise typer.BadParameter(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}")
     if part and write_docs:
-        raise typer.BadParameter("the table in docs/ has all parts: --write-docs goes without --part")
+        raise typer.BadParameter("--write-docs needs every part, without --part")
     progress = Console(stderr=True)
     embedder = SentenceEmbedder()
     options = Options(["email", "summary"], [variant], [ARM], rounds, seeds, out)

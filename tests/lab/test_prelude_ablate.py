@@ -36,4 +36,4 @@ def test_a_part_that_there_is_not_is_said() -> None:
 def test_a_table_of_some_parts_is_not_put_into_the_docs() -> None:
     result = CliRunner().invoke(app, ["ablate", "--part", "recency", "--write-docs"])
     assert result.exit_code == 2
-    assert "goes without --part" in result.output
+    assert "--write-docs needs every part" in result.output
