@@ -24,10 +24,10 @@ BEYOND_THE_MODEL = ("ending", "source")
 """Nobody wants it: told to, the bundled model names a source, and nearly always a wrong one."""
 CARELESS_SHARE = 0.2
 HABITS = (
-    "Robin, second floor", "Sent from the night train", "With a wave, Kim", "Sam from the workshop",
-    "Yours, always on foot", "Typed before breakfast",
+    "Karl at the head office", "Vera, the reception", "Rosa at the station", "Hugo, the music room",
+    "Peter at the library", "Simon, the control room",
 )  # fmt: skip
-"""Last lines that somebody has of their own; in the bundled model's world no phrase asks for one."""
+"""Last lines that somebody has of their own: of words that the bundled model writes, by no phrase that it knows."""
 
 
 @dataclass(frozen=True)
