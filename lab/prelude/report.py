@@ -240,7 +240,8 @@ def _adapters(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _state(adapter: Mapping[str, Any]) -> str:
-    return f"{adapter.get('state', 'unknown')}{' as ' + adapter['mode'] if adapter.get('mode') else ''}"
+    state = str(adapter.get("state", "unknown"))
+    return f"{state} as {adapter['mode']}" if state == "ready" and adapter.get("mode") else state
 
 
 def _number(value: float | None, digits: int = 0) -> str:
