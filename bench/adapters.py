@@ -180,6 +180,9 @@ def adapters(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-adapters.json"),
     quick: Annotated[bool, typer.Option("--quick", help="A rough run in some four minutes.")] = False,
     with_training: Annotated[bool, typer.Option("--training/--no-training", help="With training many at once.")] = True,
+    training_steps: Annotated[
+        int | None, typer.Option(min=2, help="Steps of each user that trains; by default the recipe's.")
+    ] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/adapters.md.")] = False,
 ) -> None:
     """Measure many users on adapters of their own beside the bare engine, swaps under load, training many at once."""
@@ -189,7 +192,7 @@ def adapters(
     except (servers.NotStarted, Refused) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
-    trained = train(plan.training_steps, console) if with_training else None
+    trained = train(training_steps or plan.training_steps, console) if with_training else None
     about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
     result = adapters_report.result(found, trained, about)
     out.parent.mkdir(parents=True, exist_ok=True)
