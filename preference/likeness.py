@@ -36,8 +36,7 @@ class Likeness:
 
     def __init__(self, vectors: Vectors, holds: Sequence[Set[str]]) -> None:
         """``vectors`` is [situations, dimension], unit length, oldest first; ``holds`` what held in each."""
-        self._directions = np.zeros((0, vectors.shape[1]), np.float32)
-        self._left = np.ones(0, np.float32)
+        self._lost = np.zeros((0, vectors.shape[1]), np.float32)
         residuals, repeated = _residuals(vectors[-NEWEST:], holds[-NEWEST:])
         self.experience = min(1.0, repeated / MANY)
         if residuals.any():
@@ -46,23 +45,18 @@ class Likeness:
             largest = [i for i in range(len(energies) - 1, -1, -1)[:DIRECTIONS] if energies[i] > 1e-6]
             directions = weights[:, largest].T @ residuals / np.sqrt(energies[largest])[:, None]
             variances = energies[largest] / (len(residuals) + PRIOR)
-            self._directions = directions.astype(np.float32)
-            self._left = np.sqrt(FLOOR / (FLOOR + variances)).astype(np.float32)
-        self._lost = np.sqrt(1 - self._left**2)[:, None] * self._directions
+            self._lost = (np.sqrt(variances / (FLOOR + variances))[:, None] * directions).astype(np.float32)
 
     def folded(self, vectors: Vectors) -> Vectors:
         """``vectors``, [n, dimension] of unit length, as they are kept."""
-        lengths = np.sqrt(1 - np.square(vectors @ self._lost.T).sum(1, keepdims=True))
-        return np.asarray(self._scaled(vectors, self._left**2) / lengths, np.float32)
+        lost = vectors @ self._lost.T
+        lengths = np.sqrt(1 - np.square(lost).sum(1, keepdims=True))
+        return np.asarray((vectors - lost @ self._lost) / lengths, np.float32)
 
     def length(self, vector: Vectors) -> float:
         """What the map leaves of the length of ``vector``, [dimension], a unit vector."""
-        lost = self._lost @ vector
-        return math.sqrt(1 - float(lost @ lost))
-
-    def _scaled(self, vectors: Vectors, factors: Vectors) -> Vectors:
-        """Their parts in the directions times ``factors``."""
-        return np.asarray(vectors + ((vectors @ self._directions.T) * (factors - 1)) @ self._directions, np.float32)
+        lost = self._lost.dot(vector)
+        return math.sqrt(1 - float(lost.dot(lost)))
 
 
 def same_kind(holds: Sequence[Set[str]]) -> NDArray[np.bool_]:

@@ -19,6 +19,8 @@ from preference.prompt import Message
 _GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, asyncio.TimeoutError)
 _PROBE = aiohttp.ClientTimeout(total=3)
 _LOAD = aiohttp.ClientTimeout(total=120)
+_IDLE_SECONDS = 2.0
+"""For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
 _STOPPING = "The server is stopping; try again."
 
 
@@ -205,9 +207,9 @@ class Engine:
         if self._open_session is None:
             # No cap on connections here: the server's in-flight limits are the cap.
             connector = (
-                aiohttp.UnixConnector(path=str(self._socket), limit=0)
+                aiohttp.UnixConnector(path=str(self._socket), limit=0, keepalive_timeout=_IDLE_SECONDS)
                 if self._socket
-                else aiohttp.TCPConnector(limit=0)
+                else aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
             )
             self._open_session = aiohttp.ClientSession(
                 connector=connector, timeout=self._timeout, headers=self._headers, read_bufsize=1 << 20

@@ -1,5 +1,7 @@
 """How likely a text is to the engine, over HTTP in vLLM's dialect. That vLLM's figures are right: tests/e2e."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -39,3 +41,26 @@ async def test_an_adapter_is_asked_by_name_and_must_be_there(engine: Engine, fak
     assert await engine.nll(ASKED, "tea", model="u.v1") == pytest.approx(4.0)
     with pytest.raises(EngineRejected, match="does not exist"):
         await engine.nll(ASKED, "tea", model="u.v2")
+
+
+async def test_no_request_is_sent_on_a_connection_that_the_engine_may_be_closing() -> None:
+    """vLLM's server closes what was idle for five seconds; a request that crosses with that would fail."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        engine = Engine(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", base_model=MODEL)
+        assert await engine.ready()
+        assert await engine.ready()
+        assert connections == 1
+        await asyncio.sleep(2.5)
+        assert await engine.ready()
+        assert connections == 2
+        await engine.close()
