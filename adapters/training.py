@@ -21,14 +21,17 @@ import adapters
 from adapters import arms, dataset, gate, obedience, progress, serving, versions
 from adapters.arms import Arm
 from adapters.dataset import Dataset
+from adapters.directories import Directories
 from adapters.gate import Verdict
+from adapters.manifest import Manifest
+from adapters.names import engine_name
 from adapters.objective import Objective
 from adapters.ports import AdapterHost
 from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, Recipe, TrainingJob
 from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
-from adapters.versions import Directories, Manifest, Version, engine_name
+from adapters.versions import Version
 from preference import erasures, feedback, jobs, users
 from preference.database import Database
 from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound

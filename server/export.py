@@ -17,8 +17,9 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from adapters import dataset, versions
+from adapters.directories import Directories
 from adapters.validation import CONFIG, WEIGHTS
-from adapters.versions import Directories, Version
+from adapters.versions import Version
 from preference import feedback, jobs, preferences, turns, users
 from preference.database import Database
 from preference.errors import NotFound

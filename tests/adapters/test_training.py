@@ -15,11 +15,12 @@ from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, unt
 from test_instructions import RIGHT
 
 from adapters import serving, training, versions
+from adapters.directories import Directories
 from adapters.objective import Name, Objective
 from adapters.serving import Policy
 from adapters.train import SERVING, TrainingJob
 from adapters.training import Training, TrainingFailed
-from adapters.versions import Directories, Version
+from adapters.versions import Version
 from preference import feedback, jobs, turns, users
 from preference.database import Database
 from preference.errors import AttuneError, EngineUnavailable, Invalid
