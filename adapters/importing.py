@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from adapters import serving, versions
-from adapters.archive import MANIFEST, Archive
+from adapters.archive import Archive
 from adapters.directories import Directories
-from adapters.manifest import Manifest
+from adapters.manifest import MANIFEST, Manifest
 from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import Recipe
