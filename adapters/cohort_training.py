@@ -19,7 +19,7 @@ from adapters.directories import Directories
 from adapters.manifest import Manifest
 from adapters.objective import Objective
 from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.training import RunTrainer
+from adapters.trainer_process import RunTrainer
 from adapters.validation import base_directory, base_sha256, validate
 from preference import feedback, preferences, users
 from preference.database import Database

@@ -21,7 +21,8 @@ from adapters.disk_cache import DiskCache
 from adapters.registry import Registry
 from adapters.store import Store
 from adapters.together import Together
-from adapters.training import RunTrainer, Training
+from adapters.trainer_process import RunTrainer
+from adapters.training import Training
 from adapters.validation import base_sha256
 from adapters.versions import Version
 from preference import feedback

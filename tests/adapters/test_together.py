@@ -18,7 +18,8 @@ from adapters.directories import Directories
 from adapters.objective import Objective
 from adapters.together import Together, run_batched
 from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.training import Training, TrainingFailed
+from adapters.trainer_process import TrainingFailed
+from adapters.training import Training
 from adapters.validation import validate
 from bench.apprentices import Apprentice
 from preference import feedback, turns, users
