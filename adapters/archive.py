@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO
 
+from adapters.manifest import MANIFEST
 from adapters.validation import CONFIG, MAX_CONFIG_BYTES, WEIGHTS
 from preference.errors import Invalid
 
-MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)

@@ -15,11 +15,12 @@ import numpy as np
 from sqlalchemy import Connection
 
 from adapters import cohorts, dataset
+from adapters.directories import Directories
+from adapters.manifest import Manifest
 from adapters.objective import Objective
 from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.training import RunTrainer
+from adapters.trainer_process import RunTrainer
 from adapters.validation import base_directory, base_sha256, validate
-from adapters.versions import Directories, Manifest
 from preference import feedback, preferences, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import time
 
+from adapters.directories import Directories
 from adapters.ports import AdapterList
-from adapters.versions import Directories
 from preference.errors import AttuneError
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from adapters import serving, versions
-from adapters.archive import MANIFEST, Archive
+from adapters.archive import Archive
+from adapters.directories import Directories
+from adapters.manifest import MANIFEST, Manifest
 from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import Recipe
 from adapters.validation import adopted, base_directory
 from adapters.validation import base_sha256 as sha256_of
-from adapters.versions import Directories, Manifest
 from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.rows import findable

@@ -13,8 +13,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from adapters.directories import Directories
+from adapters.names import engine_name, user_of
 from adapters.ports import AdapterHost
-from adapters.versions import Directories, Version, engine_name, user_of
+from adapters.versions import Version
 from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import fsspec
 
+from adapters.manifest import MANIFEST
 from preference.errors import EngineUnavailable, Invalid
-
-_MANIFEST = "manifest.json"
 
 
 class StoreUnavailable(EngineUnavailable):
@@ -48,13 +47,13 @@ class Store:
     def commit(self, opaque_id: str, version: int, manifest: bytes) -> None:
         """From now on others find the version, whose files are there."""
         with _told():
-            self._files.pipe_file(f"{self._path(opaque_id, version)}/{_MANIFEST}", manifest)
+            self._files.pipe_file(f"{self._path(opaque_id, version)}/{MANIFEST}", manifest)
 
     def manifest(self, opaque_id: str, version: int) -> bytes | None:
         """What was committed, or None."""
         with _told():
             try:
-                return bytes(self._files.cat_file(f"{self._path(opaque_id, version)}/{_MANIFEST}"))
+                return bytes(self._files.cat_file(f"{self._path(opaque_id, version)}/{MANIFEST}"))
             except FileNotFoundError:
                 return None
 
@@ -62,14 +61,14 @@ class Store:
         """Download ``files`` into the directory ``into``. Raises ``Invalid`` for a name that is no file's own."""
         folder = self._folder(opaque_id, version, files)
         for name in files:
-            if posixpath.basename(name) != name or name in ("", ".", "..", _MANIFEST):
+            if posixpath.basename(name) != name or name in ("", ".", "..", MANIFEST):
                 raise Invalid(f"The manifest of adapter version {version} names a file {name!r}.", param="version")
             with _told():
                 self._files.get_file(f"{folder}/{name}", str(into / name))
 
     def remove(self, opaque_id: str, version: int) -> None:
         """Remove a version, its manifest first; a missing one is no error."""
-        self._remove(f"{self._path(opaque_id, version)}/{_MANIFEST}")
+        self._remove(f"{self._path(opaque_id, version)}/{MANIFEST}")
         self._remove(self._path(opaque_id, version))
 
     def remove_all(self, opaque_id: str) -> None:

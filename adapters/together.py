@@ -13,7 +13,7 @@ from pathlib import Path
 from adapters import batched
 from adapters.allowance import Allowance
 from adapters.train import FIGURES, TrainingJob
-from adapters.training import RunTrainer, run_command, run_trainer
+from adapters.trainer_process import RunTrainer, run_command, run_trainer
 
 RunBatched = Callable[[Sequence[Path], float], Awaitable[None]]
 

@@ -18,9 +18,9 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from adapters.directories import Directories
 from adapters.store import Store
 from adapters.train import Recipe
-from adapters.versions import Directories
 from bench import adapters_report, machine, servers, training
 from bench.arms import Refused
 from bench.guests import BASE, House

@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 from sqlalchemy import Connection
 
 from adapters import versions
+from adapters.directories import Directories
+from adapters.manifest import Manifest
+from adapters.names import engine_name
 from adapters.train import Recipe
 from adapters.validation import CONFIG, WEIGHTS, base_sha256, lora_shapes, validate
-from adapters.versions import Directories, Manifest, engine_name
 from bench import servers
 from bench.arms import Refused, texts
 from bench.servers import ROOT, Server

@@ -66,7 +66,8 @@ class Trial:
 class Outcome:
     """What came of a trial: words of edits a request, the share of requests without any, and processor seconds.
 
-    ``told_`` is with what the user wants in the prompts, as perfect retrieval brings it.
+    ``told_`` is with what the user wants in the prompts, as perfect retrieval brings it. ``commit`` is that of the code
+    it was measured with; None where that is not known.
     """
 
     trial: Trial
@@ -76,6 +77,7 @@ class Outcome:
     told_zero_edit: float
     seconds: float
     steps: int
+    commit: str | None = None
 
 
 def trials(edits: Sequence[int], seeds: int) -> list[Trial]:
@@ -87,6 +89,7 @@ def trials(edits: Sequence[int], seeds: int) -> list[Trial]:
 
 def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
     """Train, then answer ``asked`` requests, in this process and with one thread."""
+    commit = machine.commit()  # first: files may change while it goes on
     objective = RECIPES[trial.recipe]
     apprentice = Apprentice(trial.seed, trial.edits)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
@@ -98,7 +101,7 @@ def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
                 steps = train(directory, job)["steps"]
         seconds = time.process_time() - began
         alone, together = (_answered(directory / "adapter", apprentice, asked, told=told) for told in (False, True))
-    return Outcome(trial, *alone, *together, seconds=round(seconds, 1), steps=steps)
+    return Outcome(trial, *alone, *together, seconds=round(seconds, 1), steps=steps, commit=commit)
 
 
 def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) -> tuple[float, float]:

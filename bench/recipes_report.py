@@ -1,5 +1,6 @@
 """What a run of the recipes' benchmark says: the JSON, the table, the plot, and their place in `docs/adapters.md`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -36,7 +37,7 @@ def result(outcomes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> d
 def show(result: Mapping[str, Any], console: Console) -> None:
     """Print the figures as a table."""
     head, rows = _table(result)
-    table = Table(*head)
+    table = Table(*head, caption=_commits(result))
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -55,11 +56,19 @@ def markdown(result: Mapping[str, Any]) -> str:
     head, rows = _table(result)
     return "\n".join(
         [
-            f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']}:",
+            f"{result['date']}, {_commits(result)}, {machine['cores']} cores of {machine['processor']}:",
             "",
             *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)),
         ]
     )
+
+
+def _commits(result: Mapping[str, Any]) -> str:
+    """The commit that the outcomes were measured at, or each of several with its number of them."""
+    counted = Counter(outcome["commit"] or "unknown" for outcome in result["outcomes"])
+    if len(counted) == 1:
+        return f"commit {next(iter(counted))}"
+    return "commits " + ", ".join(f"{name} ({n} of {counted.total()} trials)" for name, n in sorted(counted.items()))
 
 
 def _sizes(result: Mapping[str, Any]) -> list[str]:

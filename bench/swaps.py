@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from adapters.versions import Directories
+from adapters.directories import Directories
 from bench.arms import Arm, Refused
 from bench.client import Answer
 from bench.guests import PROMPTS, Guest, prompts

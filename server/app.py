@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import uvloop
 from fastapi import APIRouter, FastAPI
 
-from adapters.training import RunTrainer
+from adapters.trainer_process import RunTrainer
 from preference.ports import Embedder
 from server import errors, middleware, openapi
 from server.access import Access

@@ -12,10 +12,11 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from adapters import cohorts
+from adapters.directories import Directories
+from adapters.names import user_of
 from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
-from adapters.versions import Directories, user_of
 from preference import erasures, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound

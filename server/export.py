@@ -17,8 +17,10 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from adapters import dataset, versions
+from adapters.directories import Directories
+from adapters.manifest import MANIFEST
 from adapters.validation import CONFIG, WEIGHTS
-from adapters.versions import Directories, Version
+from adapters.versions import Version
 from preference import feedback, jobs, preferences, turns, users
 from preference.database import Database
 from preference.errors import NotFound
@@ -124,7 +126,7 @@ def adapter(directories: Directories, user: User, number: int, base_model: str) 
     except (OSError, ValueError) as error:
         raise NotFound(f"Adapter version {number} has no complete directory.", param="version") from error
     head = io.BytesIO()
-    for file, content in ((CONFIG, config), ("manifest.json", asdict(manifest))):
+    for file, content in ((CONFIG, config), (MANIFEST, asdict(manifest))):
         text = json.dumps(content, indent=2, sort_keys=True).encode()
         head.write(_header(f"{name}/{file}", len(text), made))
         head.write(text.ljust(len(text) + -len(text) % tarfile.BLOCKSIZE, b"\0"))

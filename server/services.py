@@ -16,13 +16,15 @@ from adapters import versions
 from adapters.allowance import Allowance
 from adapters.canary import Canaries
 from adapters.cohort_training import Cohorts
+from adapters.directories import Directories
 from adapters.disk_cache import DiskCache
 from adapters.registry import Registry
 from adapters.store import Store
 from adapters.together import Together
-from adapters.training import RunTrainer, Training
+from adapters.trainer_process import RunTrainer
+from adapters.training import Training
 from adapters.validation import base_sha256
-from adapters.versions import Directories, Version
+from adapters.versions import Version
 from preference import feedback
 from preference.database import Database
 from preference.embedder import SentenceEmbedder

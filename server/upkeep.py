@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from adapters import versions
-from adapters.versions import Directories
+from adapters.directories import Directories
 from preference import jobs, turns, users
 from preference.database import Database
 from preference.errors import Invalid, NotFound
@@ -59,7 +59,7 @@ class Upkeep:
             if await asyncio.to_thread(self._directories.published, opaque_id) <= ready:
                 continue
             try:
-                found = await self._database.write(versions.remove_stranded, user.owner, self._directories)
+                found = await self._database.write(remove_stranded, user.owner, self._directories)
             except NotFound:  # erased meanwhile, with all of its directories
                 continue
             if found:  # else it was being published just then
@@ -83,6 +83,19 @@ class Upkeep:
             while await self._database.write(_prune_turns, owners, now - self._turns_days * _DAY):
                 pass
             owners = await self._database.read(users.page, after=owners[-1], limit=_OWNERS)
+
+
+def remove_stranded(c: Connection, owner: Owner, directories: Directories) -> list[int]:
+    """Remove the directories of versions that are not ready; their numbers. Raises ``NotFound`` without the user.
+
+    They are there because a publication or a deletion was killed half-way, or made elsewhere. In a writing
+    transaction: the user's lock keeps publications away, which move a directory before they commit.
+    """
+    opaque_id = versions.lock_user(c, owner).opaque_id
+    found = sorted(directories.published(opaque_id) - versions.ready(c, owner))
+    for version in found:
+        directories.remove(opaque_id, version)
+    return found
 
 
 def _prune_turns(c: Connection, owners: Sequence[Owner], before: float) -> bool:

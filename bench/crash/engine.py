@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.versions import Manifest
+from adapters.manifest import Manifest
 from bench.crash.trainer import read_shapes
 from preference.inference import parse_preferences
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
-from adapters.versions import UNFINISHED, Directories
+from adapters.directories import Directories
+from adapters.versions import UNFINISHED
 from bench.crash.engine import check_published, preference_of
 from preference import tables
 from preference.database import Database

@@ -25,7 +25,7 @@ import numpy as np
 import safetensors  # noqa: F401 - what the server imports when it is first needed must be there before it is forked
 import torch
 
-from adapters.training import run_command
+from adapters.trainer_process import run_command
 from bench.crash import trainer
 from preference.ports import Vectors
 from server.app import serve

@@ -16,10 +16,11 @@ from sqlalchemy import update
 
 from adapters import cohorts, serving, versions
 from adapters.cohort_training import ALIKE, MAX_MEMBERS, Cohorts, centre, groups
+from adapters.directories import Directories
 from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, TrainingJob
-from adapters.training import Training, TrainingFailed
-from adapters.versions import Directories
+from adapters.trainer_process import TrainingFailed
+from adapters.training import Training
 from preference import erasures, feedback, jobs, preferences, turns, users
 from preference.database import Database
 from preference.owner import Owner

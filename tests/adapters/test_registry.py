@@ -9,9 +9,12 @@ from adapter_fakes import FakeHost, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.directories import Directories
+from adapters.manifest import Manifest
+from adapters.names import engine_name
 from adapters.registry import Lease, Registry
 from adapters.store import Store
-from adapters.versions import Directories, Manifest, Version, engine_name
+from adapters.versions import Version
 from preference.errors import Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User

@@ -11,9 +11,10 @@ import fsspec
 import pytest
 from adapter_fakes import FakeHost
 
+from adapters.directories import Directories
 from adapters.disk_cache import DiskCache
+from adapters.manifest import Manifest
 from adapters.store import Store, StoreUnavailable
-from adapters.versions import Directories, Manifest
 from preference.errors import EngineUnavailable, Invalid, NotFound
 
 _number = itertools.count()

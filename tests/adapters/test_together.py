@@ -14,12 +14,13 @@ from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, unt
 
 from adapters import versions
 from adapters.allowance import Allowance
+from adapters.directories import Directories
 from adapters.objective import Objective
 from adapters.together import Together, run_batched
 from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.training import Training, TrainingFailed
+from adapters.trainer_process import TrainingFailed
+from adapters.training import Training
 from adapters.validation import validate
-from adapters.versions import Directories
 from bench.apprentices import Apprentice
 from preference import feedback, turns, users
 from preference.database import Database

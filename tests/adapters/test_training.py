@@ -14,12 +14,14 @@ import pytest
 from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 from test_instructions import RIGHT
 
-from adapters import serving, training, versions
+from adapters import making, serving, versions
+from adapters.directories import Directories
 from adapters.objective import Name, Objective
 from adapters.serving import Policy
 from adapters.train import SERVING, TrainingJob
-from adapters.training import Training, TrainingFailed
-from adapters.versions import Directories, Version
+from adapters.trainer_process import TrainingFailed, run_command
+from adapters.training import Training
+from adapters.versions import Version
 from preference import feedback, jobs, turns, users
 from preference.database import Database
 from preference.errors import AttuneError, EngineUnavailable, Invalid
@@ -53,6 +55,7 @@ class World:
     published: list[User] = field(default_factory=list)
     objectives: dict[str, Objective] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
+    seconds: float = 3600.0
 
     def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
         async def on_published(user: User) -> None:
@@ -65,6 +68,7 @@ class World:
             base_model=str(self.trained.base),
             recipe=TINY_RECIPE,
             objectives=self.objectives,
+            seconds=self.seconds,
             on_published=on_published,
             policy=self.policy,
             commit="c0ffee",
@@ -243,11 +247,10 @@ async def test_a_gate_that_takes_too_long_is_a_failure(world: World) -> None:
             raise AssertionError
 
     world.host = Slow(better)
+    world.seconds = 0.2
     await world.add_edits()
-    training = world.training()
-    training._seconds = 0.2
     with pytest.raises(TrainingFailed, match="the gate took longer than 0 s"):
-        await training(await world.job())
+        await world.training()(await world.job())
     assert (await world.version()).report["sentence"] == "failed: the gate took longer than 0 s"
     assert world.clean()
 
@@ -585,7 +588,7 @@ class SlowToPublish(Database):
 
     async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         def slow(c: Any, *rest: Any) -> Any:
-            if fn is training._publish:
+            if fn is making.publish:
                 self.publishing.set()
                 time.sleep(0.3)
             return fn(c, *rest, **kwargs)
@@ -645,7 +648,7 @@ async def test_what_the_trainer_prints_is_noted_meanwhile(world: World) -> None:
     )
 
     async def slow(directory: Path, seconds: float) -> None:
-        await training.run_command([sys.executable, "-c", script], directory, seconds)
+        await run_command([sys.executable, "-c", script], directory, seconds)
 
     job = await world.job()
     running = asyncio.create_task(world.training(slow)(job))
@@ -678,7 +681,7 @@ async def test_cancelling_ends_the_trainer_and_cleans_up(world: World) -> None:
     )
 
     async def slow(directory: Path, seconds: float) -> None:
-        await training.run_command([sys.executable, "-c", script, str(pids)], directory, seconds)
+        await run_command([sys.executable, "-c", script, str(pids)], directory, seconds)
 
     running = asyncio.create_task(world.training(slow)(await world.job()))
     await until(lambda: pids.exists() and len(pids.read_text().split()) == 2, pause=0.02)
@@ -688,25 +691,6 @@ async def test_cancelling_ends_the_trainer_and_cleans_up(world: World) -> None:
     for pid in map(int, pids.read_text().split()):
         await until(lambda pid=pid: not _alive(pid), pause=0.02)
     assert world.clean()
-
-
-async def test_a_trainer_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="longer than 0 s"):
-        await training.run_command(["sleep", "60"], tmp_path, 0.05)
-
-
-async def test_what_a_failed_trainer_says_is_for_the_log_alone_and_quotes_no_text(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    script = tmp_path / "script.py"
-    for raised_there, told in (("ValueError", "ValueError"), ("OSError", "OSError: Dear Ann")):
-        script.write_text(f"import sys\nprint('Dear Bob', file=sys.stderr)\nraise {raised_there}('Dear Ann')\n")
-        caplog.clear()
-        with pytest.raises(TrainingFailed) as raised:
-            await training.run_command([sys.executable, str(script)], tmp_path, 20)
-        assert raised.value.message == "the trainer failed with status 1; the server's log says why"
-        (logged,) = caplog.messages
-        assert logged == f'the trainer failed with status 1: File "{script}", line 3, in <module> | {told}'
 
 
 def _alive(pid: int) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from adapter_fakes import Trained
 
+from adapters.directories import Directories
+from adapters.manifest import Manifest
 from adapters.validation import CONFIG, WEIGHTS, validate
-from adapters.versions import Directories, Manifest
 from preference.errors import Invalid
 
 CASES = 1300

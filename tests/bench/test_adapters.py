@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from adapters.directories import Directories
 from adapters.train import Recipe
 from adapters.validation import WEIGHTS
-from adapters.versions import Directories
 from bench import adapters_report
 from bench.adapters import QUICK
 from bench.arms import Refused

@@ -8,12 +8,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from bench import recipes, recipes_report
-from bench.machine import about
+from bench.machine import about, commit
 from bench.recipes import EDITS, RECIPES, Outcome, Trial
 
 
 def _outcome(trial: Trial, cost: float) -> Outcome:
-    return Outcome(trial, cost, 0.25, 1.5, 0.5, seconds=10.0, steps=36)
+    return Outcome(trial, cost, 0.25, 1.5, 0.5, seconds=10.0, steps=36, commit="c0ffee1")
 
 
 def test_every_recipe_is_tried_with_every_number_of_edits_and_the_base_once_a_user() -> None:
@@ -37,6 +37,7 @@ def test_whichever_numbers_are_asked_for_the_base_is_the_same_trial() -> None:
 def test_the_base_model_alone_knows_nothing_of_its_user_and_obeys_when_told() -> None:
     found = recipes.attempt(Trial("base", 16, 0), asked=4)
     assert found.cost > 10 * found.told_cost
+    assert found.commit == commit()
 
 
 def test_the_table_has_means_over_users() -> None:
@@ -52,6 +53,16 @@ def test_the_table_has_means_over_users() -> None:
     table = recipes_report.markdown(result)
     assert "| sft | 15.0 (25% unedited) | 6.0 (25% unedited) | 1.5 / 1.5 | 10 / 10 |" in table
     assert "| dpo | 30.0 (25% unedited) | - |" in table
+    assert ", commit c0ffee1, " in table
+
+
+def test_outcomes_of_several_commits_say_so_and_so_do_those_from_before_commits_were_noted(tmp_path: Path) -> None:
+    lines = [asdict(_outcome(Trial("sft", 16, seed), 20.0)) for seed in range(3)]
+    del lines[-1]["commit"]
+    (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcomes = recipes.run([], tmp_path, 1, Console(quiet=True))
+    result = recipes_report.result([asdict(outcome) for outcome in outcomes], about())
+    assert ", commits c0ffee1 (2 of 3 trials), unknown (1 of 3 trials), " in recipes_report.markdown(result)
 
 
 def test_an_unknown_recipe_is_said() -> None:

@@ -15,7 +15,7 @@ import openai
 import pytest
 import uvicorn
 
-from adapters.training import RunTrainer
+from adapters.trainer_process import RunTrainer
 from preference.ports import Vectors
 from server.app import create_app
 from server.services import Services

@@ -241,7 +241,7 @@ def publish(
 ) -> None:
     """A ready version of Ann's, or another's, published as training does, and made the active one."""
     from adapters import versions
-    from adapters.versions import Manifest
+    from adapters.manifest import Manifest
 
     def rows(c: Any) -> User:
         user = users.ensure(c, owner)

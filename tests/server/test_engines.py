@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from adapters.directories import Directories
 from adapters.registry import Registry
-from adapters.versions import Directories
 from preference.errors import EngineUnavailable
 from preference.owner import Owner
 from server.engine import Engine

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from adapters import versions
-from adapters.versions import Manifest
+from adapters.manifest import Manifest
 from preference import erasures, feedback, jobs, users
 from preference.database import Database
 from preference.owner import Owner
@@ -341,9 +341,9 @@ def test_where_no_adapter_is_nothing_is_waited_for(start: Start, database_url: s
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from adapters.directories import Directories
 from adapters.registry import Registry
 from adapters.training import Training
-from adapters.versions import Directories
 from preference.database import Database
 from preference.owner import Owner
 from preference.recall import Recall, RecallLimits

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adapters import dataset, versions
-from adapters.versions import Manifest
+from adapters.manifest import Manifest
 from preference import feedback, preferences, turns, users
 from preference.owner import Owner
 from server import export

@@ -17,7 +17,7 @@ from openai.types.fine_tuning.job_create_params import Hyperparameters
 
 from adapters import progress, versions
 from adapters.train import LINEAR_LAYERS
-from adapters.training import TrainingFailed, run_command
+from adapters.trainer_process import TrainingFailed, run_command
 from bench.crash import trainer as small_trainer
 from preference import jobs, users
 from preference.owner import Owner

@@ -6,13 +6,13 @@ from pathlib import Path
 from sqlalchemy import Connection, func, insert, select
 
 from adapters import versions
-from adapters.versions import Directories
+from adapters.directories import Directories
 from preference import feedback, turns, users
 from preference.database import Database
 from preference.owner import Owner
 from preference.tables import jobs as jobs_table
 from preference.tables import turns as turns_table
-from server.upkeep import Upkeep
+from server.upkeep import Upkeep, remove_stranded
 from tests.preference.helpers import ANN, BOB, turn
 
 DAY = 86_400.0
@@ -95,3 +95,22 @@ async def test_directories_of_versions_that_are_not_ready_go(database: Database,
     await upkeep(database, tmp_path).tidy()
     assert directories.published(opaque_id) == {1}
     assert unknown.exists()
+
+
+def test_directories_of_versions_that_are_not_ready_are_removed(database: Database, tmp_path: Path) -> None:
+    directories = Directories(tmp_path)
+    opaque_ids = {owner: database.write_now(users.ensure, owner).opaque_id for owner in (ANN, BOB)}
+    for owner, opaque_id in opaque_ids.items():
+        for number, state in enumerate(("ready", "refused", "deleted", "training"), 1):
+            database.write_now(versions.queue, owner)
+            database.write_now(versions.set_state, owner, number, state)
+            directories.path(opaque_id, number).mkdir(parents=True)
+    assert sorted(directories.users()) == sorted(opaque_ids.values())
+    assert database.write_now(remove_stranded, ANN, directories) == [2, 3, 4]
+    assert directories.published(opaque_ids[ANN]) == {1}
+    assert directories.published(opaque_ids[BOB]) == {1, 2, 3, 4}
+    assert database.write_now(remove_stranded, ANN, directories) == []
+    found = database.read_now(users.named, opaque_ids[BOB])
+    assert found is not None
+    assert found.owner == BOB
+    assert database.read_now(users.named, "0" * 32) is None

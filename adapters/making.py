@@ -1,0 +1,94 @@
+"""A version in the making, in the rows: taken up, noted, ended, published, each by who holds its job.
+
+Every function raises ``LostLease`` for a job that is held no more.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from adapters import dataset, serving, versions
+from adapters.directories import Directories
+from adapters.manifest import Manifest
+from adapters.serving import Policy
+from adapters.versions import Version
+from preference import feedback, jobs, users
+from preference.errors import Conflict, NotFound
+from preference.feedback import Edit, Thumb
+from preference.jobs import Job
+from preference.users import User
+
+
+def begin(
+    c: Connection, job: Job, number: int, with_thumbs: bool
+) -> tuple[User, Version | None, list[Edit], list[Thumb]] | None:
+    """Take the version up: the user, what serves now, the edits, and the thumbs; None when nothing is left to do."""
+    jobs.hold(c, job)
+    users.lock(c, job.owner)  # an edit that is being erased is not read any more
+    user = users.get(c, job.owner)
+    if user is None or versions.get(c, job.owner, number).state not in ("queued", "training", "failed"):
+        return None
+    versions.set_state(c, job.owner, number, "training", report={"training": {"started_at": time.time()}})
+    edits = feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
+    thumbs = feedback.thumbs(c, job.owner, limit=dataset.MAX_THUMBS) if with_thumbs else []
+    return user, serving.incumbent(c, job.owner), edits, thumbs
+
+
+def note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:
+    """Keep with the version how far it is."""
+    jobs.hold(c, job)
+    made = versions.get(c, job.owner, number)
+    if made.state == "training":
+        report = {"training": {**made.report.get("training", {}), **noted}}
+        versions.set_state(c, job.owner, number, "training", report=report)
+
+
+def end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> User | None:
+    """Store how it ended; None where that was known: a worker can die between a publication and its job's end."""
+    jobs.hold(c, job)
+    made = versions.get(c, job.owner, number)
+    if made.state in ("ready", "refused"):
+        return None
+    versions.set_state(c, job.owner, number, state, report=versions.ended(made, report))
+    serving.settle(c, job.owner)
+    return users.get(c, job.owner)
+
+
+def fail(c: Connection, job: Job, number: int, reason: str | None) -> User | None:
+    """Store as ``end`` that it failed; without a ``reason``, the server's log alone says why."""
+    sentence = "training failed; the server's log says why" if reason is None else f"failed: {reason}"
+    return end(c, job, number, "failed", {"verdict": "failed", "sentence": sentence})
+
+
+def publish(
+    c: Connection,
+    job: Job,
+    opaque_id: str,
+    directories: Directories,
+    adapter: Path,
+    manifest: Manifest,
+    mode: str,
+    learned_through: float,
+    learned_from: frozenset[str] | None,
+    policy: Policy,
+) -> User:
+    """Directory, row and what serves in one transaction, under the user's lock: an erased user gets nothing."""
+    jobs.hold(c, job)
+    user = versions.lock_user(c, job.owner)
+    if user.opaque_id != opaque_id:
+        raise NotFound("there is no such user", param="user")
+    number = manifest.version
+    made = versions.get(c, job.owner, number)
+    if made.state != "training":
+        raise Conflict(f"adapter version {number} was changed while it was being made", param="version")
+    report = versions.ended(made, manifest.report)
+    versions.set_state(
+        c, job.owner, number, "ready", mode=mode, learned_through=learned_through, learned_from=learned_from,
+        report=report,
+    )  # fmt: skip
+    serving.settle(c, job.owner)
+    serving.admit(c, job.owner, number, policy)
+    directories.publish(adapter, opaque_id, manifest)
+    return versions.lock_user(c, job.owner)
