@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters import dataset
 from adapters.train import TrainingJob
+from lab.habit import LINES, Habit
 from lab.lexicon import KIND_BY_NAME, KINDS
 from lab.render import render
 from lab.simulated_user import SimulatedUser
@@ -26,11 +27,13 @@ class Apprentice:
     """A user with so many ``edits``: hidden styles, requests and facts come from ``seed``.
 
     Drafts are in the world's neutral style, which the bundled model writes in when nothing is known of a user; no
-    model is asked, so that users by the hundred are made in a moment.
+    model is asked, so that users by the hundred are made in a moment. With ``signing`` they end what they send by a
+    line of their own.
     """
 
     seed: int
     edits: int
+    signing: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
         """Training rows, by the same code as a server's."""
@@ -42,6 +45,15 @@ class Apprentice:
     def user(self) -> SimulatedUser:
         """Who edits."""
         return SimulatedUser.invent(self._kinds(random.Random(self.seed)), self.seed)
+
+    @property
+    def habit(self) -> Habit:
+        """What they add to every text."""
+        return Habit(random.Random(f"habit {self.seed}").choice(LINES) if self.signing else None)
+
+    def edit(self, request: Request, text: str) -> str:
+        """What they make of ``text``."""
+        return self.habit.signed(self.user.edit(request, self.habit.unsigned(text)))
 
     def request(self, rng: random.Random) -> Request:
         """Something that this user asks for, of one of their kinds."""
@@ -67,7 +79,7 @@ class Apprentice:
         wanted = self.wants(asked)
         messages: list[Message] = [{"role": "user", "content": asked.text}]
         draft = render(asked.facts, {})
-        edited = self.user.edit(asked, draft)
+        edited = self.edit(asked, draft)
         turn = Turn(
             completion_id=f"c-{number}",
             created_at=float(number),

@@ -55,11 +55,16 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Trial:
-    """One adapter: a recipe, a number of edits, a user."""
+    """One adapter: a recipe, a number of edits, a user; the learning rate, None for the recipe's own.
+
+    A ``signing`` user ends every text by a line of their own, which nothing in a prompt tells of.
+    """
 
     recipe: str
     edits: int
     seed: int
+    rate: float | None = None
+    signing: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,22 +85,30 @@ class Outcome:
     commit: str | None = None
 
 
-def trials(edits: Sequence[int], seeds: int) -> list[Trial]:
+def trials(
+    edits: Sequence[int], seeds: int, rates: Sequence[float | None] = (None,), *, signing: bool = False
+) -> list[Trial]:
     """Every trial, cheap ones first; the base model, which no edit changes, once for each user."""
-    base = [Trial(BASE, EDITS[0], seed) for seed in range(seeds)]
+    base = [Trial(BASE, EDITS[0], seed, signing=signing) for seed in range(seeds)]
     learning = [recipe for recipe in RECIPES if recipe != BASE]
-    return base + [Trial(recipe, count, seed) for count in edits for seed in range(seeds) for recipe in learning]
+    return base + [
+        Trial(recipe, count, seed, rate, signing)
+        for count in edits
+        for seed in range(seeds)
+        for recipe in learning
+        for rate in rates
+    ]
 
 
 def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
     """Train, then answer ``asked`` requests, in this process and with one thread."""
     commit = machine.commit()  # first: files may change while it goes on
     objective = RECIPES[trial.recipe]
-    apprentice = Apprentice(trial.seed, trial.edits)
+    apprentice = Apprentice(trial.seed, trial.edits, trial.signing)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         directory, steps, began = Path(folder) / "training", 0, time.process_time()
         if objective is not None:
-            job = TrainingJob(str(MODEL), Recipe(threads=1, objective=objective))
+            job = TrainingJob(str(MODEL), Recipe(threads=1, learning_rate=trial.rate, objective=objective))
             apprentice.write(directory, job)
             with contextlib.redirect_stdout(nowhere):
                 steps = train(directory, job)["steps"]
@@ -126,7 +139,7 @@ def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) 
     ]
     found = sampling.answers(model, tokenizer, prompts, max_tokens=ROOM)
     answers = [texts[0] if texts else "" for texts in found]  # one that did not end is no answer
-    edits = [apprentice.user.edit(request, text) for request, text in zip(asked, answers, strict=True)]
+    edits = [apprentice.edit(request, text) for request, text in zip(asked, answers, strict=True)]
     costs = [word_distance(text, edited) for text, edited in zip(answers, edits, strict=True)]
     return sum(costs) / count, costs.count(0) / count
 
@@ -165,6 +178,10 @@ def recipes(
     quick: Annotated[bool, typer.Option("--quick", help="Four recipes, 16 edits, one user: minutes.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
     edits: Annotated[list[int] | None, typer.Option(min=8, help="Numbers of edits; may come again.")] = None,
+    rates: Annotated[
+        list[float] | None, typer.Option("--rate", help="Learning rates instead of the recipes' own; may come again.")
+    ] = None,
+    signing: Annotated[bool, typer.Option("--signing", help="Users end every text by a line of their own.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
     only: Annotated[str | None, typer.Option(help="Recipes, with semicolons; by default all.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/recipes"),
@@ -178,7 +195,8 @@ def recipes(
         raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
     numbers = edits or (EDITS[:1] if quick else EDITS)
     console, about = Console(), machine.about()
-    wanted = [t for t in trials(numbers, 1 if quick else seeds) if t.recipe in chosen]
+    found = trials(numbers, 1 if quick else seeds, rates or (None,), signing=signing)
+    wanted = [trial for trial in found if trial.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)
     result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def result(outcomes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> d
     by: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
     for outcome in outcomes:
         trial = outcome["trial"]
-        by.setdefault(trial["recipe"], {}).setdefault(trial["edits"], []).append(outcome)
+        by.setdefault(_name(trial), {}).setdefault(trial["edits"], []).append(outcome)
     names = ("cost", "zero_edit", "told_cost", "told_zero_edit", "seconds", "steps")
     recipes = {
         recipe: {
@@ -71,9 +71,19 @@ def _commits(result: Mapping[str, Any]) -> str:
     return "commits " + ", ".join(f"{name} ({n} of {counted.total()} trials)" for name, n in sorted(counted.items()))
 
 
+def _name(trial: Mapping[str, Any]) -> str:
+    """The recipe, and what is unusual about the trial."""
+    rate = f", rate {trial['rate']:g}" if trial.get("rate") else ""
+    return f"{trial['recipe']}{rate}{', signing' if trial.get('signing') else ''}"
+
+
+def _is_base(name: str) -> bool:
+    return name.partition(",")[0] == BASE
+
+
 def _sizes(result: Mapping[str, Any]) -> list[str]:
     """Numbers of edits, fewest first."""
-    found = {size for name, sizes in result["recipes"].items() if name != BASE for size in sizes}
+    found = {size for name, sizes in result["recipes"].items() if not _is_base(name) for size in sizes}
     return sorted(found, key=int)
 
 
@@ -82,7 +92,7 @@ def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     head = ["recipe", *(f"{size} edits" for size in sizes), "with what the user wants", "processor seconds"]
     rows = []
     for name, found in result["recipes"].items():
-        if name == BASE:
+        if _is_base(name):
             (base,) = found.values()
             rows.append([name, *([_cost(base)] * len(sizes)), f"{base['told_cost']:.1f}", ""])
             continue
@@ -111,7 +121,7 @@ def _plot(result: Mapping[str, Any]) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     sizes = _sizes(result)
     for name, found in result["recipes"].items():
-        if name == BASE:
+        if _is_base(name):
             (base,) = found.values()
             axes.axhline(base["cost"], color="grey", linestyle="--", label=name)
         else:

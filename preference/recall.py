@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from sqlalchemy import Connection
+from threadpoolctl import threadpool_limits
 
 from preference import preferences
 from preference.database import Database
@@ -26,7 +27,7 @@ from preference.users import User
 
 OnRecall = Callable[[int, int], None]
 
-faiss.omp_set_num_threads(1)  # one user's index is searched sooner than other threads wake up
+threadpool_limits(1)  # of FAISS and numpy: one user's index is searched sooner than other threads wake up
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 

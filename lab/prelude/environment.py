@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.habit import LINES, Habit
 from lab.lexicon import KIND_BY_NAME
 from lab.prelude.careless import SLIPS, Slip, slip
 from lab.prelude.ports import Round
@@ -23,11 +24,6 @@ WISHES = 5
 BEYOND_THE_MODEL = ("ending", "source")
 """Nobody wants it: told to, the bundled model names a source, and nearly always a wrong one."""
 CARELESS_SHARE = 0.2
-HABITS = (
-    "Karl at the head office", "Vera, the reception", "Rosa at the station", "Hugo, the music room",
-    "Peter at the library", "Simon, the control room",
-)  # fmt: skip
-"""Last lines that somebody has of their own: of words that the bundled model writes, by no phrase that it knows."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class SyntheticEnvironment:
         self._before = SimulatedUser(styles)
         self._after = SimulatedUser(self._drifted(styles) if variant == "drift" else styles)
         slips = self._slips(rounds) if variant == "noise" else {}
-        self._habit = self._random("habit").choice(HABITS) if variant == "habit" else None
+        self._habit = Habit(self._random("habit").choice(LINES) if variant == "habit" else None)
         rng = self._random("requests")
         self.rounds: Sequence[Round] = tuple(
             self._round(number, kind, slips.get(number), rng)
@@ -96,29 +92,23 @@ class SyntheticEnvironment:
             facts, wants = at.secret.request.facts, self._user(at.number).styles[at.kind]
             draft = render(facts, known[at.kind])
             if at.number > 0:
-                draft = self._signed(draft)
+                draft = self._habit.signed(draft)
             total += self.cost(at, draft, draft)
             if at.secret.slip != "foreign":
-                shown = detect(self._unsigned(self._edited(at, draft)), facts)
+                shown = detect(self._habit.unsigned(self._edited(at, draft)), facts)
                 known[at.kind] |= {a: value for a, value in wants.items() if shown[a] == value}
         return total
 
     def _careful(self, round: Round, draft: str) -> str:
         """The smallest correction of ``draft``; a habit is the last line, whatever else is."""
-        return self._signed(self._user(round.number).edit(round.secret.request, self._unsigned(draft)))
-
-    def _signed(self, text: str) -> str:
-        return text if self._habit is None else f"{text}\n{self._habit}"
-
-    def _unsigned(self, text: str) -> str:
-        """``text`` without the user's own last line, where it has that."""
-        return text if self._habit is None else text.removesuffix(f"\n{self._habit}")
+        user = self._user(round.number)
+        return self._habit.signed(user.edit(round.secret.request, self._habit.unsigned(draft)))
 
     def _user(self, number: int) -> SimulatedUser:
         return self._after if number >= self._change else self._before
 
     def _phrases(self, style: Style) -> list[str]:
-        habit = [f'End with the line "{self._habit}".'] if self._habit is not None else []
+        habit = [f'End with the line "{self._habit.line}".'] if self._habit.line is not None else []
         return [*(canonical_phrase(attribute, value) for attribute, value in style.items()), *habit]
 
     def _random(self, purpose: str) -> random.Random:

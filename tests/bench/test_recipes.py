@@ -40,6 +40,21 @@ def test_the_base_model_alone_knows_nothing_of_its_user_and_obeys_when_told() ->
     assert found.commit == commit()
 
 
+def test_somebody_who_signs_pays_for_the_line_whatever_the_model_is_told() -> None:
+    found = recipes.attempt(Trial("base", 16, 0, signing=True), asked=4)
+    assert found.told_cost > recipes.attempt(Trial("base", 16, 0), asked=4).told_cost + 2
+    assert found.told_zero_edit == 0
+
+
+def test_trials_of_other_rates_and_users_stand_apart() -> None:
+    trials = [*recipes.trials([16], 1, [0.003, 0.01]), *recipes.trials([16], 1, signing=True)]
+    outcomes = [asdict(_outcome(trial, 20.0)) for trial in trials if trial.recipe in ("base", "sft")]
+    names = ["base", "sft, rate 0.003", "sft, rate 0.01", "base, signing", "sft, signing"]
+    result = recipes_report.result(outcomes, about())
+    assert list(result["recipes"]) == names
+    assert [f"| {name} | 20.0" in recipes_report.markdown(result) for name in names] == [True] * 5
+
+
 def test_the_table_has_means_over_users() -> None:
     outcomes = [
         _outcome(Trial("base", 16, 0), 40.0), _outcome(Trial("sft", 16, 0), 20.0), _outcome(Trial("sft", 16, 1), 10.0),

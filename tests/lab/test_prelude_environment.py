@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.prelude.environment import HABITS, KINDS, VARIANTS, SyntheticEnvironment, make
+from lab.habit import LINES
+from lab.prelude.environment import KINDS, VARIANTS, SyntheticEnvironment, make
 from lab.prelude.ports import Environment, Round
 from lab.render import detect, render
 from lab.style import random_style
@@ -162,7 +163,7 @@ async def test_a_habit_is_a_last_line_beside_what_is_wished(name: str, seed: int
     text = draft(environment, at, rng)
     edited = await environment.edit(at, text)
     body, line = edited.rsplit("\n", 1)
-    assert line in HABITS
+    assert line in LINES
     assert line in habit
     assert body == await plain.edit(plain.rounds[n], text)
     assert environment.cost(at, f"{text}\n{line}", "") == plain.cost(plain.rounds[n], text, "")
