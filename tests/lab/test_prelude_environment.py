@@ -182,7 +182,7 @@ def test_who_is_faultless_pays_each_kind_and_each_change_once(name: str) -> None
         assert plain <= noise
         signing = make(name, seed=seed, rounds=ROUNDS, variant="habit")
         first, *later = (r for r in signing.rounds if r in {r.kind: r for r in reversed(signing.rounds)}.values())
-        lines = [signing._signed(render(r.secret.request.facts, {})) for r in later]
+        lines = [signing._habit.signed(render(r.secret.request.facts, {})) for r in later]
         assert habit == signing.cost(first, render(first.secret.request.facts, {}), "") + sum(
             signing.cost(r, text, "") for r, text in zip(later, lines, strict=True)
         )
