@@ -11,7 +11,7 @@ from adapters.objective import Objective
 from adapters.recipes import dpo
 from adapters.recipes.setup import Row, Setup
 
-RATES = (2e-3, 1e-4)
+RATES = (1e-2, 1e-4)
 SEQUENCES = 2
 lacks = dpo.lacks
 
