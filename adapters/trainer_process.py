@@ -25,7 +25,7 @@ RunTrainer = Callable[[Path, float], Awaitable[None]]
 
 
 class TrainingFailed(AttuneError):
-    """The trainer stopped with an error, or took too long; the log has its last lines."""
+    """Trainer or gate failed, or took too long; the log has the last lines of a trainer that failed."""
 
     code = "training_failed"
 

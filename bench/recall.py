@@ -25,6 +25,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
+from threadpoolctl import threadpool_limits
 
 from bench import machine, recall_report, shared_index
 from bench.crowd import REQUESTS, Crowd, CrowdEmbedder
@@ -248,6 +249,7 @@ class Run:
 async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
     """The whole benchmark over a new database in ``folder``; what it found, as the JSON that is written."""
     about = await asyncio.to_thread(machine.about)
+    threadpool_limits(1)  # as a server's embedder has it
     file = folder / "recall.db"
     database = CountingDatabase(f"sqlite:///{file}")
     try:

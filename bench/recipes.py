@@ -6,6 +6,7 @@ lies in the run's folder, and a run that was stopped goes on.
 """
 
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -55,7 +56,7 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Trial:
-    """One adapter: a recipe, a number of edits, a user; the learning rate, None for the recipe's own.
+    """One adapter: a recipe, a number of edits, a user; the learning rate, None for the base model's.
 
     A ``signing`` user ends every text by a line of their own, which nothing in a prompt tells of.
     """
@@ -85,19 +86,23 @@ class Outcome:
     commit: str | None = None
 
 
-def trials(
-    edits: Sequence[int], seeds: int, rates: Sequence[float | None] = (None,), *, signing: bool = False
-) -> list[Trial]:
-    """Every trial, cheap ones first; the base model, which no edit changes, once for each user."""
+def trials(edits: Sequence[int], seeds: int, rates: Sequence[float] = (), *, signing: bool = False) -> list[Trial]:
+    """Every trial, cheap ones first, at ``rates`` or the recipes' own; the base model once for each user."""
     base = [Trial(BASE, EDITS[0], seed, signing=signing) for seed in range(seeds)]
-    learning = [recipe for recipe in RECIPES if recipe != BASE]
     return base + [
         Trial(recipe, count, seed, rate, signing)
         for count in edits
         for seed in range(seeds)
-        for recipe in learning
-        for rate in rates
+        for recipe, objective in RECIPES.items()
+        if objective is not None
+        for rate in rates or [_rate(objective)]
     ]
+
+
+def _rate(objective: Objective) -> float:
+    """The recipe's own for a small model: what was tried at another one is another trial."""
+    small: float = importlib.import_module(f"adapters.recipes.{objective.name}").RATES[0]
+    return small
 
 
 def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
@@ -179,7 +184,8 @@ def recipes(
     seeds: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
     edits: Annotated[list[int] | None, typer.Option(min=8, help="Numbers of edits; may come again.")] = None,
     rates: Annotated[
-        list[float] | None, typer.Option("--rate", help="Learning rates instead of the recipes' own; may come again.")
+        list[float] | None,
+        typer.Option("--rate", min=1e-6, help="Instead of the recipes' own; may come again."),
     ] = None,
     signing: Annotated[bool, typer.Option("--signing", help="Users end every text by a line of their own.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
@@ -195,7 +201,7 @@ def recipes(
         raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
     numbers = edits or (EDITS[:1] if quick else EDITS)
     console, about = Console(), machine.about()
-    found = trials(numbers, 1 if quick else seeds, rates or (None,), signing=signing)
+    found = trials(numbers, 1 if quick else seeds, rates or (), signing=signing)
     wanted = [trial for trial in found if trial.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)
     result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)

@@ -65,7 +65,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def _commits(result: Mapping[str, Any]) -> str:
     """The commit that the outcomes were measured at, or each of several with its number of them."""
-    counted = Counter(outcome["commit"] or "unknown" for outcome in result["outcomes"])
+    counted = Counter(outcome.get("commit") or "unknown" for outcome in result["outcomes"])
     if len(counted) == 1:
         return f"commit {next(iter(counted))}"
     return "commits " + ", ".join(f"{name} ({n} of {counted.total()} trials)" for name, n in sorted(counted.items()))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from sqlalchemy import Connection
-from threadpoolctl import threadpool_limits
 
 from preference import preferences
 from preference.database import Database
@@ -27,7 +26,6 @@ from preference.users import User
 
 OnRecall = Callable[[int, int], None]
 
-threadpool_limits(1)  # of FAISS and numpy: one user's index is searched sooner than other threads wake up
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 
@@ -74,13 +72,14 @@ class Partition:
         self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
         self._binding = {p.id for p in active if _binding(p)}
         self.situations = list(situations)
-        alike: dict[frozenset[str], frozenset[str]] = {}  # situations of one kind share what held in them
-        told = (frozenset(context.preference_id for context in held) for held in situations.values())
-        self.holds = [alike.setdefault(ids, ids) for ids in told]
+        shared: dict[frozenset[str], frozenset[str]] = {}  # one set for all situations in which the same held
+        sets = (frozenset(context.preference_id for context in held) for held in situations.values())
+        self.holds = [shared.setdefault(ids, ids) for ids in sets]
         vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
         self._likeness = Likeness(vectors, self.holds)
-        # Half the memory of single precision, and most of a search is waiting for memory; cosines keep three digits.
+        # Half the memory of single precision, and most of a search is waiting for memory; cosines keep four digits.
         self._index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        _one_thread()
         self._index.add(self._likeness.folded(vectors))
 
     def __len__(self) -> int:
@@ -98,7 +97,7 @@ class Partition:
         for likeness, row in near:
             for id in self.holds[row]:
                 if id not in scores and (votes[id] >= total / 2 or id in self._binding):
-                    scores[id] = round(likeness, 4)
+                    scores[id] = min(1.0, round(likeness, 4))  # half precision may exceed it
         return scores
 
     def alike(self, vector: Vectors, least: float) -> list[int]:
@@ -109,6 +108,7 @@ class Partition:
         """Likeness and row of the nearest situations that are ``alike`` at least, nearest first."""
         if not len(self) or not k:
             return []
+        _one_thread()
         products, rows = self._index.search(vector[None], min(k, len(self)))
         length = self._likeness.length(vector)
         found = zip(products[0].tolist(), rows[0].tolist(), strict=True)
@@ -152,7 +152,8 @@ class Recall:
         capacity: int = 100_000,
         on_recall: OnRecall | None = None,
     ) -> None:
-        """``capacity`` is in vectors of all users in memory, 0.8 kB each with the bundled embedder.
+        """``capacity`` is in vectors of all users in memory, of situations (0.8 kB with the bundled embedder) and of
+        remembered requests (1.5 kB); with all that belongs to them some 1.6 kB each.
 
         ``on_recall`` is told of each recall: how many contexts were searched, how many preferences found.
         """
@@ -227,6 +228,11 @@ class Recall:
         active = preferences.active(connection, user.owner)
         held = preferences.contexts(connection, user.owner, self._embedder.name)
         return Partition(user.revision, active, held, self._embedder.dimension)
+
+
+def _one_thread() -> None:
+    """Have FAISS search in the thread that asks, and set it for that one: others wake up later than it is done."""
+    faiss.omp_set_num_threads(1)
 
 
 def _binding(preference: Preference) -> bool:

@@ -19,7 +19,7 @@ from preference.prompt import Message
 _GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, asyncio.TimeoutError)
 _PROBE = aiohttp.ClientTimeout(total=3)
 _LOAD = aiohttp.ClientTimeout(total=120)
-_IDLE_SECONDS = 2.0
+IDLE_SECONDS = 2.0
 """For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
 _STOPPING = "The server is stopping; try again."
 
@@ -71,6 +71,7 @@ class Engine:
         base_model: str | None = None,
         api_key: str | None = None,
         read_timeout: float = 300,
+        idle_seconds: float = IDLE_SECONDS,
         trace_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """``trace_headers`` gives the headers that join the engine's trace to ours, asked for each generation."""
@@ -80,6 +81,7 @@ class Engine:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._trace_headers = trace_headers
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
+        self._idle_seconds = idle_seconds
         self._open_session: aiohttp.ClientSession | None = None
         self._asking: set[asyncio.Task[Any]] = set()
         self._streams: WeakSet[EngineStream] = WeakSet()
@@ -207,9 +209,9 @@ class Engine:
         if self._open_session is None:
             # No cap on connections here: the server's in-flight limits are the cap.
             connector = (
-                aiohttp.UnixConnector(path=str(self._socket), limit=0, keepalive_timeout=_IDLE_SECONDS)
+                aiohttp.UnixConnector(path=str(self._socket), limit=0, keepalive_timeout=self._idle_seconds)
                 if self._socket
-                else aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+                else aiohttp.TCPConnector(limit=0, keepalive_timeout=self._idle_seconds)
             )
             self._open_session = aiohttp.ClientSession(
                 connector=connector, timeout=self._timeout, headers=self._headers, read_bufsize=1 << 20

@@ -49,7 +49,7 @@ def test_somebody_who_signs_pays_for_the_line_whatever_the_model_is_told() -> No
 def test_trials_of_other_rates_and_users_stand_apart() -> None:
     trials = [*recipes.trials([16], 1, [0.003, 0.01]), *recipes.trials([16], 1, signing=True)]
     outcomes = [asdict(_outcome(trial, 20.0)) for trial in trials if trial.recipe in ("base", "sft")]
-    names = ["base", "sft, rate 0.003", "sft, rate 0.01", "base, signing", "sft, signing"]
+    names = ["base", "sft, rate 0.003", "sft, rate 0.01", "base, signing", "sft, rate 0.01, signing"]
     result = recipes_report.result(outcomes, about())
     assert list(result["recipes"]) == names
     assert [f"| {name} | 20.0" in recipes_report.markdown(result) for name in names] == [True] * 5

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import faiss
 import numpy as np
 import pytest
 
@@ -201,3 +203,29 @@ def test_a_slip_that_is_nearest_is_outvoted_once_kinds_are_known() -> None:
 
     assert elected(3) == {"there"}
     assert elected(60) == {"here"}
+
+
+def test_no_score_exceeds_one_in_half_precision() -> None:
+    vectors = np.random.default_rng(1).standard_normal((100, 384), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    active = [Preference(f"p{n}", f"p{n}", "learned", "active", None, False, 0.0, 0.0) for n in range(100)]
+    held = [Context(f"p{n}", f"c{n}", None, "", "e", vectors[n], float(n)) for n in range(100)]
+    partition = Partition(0, active, held, 384)
+    scores = [partition.elect(vector, 1, RecallLimits())[f"p{n}"] for n, vector in enumerate(vectors)]
+    assert max(scores) == 1.0
+    assert min(scores) > 0.999
+
+
+def test_a_search_is_of_the_thread_that_asks_whichever_that_is() -> None:
+    """OpenMP keeps a number for each thread, and others would wake up later than the search is done."""
+
+    def threads() -> int:
+        partition = Partition(
+            0, [Preference("p", "p", "learned", "active", None, False, 0.0, 0.0)],
+            [Context("p", "c", None, "", "e", np.eye(3, dtype=np.float32)[0], 0.0)], 3,
+        )  # fmt: skip
+        assert partition.elect(np.eye(3, dtype=np.float32)[0], 1, RecallLimits()) == {"p": 1.0}
+        return int(faiss.omp_get_max_threads())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(threads).result() == 1

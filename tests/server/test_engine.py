@@ -8,7 +8,7 @@ import pytest
 
 from preference.errors import EngineRejected
 from preference.prompt import Message
-from server.engine import Engine
+from server.engine import IDLE_SECONDS, Engine
 from tests.server.fake_engine import MODEL, FakeEngine
 
 
@@ -45,6 +45,7 @@ async def test_an_adapter_is_asked_by_name_and_must_be_there(engine: Engine, fak
 
 async def test_no_request_is_sent_on_a_connection_that_the_engine_may_be_closing() -> None:
     """vLLM's server closes what was idle for five seconds; a request that crosses with that would fail."""
+    assert IDLE_SECONDS < 5
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,11 +57,12 @@ async def test_no_request_is_sent_on_a_connection_that_the_engine_may_be_closing
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        engine = Engine(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", base_model=MODEL)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        engine = Engine(url, base_model=MODEL, idle_seconds=0.4)
         assert await engine.ready()
         assert await engine.ready()
         assert connections == 1
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(0.8)
         assert await engine.ready()
         assert connections == 2
         await engine.close()
