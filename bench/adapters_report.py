@@ -107,7 +107,7 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
         f"{sum(sum(answers.values()) for answers in result['answers'].values())} answers were compared with what "
         "their version says alone in the engine.",
     ]
-    return told + [_trained(result["training"])] if result["training"] else told
+    return [*told, _trained(result["training"])] if result["training"] else told
 
 
 def _trained(training: Mapping[str, Any]) -> str:
