@@ -1,7 +1,7 @@
 """What a faultless learner pays in an environment: what an edit shows it knows at once, and nothing before."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from statistics import fmean
 
 from lab.prelude import environment
@@ -19,6 +19,6 @@ def faultless(played: Sequence[Chain]) -> float | None:
     return round(fmean(_of_seed(r.environment, r.seed, r.rounds, r.variant) for r in firsts), 4)
 
 
-@cache  # tables and goals ask for the same
+@lru_cache(maxsize=256)  # tables and goals ask for the same
 def _of_seed(name: str, seed: int, rounds: int, variant: str) -> int:
     return environment.make(name, seed=seed, rounds=rounds, variant=variant).faultless()
