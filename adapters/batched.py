@@ -125,7 +125,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from adapters.packed import backward, passes, use_packed_attention
-    from adapters.recipes.memory import activation_bytes
+    from adapters.recipes.memory import activation_bytes, logit_bytes
     from adapters.stacked_adamw import StackedAdamW
     from adapters.stacked_lora import StackedLora
 
@@ -142,9 +142,11 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     if not stack:
         return [None for _ in directories]
 
-    fitting = int(shared.recipe.activation_gib * 2**30 / activation_bytes(model.config, model.dtype.itemsize, 1))
+    room = shared.recipe.activation_gib * 2**30
+    kept, predicted = (of(model.config, model.dtype.itemsize, 1) for of in (activation_bytes, logit_bytes))
+    fitting = max(1, int(room / (kept + predicted)))
     tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))
-    if max(len(row.ids) for learner in stack for row in learner.rows) > fitting:
+    if max(len(row.ids) for learner in stack for row in learner.rows) * kept > room:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     config = LoraConfig(
         r=shared.recipe.rank,
@@ -241,7 +243,9 @@ def _placed(user: int, learner: Learner, batches: "Iterator[list[Row]]") -> "lis
 
 
 def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a user whose last step is done: ``seconds`` are those of all ``users`` until then."""
+    """What is known of a user whose last step is done: ``seconds`` and ``peak_gib`` are of all ``users`` until then."""
+    from adapters.recipes.memory import peak_gib
+
     return {
         "loss_first": learner.losses[0],
         "loss_last": learner.losses[-1],
@@ -255,6 +259,7 @@ def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[st
         "continued": isinstance(learner.start, Path),
         "learning_rate": learner.rate,
         **about,
+        "peak_gib": peak_gib(),
         "seconds": round(time.monotonic() - started, 2),
     }
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from adapters.stacked_lora import Routing
 
 ATTENTION = "attune_packed"
-_LENGTHS = "row_lengths"
+_PLACES = "row_places"
 
 
 class Row(NamedTuple):
@@ -32,6 +32,14 @@ class Placed(NamedTuple):
     row: Row
     user: int
     weight: float
+
+
+class Places(NamedTuple):
+    """Where a pass's tokens stand when its rows are padded to the ``longest``: ``at`` [tokens], in rows x longest."""
+
+    lengths: list[int]
+    longest: int
+    at: Tensor
 
 
 def row_of(tokenizer: Any, prompt: list[Any], completion: list[Any]) -> Row:
@@ -63,6 +71,7 @@ def backward(model: Any, routing: Routing, rows: Sequence[Placed], users: int) -
     """Run one pass forth and back, so that it adds to the users' gradients; what it adds to their losses, [users]."""
     device = next(model.parameters()).device
     lengths = torch.tensor([len(one.row.ids) for one in rows])
+    longest = int(lengths.max())
     ids = torch.tensor([token for one in rows for token in one.row.ids])
     positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
     owners, prompts, weights = (
@@ -71,13 +80,15 @@ def backward(model: Any, routing: Routing, rows: Sequence[Placed], users: int) -
     )
     present, held = owners.unique_consecutive(return_counts=True)
     routing.users, routing.ends = present.to(device), held.cumsum(0).to(device, torch.int32)
+    starts = (torch.arange(len(rows)) * longest).repeat_interleave(lengths)
+    places = Places(lengths.tolist(), longest, (starts + positions).to(device))
     labels = (positions >= prompts).nonzero()[:, 0]
     logits = model(
         input_ids=ids[None].to(device),
         position_ids=positions[None].to(device),
         logits_to_keep=(labels - 1).to(device),
         use_cache=False,
-        **{_LENGTHS: lengths.tolist()},
+        **{_PLACES: places},
     ).logits[0]
     losses = F.cross_entropy(logits.float(), ids[labels].to(device), reduction="none") * weights[labels].to(device)
     losses.sum().backward()
@@ -98,10 +109,25 @@ def _attention(
     """Causal attention within each row; ``query`` [1, heads, tokens, features] to [1, tokens, heads, features]."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    lengths = how.pop(_LENGTHS)
-    if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < max(lengths):
+    places: Places = how.pop(_PLACES)
+    if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < places.longest:
         raise ValueError("the model's attention is not plainly causal, which training many at once needs")
+    if query.is_cuda:
+        # A padded row's end is seen by none of its tokens; a kernel for all rows beats one for each.
+        q, k, v = (_padded(t, places) for t in (query, key, value))
+        attended = sdpa_attention_forward(module, q, k, v, None, **how)[0]
+        return attended.flatten(0, 1)[places.at][None], None
     # Split where tokens come first: gradients are then put together again without being turned.
-    parts = ((row.transpose(1, 2) for row in t.transpose(1, 2).split(lengths, dim=1)) for t in (query, key, value))
+    parts = (
+        (row.transpose(1, 2) for row in t.transpose(1, 2).split(places.lengths, dim=1)) for t in (query, key, value)
+    )
     rows = zip(*parts, strict=True)
     return torch.cat([sdpa_attention_forward(module, q, k, v, None, **how)[0] for q, k, v in rows], dim=1), None
+
+
+def _padded(t: Tensor, places: Places) -> Tensor:
+    """``t`` [1, heads, tokens, features] as [rows, heads, longest, features], with zeros behind each row's end."""
+    tokens = t[0].transpose(0, 1)
+    room = tokens.new_zeros(len(places.lengths) * places.longest, *tokens.shape[1:])
+    rows: Tensor = room.index_copy(0, places.at, tokens).unflatten(0, (-1, places.longest))
+    return rows.transpose(1, 2)

@@ -94,7 +94,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
-    from adapters.recipes.memory import activation_bytes
+    from adapters.recipes.memory import activation_bytes, peak_gib
     from adapters.recipes.setup import Setup
 
     disable_progress_bars()
@@ -183,6 +183,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     # A reference beside it, which TRL made, is no part of the version.
     trained.save_pretrained(str(directory / "adapter"), selected_adapters=["default"])
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
+    figures["peak_gib"] = peak_gib()
     figures["seconds"] = round(time.monotonic() - started, 2)
     (directory / FIGURES).write_text(json.dumps(figures, indent=2))
     return figures

@@ -20,12 +20,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from adapters.directories import Directories
 from adapters.store import Store
-from adapters.train import Recipe
-from bench import adapters_report, machine, servers, training
+from adapters.train import TrainingJob
+from bench import adapters_report, machine, servers, training, training_report
 from bench.arms import Refused
 from bench.guests import BASE, House
 from bench.measure import Failures
 from bench.servers import Server
+from bench.shapes import BUNDLED
 from bench.swaps import OTHERS, Party, Tally
 from preference.database import Database
 
@@ -126,11 +127,9 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
 
 def train(steps: int | None, console: Console) -> dict[str, Any]:
     """Training sixteen users at once, as `bench/training.py` measures it."""
-    recipe = Recipe(niceness=0)
-    if steps is not None:
-        recipe = replace(recipe, min_steps=steps, max_steps=steps)
+    job = TrainingJob(str(BUNDLED), training.recipe_of(steps))
     with tempfile.TemporaryDirectory(prefix="bench-adapters-") as folder:
-        return training.measure([16], recipe, Path(folder), console)
+        return training.measure([training_report.AT], job, Path(folder), console)
 
 
 def _home(folder: Path) -> tuple[Database, Directories, str]:

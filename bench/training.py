@@ -1,6 +1,7 @@
 """`make bench-training`: users' adapters trained all at once, beside one after another, on the bundled model.
 
 Both are programs as a server starts them, on the same rows of the lab's simulated users, with as many threads.
+``--shape`` trains a model of that shape instead, of random weights, which is what a GPU is measured with.
 """
 
 import importlib.metadata
@@ -19,10 +20,12 @@ import typer
 from rich.console import Console
 
 from adapters import progress
-from adapters.train import Recipe, TrainingJob
+from adapters.train import FIGURES, Recipe, TrainingJob
 from bench import machine, training_report
 from bench.apprentices import Apprentice
+from bench.recipes import RECIPES
 from bench.servers import ROOT
+from bench.shapes import BUNDLED, SHAPES
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
@@ -34,13 +37,14 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Timed:
-    """One program's run: seconds by the clock and of processors, of its steps alone and of all of it."""
+    """One program's run: seconds by the clock and of processors, of its steps alone and of all of it; GiB at most."""
 
     steps: int
     seconds: float
     processor: float
     step_seconds: float
     step_processor: float
+    peak_gib: float
 
     def per_step(self) -> dict[str, float]:
         """Seconds for one step of one user."""
@@ -75,7 +79,8 @@ def run(module: str, directories: Sequence[Path]) -> Timed:
         raise RuntimeError(f"{module} failed: {errors.decode(errors='replace')[-2000:]}")
     (first, begun, before), (last, ended, after) = seen[0], seen[-1]
     share = last / (last - first)  # of all steps over those that were timed
-    return Timed(last, seconds, used, (ended - begun) * share, (after - before) * share)
+    peak = max(json.loads((directory / FIGURES).read_text())["peak_gib"] for directory in directories)
+    return Timed(last, seconds, used, (ended - begun) * share, (after - before) * share, peak)
 
 
 def losses(directory: Path) -> list[float]:
@@ -85,16 +90,37 @@ def losses(directory: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in lines if line.startswith('{"event": "step"') and line.endswith("\n")]
 
 
-def measure(counts: Sequence[int], recipe: Recipe, root: Path, console: Console) -> dict[str, Any]:
+def written(root: Path, seeds: Iterable[int], job: TrainingJob) -> list[Path]:
+    """Users' folders below ``root``."""
+    made = [root / str(seed) for seed in seeds]
+    for directory in made:
+        seed = int(directory.name)
+        Apprentice(seed, LEAST_EDITS + seed * 5 % MORE_EDITS).write(directory, job)
+    return made
+
+
+def measure_recipes(job: TrainingJob, root: Path, console: Console) -> dict[str, dict[str, float]]:
+    """One user trained by every recipe: milliseconds a step, seconds in all and the most GiB."""
+    found: dict[str, dict[str, float]] = {}
+    for name, objective in RECIPES.items():
+        if objective is None:
+            continue
+        own = replace(job, recipe=replace(job.recipe, objective=objective))
+        timed = run("adapters.train", written(root / f"recipe {name}", [0], own))
+        found[name] = {
+            "step_milliseconds": round(1000 * timed.per_step()["step"], 1),
+            "seconds": round(timed.seconds, 1),
+            "peak_gib": timed.peak_gib,
+        }
+        console.print(f"{name}: {found[name]}", highlight=False)
+    return found
+
+
+def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Console) -> dict[str, Any]:
     """Train ``ALONE`` users one by one, and the first of them and more at once, for each of ``counts``; in turn."""
-    job = TrainingJob(str(ROOT / "lab" / "model"), recipe)
 
     def directories(name: str, seeds: Iterable[int]) -> list[Path]:
-        made = [root / name / str(seed) for seed in seeds]
-        for directory in made:
-            seed = int(directory.name)
-            Apprentice(seed, LEAST_EDITS + seed * 5 % MORE_EDITS).write(directory, job)
-        return made
+        return written(root / name, seeds, job)
 
     alone: list[Timed] = []
     together: dict[int, Timed] = {}
@@ -121,11 +147,13 @@ def measure(counts: Sequence[int], recipe: Recipe, root: Path, console: Console)
             "steps": timed.steps,
             "milliseconds": {name: round(1000 * value, 1) for name, value in timed.per_step().items()},
             "speedup": {name: round(one[name] / value, 2) for name, value in timed.per_step().items()},
+            "peak_gib": timed.peak_gib,
         }
         for count, timed in together.items()
     }
     return {
         "alone_milliseconds": {name: round(1000 * value, 1) for name, value in one.items()},
+        "alone_peak_gib": max(timed.peak_gib for timed in alone),
         "together": rows,
         "steps_each": [min(map(len, courses)), max(map(len, courses))],
         "loss_steps_compared": len(differences),
@@ -137,20 +165,33 @@ def _in_words(timed: Timed) -> str:
     return f"{timed.steps} steps in {timed.step_seconds:.1f} s, {timed.seconds:.1f} s in all"
 
 
-def figures(counts: Sequence[int], recipe: Recipe, console: Console) -> dict[str, Any]:
-    """The JSON of a run; see ``training_report.result``."""
+def figures(
+    counts: Sequence[int],
+    recipe: Recipe,
+    console: Console,
+    *,
+    shape: str | None = None,
+    dtype: str = "float32",
+    each_recipe: bool = False,
+) -> dict[str, Any]:
+    """The JSON of a run, on the bundled model or one of ``shape``; see ``training_report.result``."""
     about = machine.about()
     with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
-        found = measure(counts, recipe, Path(folder), console)
+        root = Path(folder)
+        model = SHAPES[shape].write(root / "model", dtype) if shape else BUNDLED
+        job = TrainingJob(str(model), recipe)
+        found = measure(counts, job, root, console)
+        if each_recipe:
+            found["recipes"] = measure_recipes(job, root, console)
     about["versions"]["torch"] = importlib.metadata.version("torch")
     about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
-    return training_report.result({"threads": recipe.threads, "batch_size": recipe.batch_size, **found}, about)
-
-
-def summary(quick: bool = True, console: Console | None = None) -> dict[str, float]:
-    """The figures whose names begin with ``batched_training_``, for a benchmark of more than this."""
-    result = figures([training_report.AT], recipe_of(QUICK_STEPS if quick else None), console or Console(quiet=True))
-    return {name: value for name, value in result.items() if name.startswith("batched_training_")}
+    settings = {
+        "model": f"{shape}, {dtype}" if shape else "bundled",
+        "threads": recipe.threads,
+        "batch_size": recipe.batch_size,
+        "activation_gib": recipe.activation_gib,
+    }
+    return training_report.result({**settings, **found}, about)
 
 
 def recipe_of(steps: int | None) -> Recipe:
@@ -165,15 +206,24 @@ def training(
     users: Annotated[str | None, typer.Option(help="Numbers of users that train at once, by default 1,4,16.")] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of each user; by default the recipe's.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of either; by default the recipe's.")] = None,
+    shape: Annotated[str | None, typer.Option(help=f"Random weights of a shape: {', '.join(SHAPES)}.")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the weights of that shape.")] = "float32",
+    activation_gib: Annotated[
+        float, typer.Option(min=0.1, help="What ATTUNE_TRAIN_ACTIVATION_GIB says.")
+    ] = Recipe.activation_gib,
+    each_recipe: Annotated[bool, typer.Option("--each-recipe", help="One user by every other recipe, too.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:
     """Measure training many at once beside one after another."""
-    recipe = recipe_of(steps or (QUICK_STEPS if quick else None))
+    if shape is not None and shape not in SHAPES:
+        raise typer.BadParameter(f"there is no shape {shape!r}: {', '.join(SHAPES)}")
+    recipe = replace(recipe_of(steps or (QUICK_STEPS if quick else None)), activation_gib=activation_gib)
     if threads is not None:
         recipe = replace(recipe, threads=threads)
     counts = users or (str(training_report.AT) if quick else "1,4,16")
     console = Console()
-    result = figures([int(number) for number in counts.split(",")], recipe, console)
+    numbers = [int(number) for number in counts.split(",")]
+    result = figures(numbers, recipe, console, shape=shape, dtype=dtype, each_recipe=each_recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     training_report.show(result, console)

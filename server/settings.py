@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     train_at_once: int = Field(
         default=16, ge=1, le=256, description="Adapters that a worker trains in one pass, by SFT; others one by one."
     )
+    train_activation_gib: float = Field(
+        default=4.0,
+        gt=0,
+        description="GiB that a training's activations may take, about: more lets a GPU train more rows in a pass.",
+    )
     cohort_tenants: frozenset[str] = Field(
         default=frozenset(),
         description="Tenants whose new users may begin from an adapter made of the edits of users who prefer alike, as "
@@ -268,7 +273,12 @@ class Settings(BaseSettings):
     def recipe(self) -> Recipe:
         """How adapters are trained, but for tenants' own objectives; what is imported has to fit in."""
         objective = self.adapter_objective or Objective()
-        return Recipe(rank=self.adapter_rank, alpha=2 * self.adapter_rank, objective=objective)
+        return Recipe(
+            rank=self.adapter_rank,
+            alpha=2 * self.adapter_rank,
+            activation_gib=self.train_activation_gib,
+            objective=objective,
+        )
 
     @property
     def policy(self) -> Policy:

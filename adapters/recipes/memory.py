@@ -1,6 +1,11 @@
-"""When to recompute activations instead of keeping them."""
+"""What training takes beside the model: how much is foreseen, and how much it was."""
 
+import resource
+import sys
 from typing import Any
+
+_LOGIT_BYTES = 12
+"""Of a float32 copy of each logit, its log-probability and its gradient."""
 
 
 def activation_bytes(config: Any, bytes_each: int, tokens: int) -> int:
@@ -10,3 +15,18 @@ def activation_bytes(config: Any, bytes_each: int, tokens: int) -> int:
     """
     text = config.get_text_config()
     return int(17 * bytes_each * tokens * text.num_hidden_layers * text.hidden_size)
+
+
+def logit_bytes(config: Any, bytes_each: int, tokens: int) -> int:
+    """What the loss of so many predicted tokens keeps: more than all layers where the vocabulary is large."""
+    return int((2 * bytes_each + _LOGIT_BYTES) * tokens * config.get_text_config().vocab_size)
+
+
+def peak_gib() -> float:
+    """The most memory that this process had so far: the GPU's that it allocated, or the machine's without one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return round(kibibytes / 2**20, 2)
