@@ -125,7 +125,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from adapters.packed import backward, passes, use_packed_attention
-    from adapters.recipes.memory import activation_bytes, logit_bytes
+    from adapters.recipes.memory import activation_bytes, activation_room, logit_bytes
     from adapters.stacked_adamw import StackedAdamW
     from adapters.stacked_lora import StackedLora
 
@@ -142,7 +142,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     if not stack:
         return [None for _ in directories]
 
-    room = shared.recipe.activation_gib * 2**30
+    room = activation_room(shared.recipe.activation_gib)
     kept, predicted = (of(model.config, model.dtype.itemsize, 1) for of in (activation_bytes, logit_bytes))
     fitting = max(1, int(room / (kept + predicted)))
     tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))

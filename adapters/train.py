@@ -36,7 +36,8 @@ class Recipe:
 
     ``learning_rate`` None means the objective's own, higher below ``SMALL_MODEL`` parameters. Steps are ``epochs`` over
     the rows, within ``min_steps`` and ``max_steps``. Rows longer than ``max_tokens`` are left out, never cut.
-    Activations are recomputed instead of kept where a batch's would take more than about ``activation_gib``.
+    Activations are recomputed instead of kept where a batch's would take more than about ``activation_gib``, by default
+    what ``recipes/memory.py`` finds.
     """
 
     rank: int = 8
@@ -51,7 +52,7 @@ class Recipe:
     seed: int = 0
     threads: int = max(1, (os.cpu_count() or 2) // 2)
     niceness: int = 5
-    activation_gib: float = 4.0
+    activation_gib: float | None = None
     objective: Objective = field(default_factory=Objective)
 
 
@@ -94,7 +95,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
-    from adapters.recipes.memory import activation_bytes, peak_gib
+    from adapters.recipes.memory import activation_bytes, activation_room, peak_gib
     from adapters.recipes.setup import Setup
 
     disable_progress_bars()
@@ -121,7 +122,8 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     size, steps = model.num_parameters(), steps_for(len(kept), recipe)
     rate = recipe.learning_rate or chosen.RATES[size >= SMALL_MODEL]
     tokens = recipe.batch_size * chosen.SEQUENCES * longest
-    checkpointing = activation_bytes(model.config, model.dtype.itemsize, tokens) > recipe.activation_gib * 2**30
+    activations = activation_bytes(model.config, model.dtype.itemsize, tokens)
+    checkpointing = activations > activation_room(recipe.activation_gib)
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,

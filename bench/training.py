@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -134,7 +134,7 @@ def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Consol
             count = counts[turn]
             timed = together[count] = run("adapters.batched", directories(f"together-{count}", range(count)))
             console.print(f"{count} at once: {_in_words(timed)}")
-    one = {name: fmean(timed.per_step()[name] for timed in alone) for name in alone[0].per_step()}
+    one = {name: median(timed.per_step()[name] for timed in alone) for name in alone[0].per_step()}
     most = max(counts)
     courses = [losses(root / f"together-{most}" / str(user)) for user in range(most)]
     differences = [
@@ -209,8 +209,8 @@ def training(
     shape: Annotated[str | None, typer.Option(help=f"Random weights of a shape: {', '.join(SHAPES)}.")] = None,
     dtype: Annotated[str, typer.Option(help="Of the weights of that shape.")] = "float32",
     activation_gib: Annotated[
-        float, typer.Option(min=0.1, help="What ATTUNE_TRAIN_ACTIVATION_GIB says.")
-    ] = Recipe.activation_gib,
+        float | None, typer.Option(min=0.1, help="What ATTUNE_TRAIN_ACTIVATION_GIB says.")
+    ] = None,
     each_recipe: Annotated[bool, typer.Option("--each-recipe", help="One user by every other recipe, too.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:

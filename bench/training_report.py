@@ -72,7 +72,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"{machine['load_average_1m']} before the run, {machine['load_average_1m_after']} after), torch "
         f"{versions['torch']}; model: {result['model']}, threads: {result['threads']}, rows a step: "
         f"{result['batch_size']}, steps of each user: {'-'.join(map(str, dict.fromkeys(result['steps_each'])))}, "
-        f"activations: {result['activation_gib']:g} GiB.",
+        f"activations: {f'{gib:g} GiB' if (gib := result['activation_gib']) else 'by default'}.",
         "",
         *_lines(*_table(result)),
         "",

@@ -86,10 +86,11 @@ class Settings(BaseSettings):
     train_at_once: int = Field(
         default=16, ge=1, le=256, description="Adapters that a worker trains in one pass, by SFT; others one by one."
     )
-    train_activation_gib: float = Field(
-        default=4.0,
+    train_activation_gib: float | None = Field(
+        default=None,
         gt=0,
-        description="GiB that a training's activations may take, about: more lets a GPU train more rows in a pass.",
+        description="GiB that a training's activations may take, about; by default half of what is free on the GPU, 4 "
+        "without one. More lets a GPU train more rows in a pass.",
     )
     cohort_tenants: frozenset[str] = Field(
         default=frozenset(),

@@ -4,8 +4,19 @@ import resource
 import sys
 from typing import Any
 
+ACTIVATION_GIB = 4.0
+"""What activations may take on a machine without a GPU, when nobody says."""
 _LOGIT_BYTES = 12
 """Of a float32 copy of each logit, its log-probability and its gradient."""
+
+
+def activation_room(gib: float | None) -> float:
+    """Bytes that activations may take: ``gib``, else half of what is free on the GPU, with the model there already."""
+    import torch
+
+    if gib is None and torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 2
+    return (gib or ACTIVATION_GIB) * 2**30
 
 
 def activation_bytes(config: Any, bytes_each: int, tokens: int) -> int:
