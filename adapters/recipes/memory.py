@@ -16,7 +16,7 @@ def activation_room(gib: float | None) -> float:
 
     if gib is None and torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 2
-    return (gib or ACTIVATION_GIB) * 2**30
+    return (ACTIVATION_GIB if gib is None else gib) * 2**30
 
 
 def activation_bytes(config: Any, bytes_each: int, tokens: int) -> int:
