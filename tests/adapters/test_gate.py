@@ -47,10 +47,49 @@ def test_a_loss_is_refused_with_figures() -> None:
     assert verdict.report["sentence"].startswith("refused: on 8 held-out edits adapter costs 0.12 more than serving")
 
 
+ENOUGH = 32
+"""Edits of equal cost that prove as much where the base model costs half."""
+
+
 def test_as_good_needs_clearly_fewer_tokens() -> None:
-    same = [0.1, 0.2, 0.0, 0.1, 0.2, 0.1]
-    assert decide([arm("serving", same, 100), arm("adapter", same, 90)]).admitted
-    assert refused(decide([arm("serving", same, 100), arm("adapter", same, 91)]))
+    base, same = arm("base", [0.5] * ENOUGH), [0.1, 0.2] * (ENOUGH // 2)
+    assert decide([base, arm("serving", same, 100), arm("adapter", same, 90)]).admitted
+    assert refused(decide([base, arm("serving", same, 100), arm("adapter", same, 91)]))
+
+
+def test_as_good_needs_edits_enough_to_rule_out_what_they_do_not_show() -> None:
+    def verdict(edits: int) -> Verdict:
+        same = [0.1] * edits
+        return decide([arm("base", [0.5] * edits), arm("serving", same), arm("adapter", same, 50)])
+
+    assert [verdict(edits).admitted for edits in (8, 24, ENOUGH, 48)] == [False, False, True, True]
+    assert verdict(24).report["sentence"].endswith("so few do not rule out faults that cost 0.06 on average.")
+    assert verdict(24).report["arms"]["adapter"]["unseen"] == pytest.approx(0.5 * 3 / 24, rel=0.1)
+
+
+def beside(cost: float = 0.0, same_as: str = "retrieval", nll: float = SOME_NLL) -> Verdict:
+    return decide(
+        [
+            arm("base", [0.5] * 12, 50),
+            arm("retrieval", [0.0] * 12),
+            arm("serving", [0.0] * 12, same_as=same_as),
+            arm("adapter", [0.0] * 12, 50),
+            arm("retrieval+adapter", [cost] * 12, nlls=[nll] * 12),
+        ]
+    )
+
+
+def test_until_then_a_first_adapter_serves_beside_retrieval_where_it_is_as_good_too() -> None:
+    verdict = beside()
+    assert verdict.mode == "retrieval+adapter"
+    assert verdict.report["arms"]["retrieval+adapter"]["until_proven"]
+    assert verdict.report["sentence"].endswith(
+        "at 100% of its prompt tokens. By itself it may do as well at 50% of them, but faults that so few edits do not "
+        "show could cost 0.11 on average."
+    )
+    assert refused(beside(cost=0.01))
+    assert refused(beside(nll=SOME_NLL + 0.1))
+    assert refused(beside(same_as=""))  # an adapter that serves gives way to a gain, or to a proof
 
 
 def test_as_good_needs_texts_that_are_as_likely_and_a_gain_does_not() -> None:
