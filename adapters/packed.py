@@ -1,7 +1,7 @@
 """Rows of many users one behind the other, as one sequence without padding, whose attention keeps to each row."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,13 @@ class Places(NamedTuple):
     longest: int
     at: Tensor
 
+    @staticmethod
+    def of(lengths: list[int], device: Any = None) -> "Places":
+        """For rows of these lengths."""
+        longest = max(lengths)
+        at = torch.cat([torch.arange(length) + row * longest for row, length in enumerate(lengths)])
+        return Places(lengths, longest, at.to(device))
+
 
 def row_of(tokenizer: Any, prompt: list[Any], completion: list[Any]) -> Row:
     """A conversation's tokens. The completion begins where they leave those of the prompt, which is never empty."""
@@ -74,7 +81,6 @@ def backward(model: Any, routing: Routing, rows: Sequence[Placed], users: int) -
     """Run one pass forth and back, so that it adds to the users' gradients; what it adds to their losses, [users]."""
     device = next(model.parameters()).device
     lengths = torch.tensor([len(one.row.ids) for one in rows])
-    longest = int(lengths.max())
     ids = torch.tensor([token for one in rows for token in one.row.ids])
     positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
     owners, prompts, weights = (
@@ -83,8 +89,7 @@ def backward(model: Any, routing: Routing, rows: Sequence[Placed], users: int) -
     )
     present, held = owners.unique_consecutive(return_counts=True)
     routing.users, routing.ends = present.to(device), held.cumsum(0).to(device, torch.int32)
-    starts = (torch.arange(len(rows)) * longest).repeat_interleave(lengths)
-    places = Places(lengths.tolist(), longest, (starts + positions).to(device))
+    places = Places.of(lengths.tolist(), device)
     labels = (positions >= prompts).nonzero()[:, 0]
     logits = model(
         input_ids=ids[None].to(device),
@@ -110,23 +115,37 @@ def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **how: Any
 ) -> tuple[Tensor, None]:
     """Causal attention within each row; ``query`` [1, heads, tokens, features] to [1, tokens, heads, features]."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     places: Places = how.pop(_PLACES)
     if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < places.longest:
         raise ValueError("the model's attention is not plainly causal, which training many at once needs")
-    if query.is_cuda:
-        # A padded row's end is seen by none of its tokens; a kernel for all rows beats one for each.
-        q, k, v = (_padded(t, places) for t in (query, key, value))
-        with sdpa_kernel(_KERNELS):
-            attended = sdpa_attention_forward(module, q, k, v, None, **how)[0]
-        return attended.flatten(0, 1)[places.at][None], None
+    attend = attend_padded if query.is_cuda else attend_split
+    return attend(module, query, key, value, places, how), None
+
+
+def attend_padded(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, places: Places, how: Mapping[str, Any]
+) -> Tensor:
+    """Of all rows in one product, padded at their ends, which none of their tokens sees: what keeps a GPU busy."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    q, k, v = (_padded(t, places) for t in (query, key, value))
+    with sdpa_kernel(_KERNELS):
+        attended: Tensor = sdpa_attention_forward(module, q, k, v, None, **how)[0]
+    return attended.flatten(0, 1)[places.at][None]
+
+
+def attend_split(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, places: Places, how: Mapping[str, Any]
+) -> Tensor:
+    """Row by row: nothing is computed in vain, which counts on a CPU."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     # Split where tokens come first: gradients are then put together again without being turned.
     parts = (
         (row.transpose(1, 2) for row in t.transpose(1, 2).split(places.lengths, dim=1)) for t in (query, key, value)
     )
     rows = zip(*parts, strict=True)
-    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **how)[0] for q, k, v in rows], dim=1), None
+    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **how)[0] for q, k, v in rows], dim=1)
 
 
 def _padded(t: Tensor, places: Places) -> Tensor:

@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -56,6 +57,13 @@ class RecallLimits:
     budget: int = 600
 
 
+class Asked(NamedTuple):
+    """A request's vector, [dimension], of unit length, and the length that its user's ``Likeness`` leaves of it."""
+
+    vector: Vectors
+    length: float
+
+
 class Partition:
     """One owner's preferences and their index at one revision. ``contexts`` are ordered oldest first.
 
@@ -86,12 +94,16 @@ class Partition:
         """How many situations there are."""
         return len(self.holds)
 
-    def elect(self, vector: Vectors, k: int, limits: RecallLimits) -> dict[str, float]:
+    def asked(self, vector: Vectors) -> Asked:
+        """A request, whose ``vector`` is [dimension], as it is looked for here."""
+        return Asked(vector, self._likeness.length(vector))
+
+    def elect(self, asked: Asked, k: int, limits: RecallLimits) -> dict[str, float]:
         """Preference id to the likeness of the nearest context that holds it, for what the ``k`` nearest elect.
 
-        ``vector`` is [dimension]. A preference that the user stated or locked needs one vote only.
+        A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(vector, k, limits.alike)
+        near = self._near(asked, k, limits.alike)
         votes, total = self._votes(near, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
         for likeness, row in near:
@@ -102,17 +114,16 @@ class Partition:
 
     def alike(self, vector: Vectors, least: float) -> list[int]:
         """The situations, oldest first, whose likeness to ``vector``, [dimension], is at least ``least``."""
-        return sorted(row for _, row in self._near(vector, len(self), least))
+        return sorted(row for _, row in self._near(self.asked(vector), len(self), least))
 
-    def _near(self, vector: Vectors, k: int, alike: float) -> list[tuple[float, int]]:
+    def _near(self, asked: Asked, k: int, alike: float) -> list[tuple[float, int]]:
         """Likeness and row of the nearest situations that are ``alike`` at least, nearest first."""
         if not len(self) or not k:
             return []
         _one_thread()
-        products, rows = self._index.search(vector[None], min(k, len(self)))
-        length = self._likeness.length(vector)
+        products, rows = self._index.search(asked.vector[None], min(k, len(self)))
         found = zip(products[0].tolist(), rows[0].tolist(), strict=True)
-        return [(product / length, row) for product, row in found if product >= alike * length]
+        return [(product / asked.length, row) for product, row in found if product >= alike * asked.length]
 
     def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
         """Each preference's weight, and all weight."""
@@ -130,15 +141,15 @@ class Partition:
 
 @dataclass(frozen=True)
 class _Known:
-    """What memory holds of a user: the index, and the vectors of the latest texts, for what is asked again."""
+    """What memory holds of a user: the index, and the latest texts as they are looked for, to be asked again."""
 
     partition: Partition
-    vectors: OrderedDict[bytes, Vectors]
+    asked: OrderedDict[bytes, Asked]
 
     @property
     def size(self) -> int:
         """What it counts for in memory, in vectors."""
-        return 1 + len(self.partition) + len(self.vectors)
+        return 1 + len(self.partition) + len(self.asked)
 
 
 class Recall:
@@ -176,7 +187,7 @@ class Recall:
         if not partition.preferences:
             return []
         if len(partition) and context.strip():
-            scores = partition.elect(await self._embed(user.opaque_id, known, context), k, self.limits)
+            scores = partition.elect(await self._asked(user.opaque_id, known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
         found = [
@@ -199,30 +210,30 @@ class Recall:
         known = self._known.get(user.opaque_id)
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
-            vectors = known.vectors if known else OrderedDict()
+            remembered = known.asked.items() if known else ()
+            asked = OrderedDict((digest, partition.asked(one.vector)) for digest, one in remembered)
             self.forget(user.opaque_id)
-            known = self._known[user.opaque_id] = _Known(partition, vectors)
+            known = self._known[user.opaque_id] = _Known(partition, asked)
             self._size += known.size
         self._known.move_to_end(user.opaque_id)
         while self._size > self._capacity and len(self._known) > 1:
             self.forget(next(iter(self._known)))
         return known
 
-    async def _embed(self, opaque_id: str, known: "_Known", text: str) -> Vectors:
-        """[dimension]. Remembered for its user alone: nobody can tell from the time it takes what others asked."""
+    async def _asked(self, opaque_id: str, known: "_Known", text: str) -> Asked:
+        """Remembered for its user alone: nobody can tell from the time it takes what others asked."""
         digest = hashlib.sha256(text.encode()).digest()
-        vector = known.vectors.get(digest)
-        if vector is None:
+        asked = known.asked.get(digest)
+        if asked is None:
             vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
             before = known.size
-            known.vectors[digest] = vector
-            if len(known.vectors) > _REMEMBERED_TEXTS:
-                known.vectors.popitem(last=False)
-            now = self._known.get(opaque_id)
-            if now is not None and now.vectors is known.vectors:  # else it was forgotten meanwhile
+            asked = known.asked[digest] = known.partition.asked(vector)
+            if len(known.asked) > _REMEMBERED_TEXTS:
+                known.asked.popitem(last=False)
+            if self._known.get(opaque_id) is known:  # else it was forgotten meanwhile
                 self._size += known.size - before
-        known.vectors.move_to_end(digest)
-        return vector
+        known.asked.move_to_end(digest)
+        return asked
 
     def _load(self, connection: Connection, user: User) -> Partition:
         active = preferences.active(connection, user.owner)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from adapters import progress
 from adapters.objective import Objective
-from adapters.packed import Placed, Row, passes
+from adapters.packed import Placed, Places, Row, attend_padded, attend_split, passes
 from adapters.stacked_adamw import StackedAdamW
 from adapters.train import SERVING, Recipe, TrainingJob
 from adapters.validation import validate
@@ -218,3 +218,22 @@ def test_each_user_is_stepped_as_torch_does_alone() -> None:
     assert torch.allclose(stacked, torch.stack([p.detach() for p in alone]), atol=1e-6)
     assert not gradients.any()
     assert float((stacked[1] - start[1]).abs().max()) > 1e-3
+
+
+class Attention(torch.nn.Module):
+    """What transformers asks of a layer that attends: here with two heads for each of keys and values."""
+
+    num_key_value_groups = 2
+    is_causal = True
+
+
+def test_padded_and_split_attention_and_their_gradients_are_the_same() -> None:
+    places, generator = Places.of([3, 1, 7, 4]), torch.Generator().manual_seed(0)
+    given = [torch.randn(1, heads, 15, 8, generator=generator, requires_grad=True) for heads in (4, 2, 2)]
+    weights = torch.randn(1, 15, 4, 8, generator=generator)
+    found = []
+    for attend in (attend_padded, attend_split):
+        attended = attend(Attention(), *given, places, {})
+        found.append((attended, *torch.autograd.grad((attended * weights).sum(), given)))
+    for padded, split in zip(*found, strict=True):
+        torch.testing.assert_close(padded, split)
