@@ -5,6 +5,7 @@ import logging
 import time
 
 from adapters.directories import Directories
+from adapters.names import served_name
 from adapters.ports import AdapterList
 from preference.errors import AttuneError
 
@@ -43,7 +44,7 @@ class DiskCache:
         excess, evicted = sum(copy.size for copy in copies) - self._limit, 0
         if excess <= 0:
             return 0
-        in_use = {name.partition("-")[0] for name in await self._host.loaded()}  # the gate's have a suffix
+        in_use = {served_name(name) for name in await self._host.loaded()}
         for copy in copies:
             if excess <= 0 or time.time() - copy.used_at < _FRESH:
                 break

@@ -13,7 +13,7 @@ from adapters.arms import Arm
 from adapters.dataset import HeldOut
 from adapters.directories import Directories
 from adapters.gate import Verdict
-from adapters.names import engine_name
+from adapters.names import gate_name
 from adapters.ports import AdapterHost
 from adapters.trainer_process import TrainingFailed
 from adapters.versions import Version
@@ -46,10 +46,10 @@ class Gatekeeper:
     async def _judge(
         self, user: User, number: int, serving: Version | None, adapter: Path, held_out: Sequence[HeldOut]
     ) -> Verdict:
-        candidate = f"{engine_name(user.opaque_id, number)}-candidate"
+        candidate = gate_name(user.opaque_id, number, "candidate")
         loads, now = {candidate: adapter}, Arm(gate.SERVING, None, preferences=True)
         if serving is not None:
-            incumbent = f"{engine_name(user.opaque_id, serving.version)}-serving"
+            incumbent = gate_name(user.opaque_id, serving.version, "serving")
             loads[incumbent] = await self._local(user, serving)
             alone = serving.mode == "adapter"
             now = Arm(gate.SERVING, incumbent, not alone, recorded_by=serving.version if alone else None)
