@@ -143,10 +143,11 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
         return [None for _ in directories]
 
     room = activation_room(shared.recipe.activation_gib)
-    kept, predicted = (of(model.config, model.dtype.itemsize, 1) for of in (activation_bytes, logit_bytes))
-    fitting = max(1, int(room / (kept + predicted)))
+    bytes_each = model.dtype.itemsize
+    token = activation_bytes(model.config, bytes_each, 1) + logit_bytes(model.config, bytes_each, 1)
+    fitting = max(1, int(room / token))
     tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))
-    if max(len(row.ids) for learner in stack for row in learner.rows) * kept > room:
+    if max(len(row.ids) for learner in stack for row in learner.rows) > fitting:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     config = LoraConfig(
         r=shared.recipe.rank,

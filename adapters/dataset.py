@@ -18,7 +18,7 @@ MAX_EDITS = 400
 """Only so many of the newest edits are used: tastes change and training time is bounded."""
 MAX_THUMBS = 400
 """And so many of the newest thumbs."""
-MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 48, 0.2
+MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 60, 0.2
 
 
 class TooFewEdits(Invalid):

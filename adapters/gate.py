@@ -34,11 +34,12 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     """Admit the candidate arm that is really better than serving, or as good with clearly fewer prompt tokens.
 
     Few edits that cost the same do not prove the latter: faults that they happen not to show could cost more than is
-    as good (``_unseen``). Such a first adapter serves beside retrieval, where it has to be as good as well, until a
-    later version has the edits to prove it.
+    as good (``_unseen``). Where no adapter serves, such a candidate is admitted beside retrieval, if it is as good
+    there too, until a later version has the edits to prove it.
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
-    as good. An arm that costs more on the edits whose requests stated values is refused: it forgets what was asked for.
+    as good, or is not proven to do without retrieval. An arm that costs more on the edits whose requests stated values
+    is refused: it forgets what was asked for.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
@@ -52,7 +53,7 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     unseen = _unseen(arms)
     for arm in candidates:
         report["arms"][arm.name] |= _promises(report["arms"][arm.name], _values_check(arm, serving), unseen)
-    if serving.same_as in (BASE, RETRIEVAL) and {arm.name for arm in candidates} == set(CANDIDATES):
+    if serving.same_as == RETRIEVAL and {arm.name for arm in candidates} == set(CANDIDATES):
         _admit_beside(report["arms"])
     admitted = [arm for arm in candidates if report["arms"][arm.name]["admissible"]]
     if not admitted:
@@ -60,7 +61,8 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
         return _refused(report, _refusal(report, best.name))
     least = min(np.mean(arm.costs) for arm in admitted)
     as_good = [arm for arm in admitted if np.mean(arm.costs) <= least + WORSE_BY]
-    chosen = min(as_good, key=lambda arm: (sum(arm.prompt_tokens), sum(arm.costs)))
+    unproven = unseen > WORSE_BY_AT_MOST
+    chosen = min(as_good, key=lambda arm: (unproven and arm.name == ALONE, sum(arm.prompt_tokens), sum(arm.costs)))
     report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name)}
     return Verdict(True, chosen.name, report)
 
@@ -107,7 +109,7 @@ def _unseen(arms: Sequence[Measured]) -> float:
     and Lippman-Hand, JAMA 249, 1983). A bootstrap of equal costs knows nothing of them: its interval is [0, 0].
     """
     base = next((arm.costs for arm in arms if arm.name == BASE), (1.0,))
-    return float((1 - 0.05 ** (1 / len(arms[0].costs))) * np.mean(base))
+    return round(float((1 - 0.05 ** (1 / len(arms[0].costs))) * np.mean(base)), 4)
 
 
 def _admit_beside(figures: dict[str, dict[str, Any]]) -> None:
@@ -115,7 +117,7 @@ def _admit_beside(figures: dict[str, dict[str, Any]]) -> None:
     alone, beside = figures[ALONE], figures[BESIDE]
     only_unproven = alone["as_good_with_fewer_tokens"] and not (alone["proven"] or alone["better"])
     good = all(one["as_good"] and not one["less_likely"] and _passed(one) for one in (alone, beside))
-    beside["until_proven"] = only_unproven and good
+    beside["until_proven"] = only_unproven and good and not beside["better"]
     beside["admissible"] |= beside["until_proven"]
 
 
@@ -139,7 +141,7 @@ def _promises(figures: Mapping[str, Any], values: dict[str, Any], unseen: float)
         "better": better,
         "as_good": as_good,
         "as_good_with_fewer_tokens": cheaper,
-        "unseen": round(unseen, 4),
+        "unseen": unseen,
         "proven": proven,
         "less_likely": less_likely,
         "values_check": values,
@@ -175,7 +177,7 @@ def _refusal(report: Mapping[str, Any], arm: str) -> str:
         f"than {SERVING}, interval [{low:.2f}, {high:.2f}], at {figures['token_share']:.0%} of its prompt tokens"
     )
     if figures["as_good_with_fewer_tokens"] and not figures["less_likely"]:
-        said += f", and so few do not rule out faults that cost {figures['unseen']:.2f} on average"
+        said += f", and so few edits do not rule out faults that cost {figures['unseen']:.3f} on average"
     elif figures["as_good_with_fewer_tokens"]:
         low, high = figures["nll_interval"]
         said += f", and the user's texts are less likely to it by [{low:.2f}, {high:.2f}] nats a token"
@@ -186,11 +188,11 @@ def _admission(report: Mapping[str, Any], arm: str) -> str:
     figures, before = report["arms"][arm], report["arms"][SERVING]
     low, high = figures["interval"]
     proof = ""
-    if figures.get("until_proven") and not figures["better"]:
+    if figures.get("until_proven"):
         share = report["arms"][ALONE]["token_share"]
         proof = (
             f" By itself it may do as well at {share:.0%} of them, but faults that so few edits do not show could cost "
-            f"{figures['unseen']:.2f} on average."
+            f"{figures['unseen']:.3f} on average."
         )
     likely = " The user's texts are less likely to it, though." if figures["less_likely"] else ""
     return (

@@ -1,4 +1,4 @@
-"""Rows of many users one behind the other, as one sequence without padding, whose attention keeps to each row."""
+"""Rows of many users one behind the other, as one sequence, padded for attention at most, which keeps to each row."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,7 +118,9 @@ def _attention(
     places: Places = how.pop(_PLACES)
     if how.get("softcap") or how.get("s_aux") is not None or (how.get("sliding_window") or math.inf) < places.longest:
         raise ValueError("the model's attention is not plainly causal, which training many at once needs")
-    attend = attend_padded if query.is_cuda else attend_split
+    # Padding has no place in the memory that a pass was measured out to.
+    padded = len(places.lengths) * places.longest <= 2 * len(places.at)
+    attend = attend_padded if query.is_cuda and padded else attend_split
     return attend(module, query, key, value, places, how), None
 
 

@@ -95,7 +95,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
-    from adapters.recipes.memory import activation_bytes, activation_room, peak_gib
+    from adapters.recipes.memory import activation_bytes, activation_room, logit_bytes, peak_gib
     from adapters.recipes.setup import Setup
 
     disable_progress_bars()
@@ -122,8 +122,9 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     size, steps = model.num_parameters(), steps_for(len(kept), recipe)
     rate = recipe.learning_rate or chosen.RATES[size >= SMALL_MODEL]
     tokens = recipe.batch_size * chosen.SEQUENCES * longest
-    activations = activation_bytes(model.config, model.dtype.itemsize, tokens)
-    checkpointing = activations > activation_room(recipe.activation_gib)
+    bytes_each = model.dtype.itemsize
+    needed = activation_bytes(model.config, bytes_each, tokens) + logit_bytes(model.config, bytes_each, tokens)
+    checkpointing = needed > activation_room(recipe.activation_gib)
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,

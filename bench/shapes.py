@@ -33,6 +33,8 @@ class Shape:
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
             model: Any = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         model.save_pretrained(directory)
+        del model
+        torch.cuda.empty_cache()  # what is measured next may have it
         for name in _TOKENIZER:
             shutil.copy(BUNDLED / name, directory)
         return directory

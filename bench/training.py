@@ -31,6 +31,7 @@ ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
 LEAST_EDITS, MORE_EDITS = 30, 13
 QUICK_STEPS = 8
+DTYPES = ("float32", "bfloat16", "float16")
 _PAUSE = 0.02
 app = typer.Typer(add_completion=False)
 
@@ -78,7 +79,7 @@ def run(module: str, directories: Sequence[Path]) -> Timed:
     if process.returncode:
         raise RuntimeError(f"{module} failed: {errors.decode(errors='replace')[-2000:]}")
     (first, begun, before), (last, ended, after) = seen[0], seen[-1]
-    share = last / (last - first)  # of all steps over those that were timed
+    share = last / max(1, last - first)  # of all steps over those that were timed
     peak = max(json.loads((directory / FIGURES).read_text())["peak_gib"] for directory in directories)
     return Timed(last, seconds, used, (ended - begun) * share, (after - before) * share, peak)
 
@@ -217,6 +218,10 @@ def training(
     """Measure training many at once beside one after another."""
     if shape is not None and shape not in SHAPES:
         raise typer.BadParameter(f"there is no shape {shape!r}: {', '.join(SHAPES)}")
+    if dtype not in DTYPES:
+        raise typer.BadParameter(f"there is no dtype {dtype!r}: {', '.join(DTYPES)}")
+    if write_docs and (shape is None) == (machine.accelerator() is not None):
+        raise typer.BadParameter("--write-docs is for the bundled model without a GPU, or for a shape with one")
     recipe = replace(recipe_of(steps or (QUICK_STEPS if quick else None)), activation_gib=activation_gib)
     if threads is not None:
         recipe = replace(recipe, threads=threads)

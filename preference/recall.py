@@ -57,7 +57,7 @@ class RecallLimits:
     budget: int = 600
 
 
-class Asked(NamedTuple):
+class Query(NamedTuple):
     """A request's vector, [dimension], of unit length, and the length that its user's ``Likeness`` leaves of it."""
 
     vector: Vectors
@@ -94,16 +94,16 @@ class Partition:
         """How many situations there are."""
         return len(self.holds)
 
-    def asked(self, vector: Vectors) -> Asked:
+    def query(self, vector: Vectors) -> Query:
         """A request, whose ``vector`` is [dimension], as it is looked for here."""
-        return Asked(vector, self._likeness.length(vector))
+        return Query(vector, self._likeness.length(vector))
 
-    def elect(self, asked: Asked, k: int, limits: RecallLimits) -> dict[str, float]:
+    def elect(self, query: Query, k: int, limits: RecallLimits) -> dict[str, float]:
         """Preference id to the likeness of the nearest context that holds it, for what the ``k`` nearest elect.
 
         A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(asked, k, limits.alike)
+        near = self._near(query, k, limits.alike)
         votes, total = self._votes(near, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
         for likeness, row in near:
@@ -114,16 +114,16 @@ class Partition:
 
     def alike(self, vector: Vectors, least: float) -> list[int]:
         """The situations, oldest first, whose likeness to ``vector``, [dimension], is at least ``least``."""
-        return sorted(row for _, row in self._near(self.asked(vector), len(self), least))
+        return sorted(row for _, row in self._near(self.query(vector), len(self), least))
 
-    def _near(self, asked: Asked, k: int, alike: float) -> list[tuple[float, int]]:
+    def _near(self, query: Query, k: int, alike: float) -> list[tuple[float, int]]:
         """Likeness and row of the nearest situations that are ``alike`` at least, nearest first."""
         if not len(self) or not k:
             return []
         _one_thread()
-        products, rows = self._index.search(asked.vector[None], min(k, len(self)))
+        products, rows = self._index.search(query.vector[None], min(k, len(self)))
         found = zip(products[0].tolist(), rows[0].tolist(), strict=True)
-        return [(product / asked.length, row) for product, row in found if product >= alike * asked.length]
+        return [(product / query.length, row) for product, row in found if product >= alike * query.length]
 
     def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
         """Each preference's weight, and all weight."""
@@ -144,12 +144,12 @@ class _Known:
     """What memory holds of a user: the index, and the latest texts as they are looked for, to be asked again."""
 
     partition: Partition
-    asked: OrderedDict[bytes, Asked]
+    queries: OrderedDict[bytes, Query]
 
     @property
     def size(self) -> int:
         """What it counts for in memory, in vectors."""
-        return 1 + len(self.partition) + len(self.asked)
+        return 1 + len(self.partition) + len(self.queries)
 
 
 class Recall:
@@ -187,7 +187,7 @@ class Recall:
         if not partition.preferences:
             return []
         if len(partition) and context.strip():
-            scores = partition.elect(await self._asked(user.opaque_id, known, context), k, self.limits)
+            scores = partition.elect(await self._query(user.opaque_id, known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
         found = [
@@ -210,30 +210,30 @@ class Recall:
         known = self._known.get(user.opaque_id)
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
-            remembered = known.asked.items() if known else ()
-            asked = OrderedDict((digest, partition.asked(one.vector)) for digest, one in remembered)
+            remembered = known.queries.items() if known else ()
+            queries = OrderedDict((digest, partition.query(query.vector)) for digest, query in remembered)
             self.forget(user.opaque_id)
-            known = self._known[user.opaque_id] = _Known(partition, asked)
+            known = self._known[user.opaque_id] = _Known(partition, queries)
             self._size += known.size
         self._known.move_to_end(user.opaque_id)
         while self._size > self._capacity and len(self._known) > 1:
             self.forget(next(iter(self._known)))
         return known
 
-    async def _asked(self, opaque_id: str, known: "_Known", text: str) -> Asked:
+    async def _query(self, opaque_id: str, known: "_Known", text: str) -> Query:
         """Remembered for its user alone: nobody can tell from the time it takes what others asked."""
         digest = hashlib.sha256(text.encode()).digest()
-        asked = known.asked.get(digest)
-        if asked is None:
+        query = known.queries.get(digest)
+        if query is None:
             vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
             before = known.size
-            asked = known.asked[digest] = known.partition.asked(vector)
-            if len(known.asked) > _REMEMBERED_TEXTS:
-                known.asked.popitem(last=False)
+            query = known.queries[digest] = known.partition.query(vector)
+            if len(known.queries) > _REMEMBERED_TEXTS:
+                known.queries.popitem(last=False)
             if self._known.get(opaque_id) is known:  # else it was forgotten meanwhile
                 self._size += known.size - before
-        known.asked.move_to_end(digest)
-        return asked
+        known.queries.move_to_end(digest)
+        return query
 
     def _load(self, connection: Connection, user: User) -> Partition:
         active = preferences.active(connection, user.owner)

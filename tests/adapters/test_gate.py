@@ -11,6 +11,7 @@ from adapters.arms import Measured
 from adapters.gate import Verdict, confirm, decide
 
 SOME_NLL = 0.5
+ROW: dict[str, Any] = {"tried": 12, "obeyed_by_base": 9, "obeyed": 2, "lift_of_base": 0.4, "lift": 0.05}
 
 
 def arm(
@@ -63,18 +64,20 @@ def test_as_good_needs_edits_enough_to_rule_out_what_they_do_not_show() -> None:
         return decide([arm("base", [0.5] * edits), arm("serving", same), arm("adapter", same, 50)])
 
     assert [verdict(edits).admitted for edits in (8, 24, ENOUGH, 48)] == [False, False, True, True]
-    assert verdict(24).report["sentence"].endswith("so few do not rule out faults that cost 0.06 on average.")
+    assert verdict(24).report["sentence"].endswith("so few edits do not rule out faults that cost 0.059 on average.")
     assert verdict(24).report["arms"]["adapter"]["unseen"] == pytest.approx(0.5 * 3 / 24, rel=0.1)
 
 
-def beside(cost: float = 0.0, same_as: str = "retrieval", nll: float = SOME_NLL) -> Verdict:
+def beside(
+    costs: Sequence[float] = (0.0,) * 12, same_as: str = "retrieval", nll: float = SOME_NLL, values: bool = False
+) -> Verdict:
     return decide(
         [
             arm("base", [0.5] * 12, 50),
             arm("retrieval", [0.0] * 12),
-            arm("serving", [0.0] * 12, same_as=same_as),
+            arm("serving", [0.0] * 12, same_as=same_as, values=values),
             arm("adapter", [0.0] * 12, 50),
-            arm("retrieval+adapter", [cost] * 12, nlls=[nll] * 12),
+            arm("retrieval+adapter", costs, nlls=[nll] * 12),
         ]
     )
 
@@ -85,11 +88,36 @@ def test_until_then_a_first_adapter_serves_beside_retrieval_where_it_is_as_good_
     assert verdict.report["arms"]["retrieval+adapter"]["until_proven"]
     assert verdict.report["sentence"].endswith(
         "at 100% of its prompt tokens. By itself it may do as well at 50% of them, but faults that so few edits do not "
-        "show could cost 0.11 on average."
+        "show could cost 0.111 on average."
     )
-    assert refused(beside(cost=0.01))
+    assert refused(beside(costs=[0.01] * 12))
     assert refused(beside(nll=SOME_NLL + 0.1))
     assert refused(beside(same_as=""))  # an adapter that serves gives way to a gain, or to a proof
+
+
+def test_what_is_unproven_has_to_obey_all_the_same() -> None:
+    with_values = (False,) * 11 + (True,)
+    arms = [
+        Measured(name, costs, (0.5,) * 12, (tokens,) * 12, with_values, same_as)
+        for name, costs, tokens, same_as in (
+            ("base", (0.5,) * 12, 50, ""),
+            ("serving", (0.05,) * 12, 100, "retrieval"),
+            ("adapter", (0.05,) * 12, 50, ""),
+            ("retrieval+adapter", (0.04,) * 11 + (0.15,), 100, ""),
+        )
+    ]
+    verdict = decide(arms)
+    assert verdict.report["arms"]["retrieval+adapter"]["values_check"]["passed"] is False
+    assert refused(verdict)
+    failed = confirm(beside(), {"values": {**ROW, "passed": False}})
+    assert refused(failed)
+    assert "retrieval+adapter obeys values clearly less" in failed.report["sentence"]
+
+
+def test_a_base_model_without_fault_leaves_nothing_to_prove() -> None:
+    verdict = decide([arm("base", [0.0] * 8), arm("serving", [0.0] * 8), arm("adapter", [0.0] * 8, 50)])
+    assert verdict.report["arms"]["adapter"]["unseen"] == 0
+    assert verdict.mode == "adapter"
 
 
 def test_as_good_needs_texts_that_are_as_likely_and_a_gain_does_not() -> None:
@@ -109,17 +137,26 @@ def test_noise_is_no_gain() -> None:
 
 
 def test_a_rare_disaster_is_not_as_good() -> None:
-    verdict = decide([arm("serving", [0.05] * 12, 100), arm("adapter", [0.0] * 11 + [0.9], 50)])
+    base = arm("base", [0.1] * 12)
+    assert decide([base, arm("serving", [0.05] * 12, 100), arm("adapter", [0.0] * 11 + [0.05], 50)]).admitted
+    verdict = decide([base, arm("serving", [0.05] * 12, 100), arm("adapter", [0.0] * 11 + [0.6], 50)])
     assert verdict.report["arms"]["adapter"]["interval"][1] > 0.05
     assert refused(verdict)
 
 
 def test_fewer_tokens_win_among_those_that_are_as_good() -> None:
-    serving = arm("serving", [0.5] * 6, 100)
-    plain, both = arm("adapter", [0.1] * 6, 60), arm("retrieval+adapter", [0.1] * 5 + [0.08], 100)
-    assert decide([serving, plain, both]).mode == "adapter"
-    better = arm("retrieval+adapter", [0.1] * 5 + [0.05], 100)
-    assert decide([serving, plain, better]).mode == "retrieval+adapter"
+    base, serving = arm("base", [0.5] * ENOUGH), arm("serving", [0.5] * ENOUGH, 100)
+    plain, both = arm("adapter", [0.1] * ENOUGH, 60), arm("retrieval+adapter", [0.096] * ENOUGH, 100)
+    assert decide([base, serving, plain, both]).mode == "adapter"
+    better = arm("retrieval+adapter", [0.09] * ENOUGH, 100)
+    assert decide([base, serving, plain, better]).mode == "retrieval+adapter"
+
+
+def test_of_two_gains_on_few_edits_the_one_with_retrieval_serves() -> None:
+    arms = [arm("base", [0.5] * 6), arm("serving", [0.5] * 6), arm("adapter", [0.1] * 6, 60)]
+    assert decide(arms).mode == "adapter"
+    assert decide([*arms, arm("retrieval+adapter", [0.104] * 6)]).mode == "retrieval+adapter"
+    assert decide([*arms, arm("retrieval+adapter", [0.2] * 6)]).mode == "adapter"
 
 
 def test_an_arm_that_is_another_one_is_no_candidate_of_its_own() -> None:
@@ -174,9 +211,6 @@ def test_too_few_measured_edits_are_refused(measured: int) -> None:
     assert (verdict.report["edits"], verdict.report["edits_needed"]) == (measured, 4)
 
 
-ROW: dict[str, Any] = {"tried": 12, "obeyed_by_base": 9, "obeyed": 2, "lift_of_base": 0.4, "lift": 0.05}
-
-
 def test_an_admission_stands_where_the_regression_set_is_passed_and_falls_where_it_is_not() -> None:
     admitted = decide([arm("serving", [0.5] * 6), arm("adapter", [0.1] * 6)])
     passed = confirm(admitted, {"values": {**ROW, "passed": True}})
@@ -204,8 +238,9 @@ def test_verdicts_are_readable_json_and_hold_what_they_promise(
     before, costs, nlls_before, nlls, with_values = zip(*edits, strict=True) if edits else ((),) * 5
     serving = Measured("serving", before, nlls_before, (100,) * len(edits), with_values)
     candidate = Measured("adapter", costs, nlls, (tokens,) * len(edits), with_values)
-    verdict = decide([serving, candidate])
-    assert verdict == decide([serving, candidate])
+    base = arm("base", [0.1] * len(edits))  # faults of little cost: a few edits prove that there are few enough
+    verdict = decide([serving, candidate, base])
+    assert verdict == decide([serving, candidate, base])
     json.dumps(verdict.report, allow_nan=False)
     assert verdict.report["verdict"] == ("admitted" if verdict.admitted else "refused")
     assert verdict.report["sentence"].startswith(verdict.report["verdict"])
@@ -226,7 +261,8 @@ def test_a_candidate_that_costs_less_on_every_edit_is_no_worse_off(
         none = (False,) * len(edits)
         nlls = tuple(e[2] for e in edits)
         serving = Measured("serving", tuple(e[0] for e in edits), nlls, (100,) * len(edits), none)
-        return decide([serving, Measured("adapter", costs, nlls, (tokens,) * len(edits), none)])
+        candidate = Measured("adapter", costs, nlls, (tokens,) * len(edits), none)
+        return decide([arm("base", [0.1] * len(edits)), serving, candidate])
 
     if decided(0.0).admitted:
         assert decided(0.1 * spared).admitted

@@ -121,3 +121,8 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert server_secret(tmp_path) == secret
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_what_training_may_take_goes_into_the_recipe() -> None:
+    assert Settings().recipe.activation_gib is None
+    assert Settings(train_activation_gib=12.5).recipe.activation_gib == 12.5
