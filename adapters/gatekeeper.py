@@ -51,14 +51,14 @@ class Gatekeeper:
         if serving is not None:
             incumbent = gate_name(user.opaque_id, serving.version, "serving")
             loads[incumbent] = await self._local(user, serving)
-            alone = serving.mode == "adapter"
+            alone = serving.mode == gate.ALONE
             now = Arm(gate.SERVING, incumbent, not alone, recorded_by=serving.version if alone else None)
         compared = [
-            Arm("base", None, preferences=False),
-            Arm("retrieval", None, preferences=True),
+            Arm(gate.BASE, None, preferences=False),
+            Arm(gate.RETRIEVAL, None, preferences=True),
             now,
-            Arm("adapter", candidate, preferences=False),
-            Arm("retrieval+adapter", candidate, preferences=True),
+            Arm(gate.ALONE, candidate, preferences=False),
+            Arm(gate.BESIDE, candidate, preferences=True),
         ]
         started = time.monotonic()
         async with self._loaded(loads):

@@ -31,7 +31,7 @@ ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
 LEAST_EDITS, MORE_EDITS = 30, 13
 QUICK_STEPS = 8
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16")
 _PAUSE = 0.02
 app = typer.Typer(add_completion=False)
 
@@ -79,7 +79,9 @@ def run(module: str, directories: Sequence[Path]) -> Timed:
     if process.returncode:
         raise RuntimeError(f"{module} failed: {errors.decode(errors='replace')[-2000:]}")
     (first, begun, before), (last, ended, after) = seen[0], seen[-1]
-    share = last / max(1, last - first)  # of all steps over those that were timed
+    if last == first:
+        raise RuntimeError(f"{module} took all of its {last} steps between two looks: --steps needs more")
+    share = last / (last - first)  # of all steps over those that were timed
     peak = max(json.loads((directory / FIGURES).read_text())["peak_gib"] for directory in directories)
     return Timed(last, seconds, used, (ended - begun) * share, (after - before) * share, peak)
 

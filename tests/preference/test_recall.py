@@ -79,6 +79,33 @@ async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: R
     assert await texts(database, recall, ANN, "a letter about rent") == ["habit"]
 
 
+async def test_a_request_that_is_remembered_finds_what_a_new_one_finds(database: Database) -> None:
+    """What its user learned meanwhile changes how alike it is to what was known."""
+    database.write_now(users.ensure, ANN)
+    asked, old, new = (
+        "a letter about rent to Kim",
+        Recall(database, EMBEDDER, LIMITS),
+        Recall(database, EMBEDDER, LIMITS),
+    )
+
+    async def found(recall: Recall) -> list[tuple[str, float]]:
+        user = database.read_now(users.get, ANN)
+        assert user is not None
+        return [(r.text, r.score) for r in await recall.recall(user, asked, k=5)]
+
+    made = learn(database, ANN, "habit", "a letter about rent to Sam")
+    (before,) = await found(old)
+    for name in ("Ida", "Joe", "Lea", "Max"):
+        context = f"a letter about rent to {name}"
+        database.write_now(
+            preferences.add_context, ANN, made, feedback_id=name, text=context, embedder=EMBEDDER.name,
+            vector=EMBEDDER.embed([context])[0],
+        )  # fmt: skip
+    (after,) = await found(old)
+    assert after[1] > before[1] + 0.001, "names say nothing of a kind, once some were seen"
+    assert await found(new) == [after]
+
+
 async def test_no_user_sees_anothers(database: Database, recall: Recall) -> None:
     learn(database, ANN, "mine", "a letter about rent")
     for owner in (BOB, OTHER_ANN):
