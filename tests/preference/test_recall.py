@@ -82,11 +82,8 @@ async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: R
 async def test_a_request_that_is_remembered_finds_what_a_new_one_finds(database: Database) -> None:
     """What its user learned meanwhile changes how alike it is to what was known."""
     database.write_now(users.ensure, ANN)
-    asked, old, new = (
-        "a letter about rent to Kim",
-        Recall(database, EMBEDDER, LIMITS),
-        Recall(database, EMBEDDER, LIMITS),
-    )
+    asked = "a letter about rent to Max"
+    old, new = (Recall(database, EMBEDDER, LIMITS) for _ in range(2))
 
     async def found(recall: Recall) -> list[tuple[str, float]]:
         user = database.read_now(users.get, ANN)
