@@ -1,18 +1,18 @@
 """Which preferences apply to a request: those that the most similar contexts of the same user vote for.
 
-One exact FAISS index per owner, in half precision, derived from rows and rebuilt when the user's revision moves, so a
-deleted preference cannot come back; a bounded LRU of them. CIPHER merges the preferences of the k nearest contexts
-(arXiv 2404.15269); here each of those contexts votes for the preferences that held in it, the nearer and the newer
-with more weight.
+One FAISS index per owner over all situations, in a byte a dimension, derived from rows and rebuilt when the user's
+revision moves, so a deleted preference cannot come back; a bounded LRU of them. CIPHER merges the preferences of the
+k nearest contexts (arXiv 2404.15269); here each of those contexts votes for the preferences that held in it, the
+nearer and the newer with more weight.
 """
 
 import asyncio
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -30,8 +30,7 @@ OnRecall = Callable[[int, int], None]
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 
-@dataclass(frozen=True)
-class Recalled:
+class Recalled(NamedTuple):
     """A preference that applies, with the cosine of its most similar context (1.0 when it applies everywhere)."""
 
     id: str
@@ -58,10 +57,13 @@ class RecallLimits:
 
 
 class Query(NamedTuple):
-    """A request's vector, [dimension], of unit length, and the length that its user's ``Likeness`` leaves of it."""
+    """A request's vector, [dimension], in whole numbers, and what its product with one kept is multiplied by.
+
+    That product is the ``Likeness`` of its user.
+    """
 
     vector: Vectors
-    length: float
+    factor: float
 
 
 class Partition:
@@ -72,45 +74,88 @@ class Partition:
 
     def __init__(self, revision: int, active: list[Preference], contexts: list[Context], dimension: int) -> None:
         self.revision = revision
-        self.preferences = {p.id: p for p in active}
+        self.preferences = active
         situations: dict[str, list[Context]] = {}
         for context in contexts:  # the preferences of one edit share its situation
             situations.setdefault(context.feedback_id or context.id, []).append(context)
         keyed = {context.preference_id for context in contexts}
-        self.everywhere = [p.id for p in active if p.source == "stated" and p.id not in keyed]
-        self._binding = {p.id for p in active if _binding(p)}
+        self.everywhere = [n for n, p in enumerate(active) if p.source == "stated" and p.id not in keyed]
+        # The user said it, or made it fast: one vote is enough, and no adapter stands in for it.
+        self._binding = {n for n, p in enumerate(active) if p.source == "stated" or p.locked}
         self.situations = list(situations)
         shared: dict[frozenset[str], frozenset[str]] = {}  # one set for all situations in which the same held
         sets = (frozenset(context.preference_id for context in held) for held in situations.values())
         self.holds = [shared.setdefault(ids, ids) for ids in sets]
+        # What a recall reads: numbers, for each id would be one more place in memory that the processor waits for.
+        numbers = {p.id: n for n, p in enumerate(active)}
+        numbered = {ids: tuple(sorted(numbers[id] for id in ids)) for ids in shared}
+        self._held = [numbered[ids] for ids in self.holds]
+        self._costs = [len(p.text.encode()) // 3 + 2 for p in active]
         vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
         self._likeness = Likeness(vectors, self.holds)
-        # Half the memory of single precision, and most of a search is waiting for memory; cosines keep four digits.
-        self._index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        folded = self._likeness.folded(vectors)
+        self._step = _step(folded)
+        # A quarter of single precision's memory, and most of a search is waiting for memory; cosines keep three digits.
+        whole = faiss.ScalarQuantizer.QT_8bit_direct_signed
+        self._index: Any = faiss.IndexScalarQuantizer(dimension, whole, faiss.METRIC_INNER_PRODUCT)
         _one_thread()
-        self._index.add(self._likeness.folded(vectors))
+        self._index.add(np.rint(folded / self._step))
+        self._experience = self._likeness.experience
 
     def __len__(self) -> int:
         """How many situations there are."""
         return len(self.holds)
 
     def query(self, vector: Vectors) -> Query:
-        """A request, whose ``vector`` is [dimension], as it is looked for here."""
-        return Query(vector, self._likeness.length(vector))
+        """A request, whose ``vector`` is [dimension], of any length, as it is looked for here."""
+        unit = np.asarray(vector / (np.linalg.norm(vector) or 1), np.float32)
+        step = _step(unit)
+        return Query(np.rint(unit / step), step * self._step / self._likeness.length(unit))
 
-    def elect(self, query: Query, k: int, limits: RecallLimits) -> dict[str, float]:
-        """Preference id to the likeness of the nearest context that holds it, for what the ``k`` nearest elect.
+    def elect(self, query: Query, k: int, limits: RecallLimits) -> dict[int, float]:
+        """What the ``k`` nearest contexts elect: a preference's number, and the likeness of the nearest that holds it.
 
         A preference that the user stated or locked needs one vote only.
         """
-        near = self._near(query, k, limits.alike)
-        votes, total = self._votes(near, limits)
         scores = dict.fromkeys(self.everywhere, 1.0)
+        near = self._near(query, k, limits.alike)
+        if not near:
+            return scores
+        nearest = near[0][0]
+        spread = limits.spread + limits.widening * self._experience
+        newest = sorted([row for _, row in near], reverse=True)
+        votes: dict[int, float] = {}
+        likest: dict[int, float] = {}
+        total = 0.0
         for likeness, row in near:
-            for id in self.holds[row]:
-                if id not in scores and (votes[id] >= total / 2 or id in self._binding):
-                    scores[id] = min(1.0, round(likeness, 4))  # half precision may exceed it
+            weight = math.exp((likeness - nearest) / spread) * limits.recency ** newest.index(row)
+            total += weight
+            for number in self._held[row]:
+                if number in votes:
+                    votes[number] += weight
+                else:
+                    votes[number], likest[number] = weight, likeness
+        for number, weight in votes.items():
+            if number not in scores and (weight >= total / 2 or number in self._binding):
+                scores[number] = min(1.0, round(likest[number], 3))  # rounding may exceed it
         return scores
+
+    def chosen(self, scores: Mapping[int, float], budget: int, since: float = 0.0) -> list[Recalled]:
+        """Of the preferences elected what fits the ``budget``, best first, the older first among equals.
+
+        ``since`` leaves out learned ones not changed after that time, unless they are locked.
+        """
+        kept: dict[str, Recalled] = {}  # by text: two may say the same
+        spent = 0
+        for number in sorted(scores, key=lambda number: (-scores[number], number)):
+            preference = self.preferences[number]
+            if preference.text in kept or (since and since >= preference.updated_at and number not in self._binding):
+                continue
+            spent += self._costs[number]
+            if spent > budget:
+                break
+            kept[preference.text] = Recalled(preference.id, preference.text, scores[number])
+        return list(kept.values())
 
     def alike(self, vector: Vectors, least: float) -> list[int]:
         """The situations, oldest first, whose likeness to ``vector``, [dimension], is at least ``least``."""
@@ -121,30 +166,20 @@ class Partition:
         if not len(self) or not k:
             return []
         _one_thread()
-        products, rows = self._index.search(query.vector[None], min(k, len(self)))
-        found = zip(products[0].tolist(), rows[0].tolist(), strict=True)
-        return [(product / query.length, row) for product, row in found if product >= alike * query.length]
-
-    def _votes(self, near: list[tuple[float, int]], limits: RecallLimits) -> tuple[dict[str, float], float]:
-        """Each preference's weight, and all weight."""
-        spread = limits.spread + limits.widening * self._likeness.experience
-        age = {row: newer for newer, row in enumerate(sorted((row for _, row in near), reverse=True))}
-        votes: dict[str, float] = {}
-        total = 0.0
-        for likeness, row in near:
-            weight = math.exp((likeness - near[0][0]) / spread) * limits.recency ** age[row]
-            total += weight
-            for preference_id in self.holds[row]:
-                votes[preference_id] = votes.get(preference_id, 0.0) + weight
-        return votes, total
+        k = min(k, len(self))
+        products, rows = np.empty(k, np.float32), np.empty(k, np.int64)
+        # What `search` calls: all that it does besides takes as long again.
+        self._index.search_c(1, faiss.swig_ptr(query.vector), k, faiss.swig_ptr(products), faiss.swig_ptr(rows))
+        found = zip(products.tolist(), rows.tolist(), strict=True)
+        return [(product * query.factor, row) for product, row in found if product * query.factor >= alike]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """What memory holds of a user: the index, and the latest texts as they are looked for, to be asked again."""
+    """What memory holds of a user: the index, and the latest texts as they are looked for, the last one last."""
 
     partition: Partition
-    queries: OrderedDict[bytes, Query]
+    queries: dict[bytes, Query]
 
     @property
     def size(self) -> int:
@@ -163,8 +198,8 @@ class Recall:
         capacity: int = 100_000,
         on_recall: OnRecall | None = None,
     ) -> None:
-        """``capacity`` is in vectors of all users in memory, of situations (0.8 kB with the bundled embedder) and of
-        remembered requests (1.5 kB); with all that belongs to them some 1.6 kB each.
+        """``capacity`` is in vectors of all users in memory, of situations (0.4 kB with the bundled embedder) and of
+        remembered requests (1.5 kB); with all that belongs to them some 1.2 kB each.
 
         ``on_recall`` is told of each recall: how many contexts were searched, how many preferences found.
         """
@@ -190,13 +225,7 @@ class Recall:
             scores = partition.elect(await self._query(user.opaque_id, known, context), k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
-        found = [
-            Recalled(id, partition.preferences[id].text, score)
-            for id, score in scores.items()
-            if partition.preferences[id].updated_at > since or _binding(partition.preferences[id])
-        ]
-        found.sort(key=lambda r: (-r.score, partition.preferences[r.id].created_at, r.id))
-        kept = _within_budget(found, self.limits.budget)
+        kept = partition.chosen(scores, self.limits.budget, since)
         if self._on_recall is not None:
             self._on_recall(len(partition), len(kept))
         return kept
@@ -211,7 +240,7 @@ class Recall:
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
             remembered = known.queries.items() if known else ()
-            queries = OrderedDict((digest, partition.query(query.vector)) for digest, query in remembered)
+            queries = {digest: partition.query(query.vector) for digest, query in remembered}
             self.forget(user.opaque_id)
             known = self._known[user.opaque_id] = _Known(partition, queries)
             self._size += known.size
@@ -223,16 +252,16 @@ class Recall:
     async def _query(self, opaque_id: str, known: "_Known", text: str) -> Query:
         """Remembered for its user alone: nobody can tell from the time it takes what others asked."""
         digest = hashlib.sha256(text.encode()).digest()
-        query = known.queries.get(digest)
-        if query is None:
-            vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
-            before = known.size
-            query = known.queries[digest] = known.partition.query(vector)
-            if len(known.queries) > _REMEMBERED_TEXTS:
-                known.queries.popitem(last=False)
-            if self._known.get(opaque_id) is known:  # else it was forgotten meanwhile
-                self._size += known.size - before
-        known.queries.move_to_end(digest)
+        if query := known.queries.pop(digest, None):
+            known.queries[digest] = query
+            return query
+        vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
+        before = known.size
+        query = known.queries[digest] = known.partition.query(vector)
+        if len(known.queries) > _REMEMBERED_TEXTS:
+            del known.queries[next(iter(known.queries))]
+        if self._known.get(opaque_id) is known:  # else it was forgotten meanwhile
+            self._size += known.size - before
         return query
 
     def _load(self, connection: Connection, user: User) -> Partition:
@@ -241,27 +270,11 @@ class Recall:
         return Partition(user.revision, active, held, self._embedder.dimension)
 
 
+def _step(vectors: Vectors) -> float:
+    """What one is in whole numbers of a signed byte that hold all of ``vectors``."""
+    return float(np.abs(vectors).max(initial=0)) / 127 or 1.0
+
+
 def _one_thread() -> None:
     """Have FAISS search in the thread that asks, and set it for that one: others wake up later than it is done."""
     faiss.omp_set_num_threads(1)
-
-
-def _binding(preference: Preference) -> bool:
-    """Whether the user said it, or made it fast: then no adapter stands in for it."""
-    return preference.source == "stated" or preference.locked
-
-
-def _within_budget(found: list[Recalled], budget: int) -> list[Recalled]:
-    kept: list[Recalled] = []
-    seen: set[str] = set()
-    spent = 0
-    for recalled in found:
-        cost = len(recalled.text.encode()) // 3 + 2
-        if recalled.text in seen:
-            continue
-        if spent + cost > budget:
-            break
-        kept.append(recalled)
-        seen.add(recalled.text)
-        spent += cost
-    return kept
