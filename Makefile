@@ -36,7 +36,7 @@ demo: $(STAMP) ## Play one user through edits, preferences and an adapter; write
 	$(BIN)/attune demo $(ARGS)
 
 test: lint setup-dev ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --no-loadscope-reorder)
 
 lint: $(STAMP_DEV) ## The checks that run nothing: ruff, mypy, import-linter
 	$(BIN)/ruff check .

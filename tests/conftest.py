@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from preference.database import Database
 from preference.tables import metadata
@@ -18,6 +20,19 @@ STORES = ["sqlite", "postgresql"]
 # How long an example takes is the machine's business.
 settings.register_profile("attune", parent=settings(), deadline=None)
 settings.load_profile("attune")
+
+
+class FileScheduling(LoadScopeScheduling):
+    """Where tests run in several processes, those of a file stay together, and all those of one real engine do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    """Not by ``xdist_group`` marks, which pytest 9.2 leaves without effect (pytest-dev/pytest-xdist#1386)."""
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
