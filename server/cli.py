@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -138,7 +139,7 @@ def export(
 ) -> None:
     """Write everything held about a user: all of it as JSON lines, training rows, adapters for peft."""
     from server.export import write
-    from server.services import open_directories
+    from server.storage import open_directories
 
     settings = _settings()
 
@@ -223,23 +224,14 @@ def main() -> None:
 
 
 def _with_database(use: Callable[[Database], T]) -> T:
-    from server.services import private_directory
+    from server.storage import open_database, private_directory
 
     settings = _settings()
 
     def run() -> T:
         private_directory(settings.data_dir)
-        database = Database(settings.database)
-        try:
-            if database.pending():
-                if not settings.migrate:  # the server's words
-                    raise StartRefused(
-                        "The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true."
-                    )
-                database.migrate()
+        with closing(open_database(settings)) as database:
             return use(database)
-        finally:
-            database.close()
 
     return _or_exit(run)
 

@@ -2,51 +2,43 @@
 
 import asyncio
 import logging
-import os
-import secrets
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from adapters import versions
 from adapters.allowance import Allowance
 from adapters.canary import Canaries
 from adapters.cohort_training import Cohorts
 from adapters.directories import Directories
 from adapters.disk_cache import DiskCache
 from adapters.registry import Registry
-from adapters.store import Store
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
 from adapters.training import Training
-from adapters.validation import base_sha256
-from adapters.versions import Version
-from preference import feedback
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
-from preference.errors import AttuneError, Invalid, NotFound
-from preference.jobs import Job
 from preference.learning import Learner
 from preference.ports import Embedder
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from preference.worker import Worker
 from server.answer import Assistant
+from server.base_hash import BaseHash
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment, on_cpu
 from server.engines import Engines, Place, Registries
 from server.erasure import Erasures
-from server.errors import StartRefused
 from server.gauges import Gauges
 from server.identity import Identity
 from server.metrics import Metrics
+from server.rollout import roll_out, serving
 from server.settings import Settings
+from server.storage import open_database, open_directories, private_directory, server_secret
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
+from server.workers import make_workers
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +110,7 @@ async def build(
         traces = tracing(settings)
         stack.push_async_callback(traces.close)
         metrics = Metrics(traces)
-        database = await _database(settings)
+        database = await asyncio.to_thread(open_database, settings)
         stack.callback(database.close)
         identity = Identity(database, loopback=settings.loopback)
         if serve and await identity.start():
@@ -140,13 +132,13 @@ async def build(
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
         if embedder is None:  # read from disk while the engine starts
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
-        base_hash = _BaseHash(settings)
+        base_hash = BaseHash(settings)
         for name, host in hosts.items():
             held = Registry(
                 host,
                 directories,
                 capacity=settings.adapter_places,
-                version_of=lambda user: _serving(database, user),
+                version_of=lambda user: serving(database, user),
                 base_sha256=base_hash,
                 pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
                 drain_seconds=settings.engine_read_timeout,
@@ -169,7 +161,7 @@ async def build(
 
         async def follow(user: User) -> bool:
             # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
-            return await _follow(database, registry, directories, user) if serve else False
+            return await roll_out(database, registry, directories, user) if serve else False
 
         cohorts = Cohorts(
             database,
@@ -231,7 +223,7 @@ async def build(
         if working:
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
             canaries = Canaries(database, policy, follow)
-            workers = _workers(
+            workers = make_workers(
                 database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace
             )
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
@@ -265,50 +257,6 @@ async def engine_state(engine: Engines, process: EngineProcess | None) -> str:
     if process is not None and process.state != "ready":
         return process.state
     return "ready" if await engine.ready() else "unreachable"
-
-
-def open_directories(settings: Settings) -> Directories:
-    """Where adapters are: on this disk, and in the object store if there is one. Raises ``StartRefused``."""
-    try:
-        store = Store(settings.adapter_store) if settings.adapter_store else None
-    except Invalid as error:
-        raise StartRefused(f"ATTUNE_ADAPTER_STORE cannot be used: {error.message}") from error
-    return Directories((settings.data_dir / "adapters").resolve(), store)
-
-
-def private_directory(folder: Path) -> None:
-    """Make ``folder`` for this user alone. Raises ``StartRefused`` when it cannot be written."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartRefused(f"ATTUNE_DATA_DIR={folder} cannot be made: {error.strerror}.") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StartRefused(f"ATTUNE_DATA_DIR={folder} is not writable: choose another folder.")
-
-
-def server_secret(data_dir: Path) -> bytes:
-    """The secret that per-tenant cache salts are made with; made at the first start, readable by this user alone."""
-    path = data_dir / "secret"
-    if not path.exists():
-        handle, written = tempfile.mkstemp(dir=data_dir)  # mode 0600
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(handle)
-        with suppress(FileExistsError):  # another process was first: its secret holds
-            os.link(written, path)
-        os.unlink(written)
-    return path.read_bytes()
-
-
-async def _database(settings: Settings) -> Database:
-    database = Database(settings.database)
-    if await asyncio.to_thread(database.pending):
-        if not settings.migrate:
-            database.close()
-            raise StartRefused("The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true.")
-        await asyncio.to_thread(database.migrate)
-    return database
 
 
 def _engines(
@@ -379,100 +327,3 @@ def _run(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> a
     task.add_done_callback(ended)
     stack.push_async_callback(end)
     return task
-
-
-def _workers(
-    database: Database,
-    learner: Learner,
-    canaries: Canaries,
-    training: Training,
-    together: Together,
-    metrics: Metrics,
-    learn_concurrency: int,
-    pace: Mapping[str, Any],
-) -> tuple[Worker, ...]:
-    async def learn(job: Job) -> None:
-        with metrics.job(job.kind):
-            status = await learner.learn(job.owner, job.subject)
-        if status is not None:
-            metrics.resolved(status)
-
-    async def train(job: Job) -> None:
-        with metrics.job(job.kind):
-            await training(job)
-
-    async def look(job: Job) -> None:
-        with metrics.job(job.kind):
-            await canaries(job)
-
-    async def failed(job: Job, reason: str | None) -> None:
-        if job.kind == canaries.kind:
-            return await canaries.on_failed(job, reason)
-        told = reason or "learning failed; the server's log says why"
-        try:
-            held = await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
-        except NotFound:  # erased meanwhile
-            return
-        if held.status == "failed":  # not one that was learned from, or replaced, before its job was given up
-            metrics.resolved(held.status)
-
-    quick = {"learn": learn, canaries.kind: look}
-    # Apart, so that a training, which takes minutes, holds up nobody else's learning.
-    return (
-        Worker(database, quick, concurrency=learn_concurrency, on_failed=failed, **pace),
-        Worker(
-            database,
-            {training.kind: train},
-            concurrency=together.jobs_at_once,
-            on_failed=training.on_failed,
-            ready=together.ready,
-            **pace,
-        ),
-    )
-
-
-async def _serving(database: Database, user: User) -> tuple[Version | None, Version | None]:
-    try:
-        return await database.read(versions.serving, user.owner)
-    except NotFound:
-        return None, None
-
-
-async def _follow(database: Database, registry: Registries, directories: Directories, user: User) -> bool:
-    """Serve the user as the rows say, and remove what they retired; False where a request or upkeep must finish it."""
-    complete = True
-    try:
-        await registry.activate(user, *await _serving(database, user))
-    except AttuneError as error:
-        log.warning("what serves %s is not in force yet: %s", user.opaque_id, error.message)
-        complete = False
-    held = await database.read(versions.all_of, user.owner)
-    retired = {version.version for version in held if version.state == "retired"}
-    for version in retired & await asyncio.to_thread(directories.published, user.opaque_id):
-        try:
-            await registry.retire(user, version)
-            await asyncio.to_thread(directories.remove, user.opaque_id, version)
-        except AttuneError as error:
-            log.warning("a retired version of %s could not go yet: %s", user.opaque_id, error.message)
-            complete = False
-    return complete
-
-
-class _BaseHash:
-    """The served model's hash, read once, at the first adapter: a large model takes minutes. None without a folder."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.model_folder if settings.engine_url is None or settings.model else None
-        self._lock = asyncio.Lock()
-        self._found: str | None = None
-
-    async def __call__(self) -> str | None:
-        """Raises ``Invalid`` for a folder whose weights cannot be read."""
-        folder = self._folder
-        async with self._lock:
-            if self._found is None and folder is not None and folder.is_dir():
-                try:
-                    self._found = await asyncio.to_thread(base_sha256, folder)
-                except OSError as error:
-                    raise Invalid(f"The base model in {folder.name} cannot be read: {error.strerror}.") from error
-        return self._found

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from adapters.objective import Objective
 from server.app import create_app
 from server.errors import StartRefused
-from server.services import build, server_secret
+from server.services import build
 from server.settings import BUNDLED_MODEL, BUNDLED_NAME, Settings
+from server.storage import server_secret
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""What the server keeps: its folder, its secret, its database, and where adapters are."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from adapters.directories import Directories
+from adapters.store import Store
+from preference.database import Database
+from preference.errors import Invalid
+from server.errors import StartRefused
+from server.settings import Settings
+
+
+def private_directory(folder: Path) -> None:
+    """Make ``folder`` for this user alone. Raises ``StartRefused`` when it cannot be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"ATTUNE_DATA_DIR={folder} cannot be made: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartRefused(f"ATTUNE_DATA_DIR={folder} is not writable: choose another folder.")
+
+
+def server_secret(data_dir: Path) -> bytes:
+    """The secret that per-tenant cache salts are made with; made at the first start, readable by this user alone."""
+    path = data_dir / "secret"
+    if not path.exists():
+        handle, written = tempfile.mkstemp(dir=data_dir)  # mode 0600
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):  # another process was first: its secret holds
+            os.link(written, path)
+        os.unlink(written)
+    return path.read_bytes()
+
+
+def open_database(settings: Settings) -> Database:
+    """The database, migrated. Raises ``StartRefused`` where that is pending and not allowed."""
+    database = Database(settings.database)
+    if database.pending():
+        if not settings.migrate:
+            database.close()
+            raise StartRefused("The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true.")
+        database.migrate()
+    return database
+
+
+def open_directories(settings: Settings) -> Directories:
+    """Where adapters are: on this disk, and in the object store if there is one. Raises ``StartRefused``."""
+    try:
+        store = Store(settings.adapter_store) if settings.adapter_store else None
+    except Invalid as error:
+        raise StartRefused(f"ATTUNE_ADAPTER_STORE cannot be used: {error.message}") from error
+    return Directories((settings.data_dir / "adapters").resolve(), store)
