@@ -241,6 +241,20 @@ def test_no_score_exceeds_one_for_being_rounded() -> None:
     assert min(scores) > 0.997
 
 
+@pytest.mark.parametrize("dimension", [3, 100, 384])
+def test_likeness_is_the_cosine_to_three_digits(dimension: int) -> None:
+    vectors = np.random.default_rng(dimension).standard_normal((60, dimension), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    held = [Context(f"p{n}", f"c{n}", None, "", "e", vectors[n], float(n)) for n in range(59)]
+    active = [Preference(f"p{n}", f"p{n}", "learned", "active", None, False, 0.0, 0.0) for n in range(59)]
+    partition = Partition(0, active, held, dimension)
+    cosines = vectors[:59] @ vectors[59]
+    for scale in (1, 7):  # a request's length says nothing
+        for least in (-0.1, 0.0, 0.05, 0.3):
+            found = set(partition.alike(scale * vectors[59], least))
+            assert set(np.flatnonzero(cosines > least + 0.005)) <= found <= set(np.flatnonzero(cosines > least - 0.005))
+
+
 def test_a_search_is_of_the_thread_that_asks_whichever_that_is() -> None:
     """OpenMP keeps a number for each thread, and others would wake up later than the search is done."""
 
