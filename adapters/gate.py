@@ -39,7 +39,8 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
     as good, or is not proven to do without retrieval. An arm that costs more on the edits whose requests stated values
-    is refused: it forgets what was asked for.
+    is refused: it forgets what was asked for. Where an adapter serves, it has learned from fewer edits, and is no more
+    proven than its successor: that one is better if its interval ends at 0 and it costs less by more than is as good.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
@@ -51,8 +52,9 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
             report["arms"][arm.name] |= _compared(arm, serving, seed)
     candidates = [arm for arm in arms if arm.name in CANDIDATES and arm.same_as not in CANDIDATES]
     unseen = _unseen(arms)
+    succeeds = not serving.same_as  # neither the base model nor retrieval: an adapter serves
     for arm in candidates:
-        report["arms"][arm.name] |= _promises(report["arms"][arm.name], _values_check(arm, serving), unseen)
+        report["arms"][arm.name] |= _promises(report["arms"][arm.name], _values_check(arm, serving), unseen, succeeds)
     if serving.same_as == RETRIEVAL and {arm.name for arm in candidates} == set(CANDIDATES):
         _admit_beside(report["arms"])
     admitted = [arm for arm in candidates if report["arms"][arm.name]["admissible"]]
@@ -125,16 +127,17 @@ def _passed(figures: Mapping[str, Any]) -> bool:
     return bool(figures["values_check"].get("passed", True))
 
 
-def _promises(figures: Mapping[str, Any], values: dict[str, Any], unseen: float) -> dict[str, Any]:
+def _promises(figures: Mapping[str, Any], values: dict[str, Any], unseen: float, succeeds: bool) -> dict[str, Any]:
     """What a candidate can be admitted for. Decided by the figures as they are reported, so that they explain it.
 
     Less likely texts do not weigh against a gain: what the user gets is greedy, and a preference loss lowers the
     likelihood of both of its texts (arXiv 2410.08847). But costs that do not differ prove little, and texts that are
     clearly less likely say that they would differ where more is sampled.
     """
-    better = figures["interval"][1] < 0
+    high = figures["interval"][1]
+    better = high < 0 or (succeeds and high == 0 and figures["difference"] < -WORSE_BY)
     less_likely = figures["nll_interval"][0] > LESS_LIKELY_BY
-    as_good = figures["difference"] <= WORSE_BY and figures["interval"][1] <= WORSE_BY_AT_MOST
+    as_good = figures["difference"] <= WORSE_BY and high <= WORSE_BY_AT_MOST
     cheaper = as_good and figures["token_share"] <= TOKEN_SHARE
     proven = unseen <= WORSE_BY_AT_MOST
     return {

@@ -48,6 +48,23 @@ def test_a_loss_is_refused_with_figures() -> None:
     assert verdict.report["sentence"].startswith("refused: on 8 held-out edits adapter costs 0.12 more than serving")
 
 
+@pytest.mark.parametrize(
+    ("same_as", "before", "admitted"), [("", 0.7, True), ("", 0.05, False), ("retrieval", 0.7, False)]
+)
+def test_a_successor_need_only_mend_what_the_serving_version_gets_wrong(
+    same_as: str, before: float, admitted: bool
+) -> None:
+    """One edit of twelve differs: of an adapter that serves it shows a fault, of retrieval it proves no gain."""
+    serving, candidate = arm("serving", [before, *[0.0] * 11], same_as=same_as), arm("adapter", [0.0] * 12)
+    verdict = decide([serving, candidate])
+    assert verdict.report["arms"]["adapter"]["interval"][1] == 0
+    assert verdict.admitted is verdict.report["arms"]["adapter"]["better"] is admitted
+
+
+def test_a_successor_that_is_worse_somewhere_must_be_better_for_sure() -> None:
+    assert refused(decide([arm("serving", [0.7, *[0.1] * 11]), arm("adapter", [0.0, 0.15, *[0.1] * 10])]))
+
+
 ENOUGH = 32
 """Edits of equal cost that prove as much where the base model costs half."""
 
