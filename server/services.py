@@ -1,4 +1,4 @@
-"""The composition root: the only file that names concrete classes. Everything is made once and closed in order."""
+"""The composition root: what runs, made once and closed in order. `storage.py` opens what is kept."""
 
 import asyncio
 import logging
