@@ -39,8 +39,8 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
     as good, or is not proven to do without retrieval. An arm that costs more on the edits whose requests stated values
-    is refused: it forgets what was asked for. Where an adapter serves, faults that no edit showed weigh on both: its successor
-    is better, too, if its interval ends at 0 and it costs less by more than is as good.
+    is refused: it forgets what was asked for. Where an adapter serves, faults that no edit showed weigh on both:
+    its successor is better, too, if its interval ends at 0 and it costs less by more than is as good.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
