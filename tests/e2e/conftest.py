@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -90,12 +91,12 @@ class Person:
     def request(self, kind: str) -> Request:
         return self.simulated.request(KIND_BY_NAME[kind], self.rng)
 
-    def ask(self, text: str, **attune: object) -> "object":
+    def ask(self, text: str, *, max_tokens: int = 250, **attune: object) -> Any:
         return self.openai.chat.completions.create(
             model="attune-tiny",
             messages=[{"role": "user", "content": text}],
             temperature=0,
-            max_tokens=250,
+            max_tokens=max_tokens,
             extra_body={"attune": attune} if attune else None,
         )
 
@@ -112,6 +113,28 @@ class Person:
                 return dict(held)
             time.sleep(0.1)
         raise AssertionError("the edit was not learned from in time")
+
+    def train(self, kind: str) -> dict[str, Any]:
+        """Send edits until an adapter is made; its version as the API shows it, once it answers or if it never will."""
+        for _ in range(MIN_EDITS):
+            request = self.request(kind)
+            answer = self.ask(request.text)
+            # The last edit waits for the training: a user has one job at a time.
+            self.send_edit(answer.id, self.simulated.edit(request, answer.choices[0].message.content), wait=300)
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            held = self.http.get(f"/v1/users/{self.id}/adapters").json()["data"]
+            if held and held[-1]["state"] in ("refused", "failed"):
+                return dict(held[-1])
+            if held and held[-1]["state"] == "ready" and self._answers(held[-1]["version"]):
+                return dict(held[-1])
+            time.sleep(0.5)
+        raise AssertionError("no adapter in time")
+
+    def _answers(self, version: int) -> bool:
+        """Whether the engine has loaded it: until then what served before answers."""
+        answer = self.ask("Hello", store=False, personalize="adapter", max_tokens=1)
+        return bool(answer.attune["adapter_version"] == version)
 
     def close(self) -> None:
         self.openai.close()

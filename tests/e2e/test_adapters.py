@@ -1,31 +1,15 @@
 """Edits → a trained, gated, swapped adapter; and no answer ever from somebody else's weights."""
 
 import asyncio
-import time
 
 import pytest
 from openai import AsyncOpenAI
 
 from preference.distance import normalised_distance
-from tests.e2e.conftest import MIN_EDITS, People, Person
+from tests.e2e.conftest import People, Person
 
 REQUESTS = 6
 ANSWERS, MAX_SWAPS = 100, 300
-
-
-def teach(person: Person, kind: str) -> dict[str, object]:
-    """Edit until an adapter is trained; its version as the API shows it when it serves."""
-    for _ in range(MIN_EDITS):
-        request = person.request(kind)
-        answer = person.ask(request.text)
-        person.send_edit(answer.id, person.simulated.edit(request, answer.choices[0].message.content))
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        held = person.http.get(f"/v1/users/{person.id}/adapters").json()["data"]
-        if held and held[-1]["state"] in ("ready", "refused", "failed"):
-            return dict(held[-1])
-        time.sleep(0.5)
-    raise AssertionError("no adapter in time")
 
 
 def cost(person: Person, kind: str, **attune: object) -> float:
@@ -40,7 +24,7 @@ def cost(person: Person, kind: str, **attune: object) -> float:
 @pytest.mark.timeout(600)
 async def test_two_users_get_adapters_of_their_own_and_swaps_leak_nothing(people: People, server: str) -> None:
     ann, bob = people("client", seed=11), people("client", seed=12)
-    versions = await asyncio.gather(asyncio.to_thread(teach, ann, "client"), asyncio.to_thread(teach, bob, "client"))
+    versions = await asyncio.gather(asyncio.to_thread(ann.train, "client"), asyncio.to_thread(bob.train, "client"))
     assert [v["state"] for v in versions] == ["ready", "ready"], [v["report"] for v in versions]
     for person in (ann, bob):
         without, alone = cost(person, "client", personalize="off"), cost(person, "client", personalize="adapter")

@@ -7,16 +7,14 @@ import re
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from server.settings import BUNDLED_MODEL
-from tests.e2e.conftest import MIN_EDITS, People, Person
+from tests.e2e.conftest import People
 
 PEFT = """
 import json, os, sys
@@ -56,26 +54,11 @@ def _port_of(process: psutil.Process) -> str | None:
         return None
 
 
-def taught(person: Person, kind: str) -> dict[str, Any]:
-    """Edit until an adapter is made; the version. The last edit waits for it: a user has one job at a time."""
-    for _ in range(MIN_EDITS):
-        request = person.request(kind)
-        answer = person.ask(request.text)
-        person.send_edit(answer.id, person.simulated.edit(request, answer.choices[0].message.content), wait=300)
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        held = person.http.get(f"/v1/users/{person.id}/adapters").json()["data"]
-        if held and held[-1]["state"] in ("ready", "refused", "failed"):
-            return dict(held[-1])
-        time.sleep(0.5)
-    raise AssertionError("no adapter in time")
-
-
 @pytest.mark.timeout(900)
 def test_an_adapter_goes_with_its_user_and_leaves_no_trace(people: People, server: str, tmp_path: Path) -> None:
     ann = people("client", seed=21)
     others = in_workers(server)
-    version = taught(ann, "client")
+    version = ann.train("client")
     assert version["state"] == "ready", version["report"]
     texts = [ann.request("client").text for _ in range(4)]
     asked = [ann.ask(text, personalize="adapter") for text in texts]

@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import MIN_EDITS, People, Person
+from tests.e2e.conftest import People
 
 CHANGES: dict[str, Callable[[Path, random.Random], object]] = {
     "a pickle beside it": lambda a, _: (a / "adapter_model.bin").write_bytes(b"\x80\x04cos\nsystem\n"),
@@ -61,21 +60,6 @@ def data(server: str) -> Path:
     raise AssertionError("the server's process was not found")
 
 
-def trained(person: Person) -> None:
-    for _ in range(MIN_EDITS):
-        request = person.request("client")
-        answer = person.ask(request.text)
-        person.send_edit(answer.id, person.simulated.edit(request, answer.choices[0].message.content))
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        held = person.http.get(f"/v1/users/{person.id}/adapters").json()["data"]
-        if held and held[-1]["state"] in ("ready", "refused", "failed"):
-            assert held[-1]["state"] == "ready", held[-1]["report"]
-            return
-        time.sleep(0.5)
-    raise AssertionError("no adapter in time")
-
-
 @pytest.fixture
 def published(data: Path) -> Iterator[Callable[[], Path]]:
     """Where the newest adapter was published; put back afterwards."""
@@ -96,7 +80,8 @@ def test_a_changed_adapter_is_not_served_and_the_engine_lives(
     people: People, server: str, data: Path, published: Callable[[], Path]
 ) -> None:
     person = people("client", seed=11)
-    trained(person)
+    version = person.train("client")
+    assert version["state"] == "ready", version["report"]
     path = f"/v1/users/{person.id}/adapters"
     text = person.request("client").text
     adapted = person.ask(text, store=False, personalize="adapter")
