@@ -19,8 +19,8 @@ from preference.values import Value
 
 
 async def until(condition: Callable[[], bool], pause: float = 0.0) -> None:
-    """Let others work until something holds; a ``TimeoutError`` after five seconds."""
-    ends = time.monotonic() + 5
+    """Let others work until something holds; a ``TimeoutError`` after thirty seconds."""
+    ends = time.monotonic() + 30
     while not condition():
         if time.monotonic() > ends:
             raise TimeoutError

@@ -22,6 +22,8 @@ from adapters.train import SERVING, Recipe, TrainingJob
 from adapters.validation import validate
 from bench.apprentices import Apprentice
 
+pytestmark = pytest.mark.timeout(900)
+
 ONE_BY_ONE = """
 import sys
 from pathlib import Path
@@ -59,7 +61,7 @@ class Both:
 
 def run(code: str, directories: list[Path]) -> None:
     command = [sys.executable, "-c", code, *map(str, directories)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -164,7 +166,7 @@ def test_who_is_erased_meanwhile_stops_nobody_and_gets_nothing(tiny_base: Path, 
         assert process.poll() is None
         time.sleep(0.005)
     shutil.rmtree(ann)
-    assert process.wait(timeout=250) == 0
+    assert process.wait(timeout=800) == 0
     assert not ann.exists()
     assert len(losses(bob)) == 40
     validate(bob / "adapter", tiny_base, RECIPE)

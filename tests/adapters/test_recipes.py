@@ -28,6 +28,7 @@ from lab.render import render
 from lab.simulated_user import SimulatedUser
 from preference.values import Value
 
+pytestmark = pytest.mark.timeout(900)
 BASE = Path(__file__).resolve().parents[2] / "lab" / "model"
 RECIPE = Recipe(batch_size=4, min_steps=4, max_steps=4, threads=1, niceness=0)
 LONGER = replace(RECIPE, min_steps=12, max_steps=12, learning_rate=6e-3)
@@ -118,7 +119,7 @@ def runs(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         (root / name / "train.jsonl").write_text(lines)
         TrainingJob(str(BASE), recipe).write(root / name)
     command = [sys.executable, "-c", RUN_ALL, json.dumps([str(root / name) for name in RUNS])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return {name: Trained(root / name, json.loads((root / name / "figures.json").read_text())) for name in RUNS}
 

@@ -209,7 +209,7 @@ async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
             (directory / "adapter" / "adapter_config.json").write_text("{}")
         shutil.copy(trained.directory / FIGURES, directory)
 
-    together = Together(alone=copy, many=many, settle_seconds=0.1)
+    together = Together(alone=copy, many=many, settle_seconds=1)
     objectives = {"zeta": Objective("dpo")}
     training = Training(
         database, host, Directories(adapters), base_model=str(trained.base), recipe=TINY_RECIPE, objectives=objectives,
@@ -246,7 +246,7 @@ async def test_real_programs_train_many_and_fall_back_for_one(tiny_base: Path, t
     names = {"ann": recipe, "bob": recipe, "leo": replace(recipe, max_tokens=5)}
     for seed, (name, its) in enumerate(names.items()):
         Apprentice(seed, edits=10).write(tmp_path / name, TrainingJob(str(tiny_base), its))
-    together = Together(settle_seconds=0.2)
+    together = Together(settle_seconds=1)
     ends = await asyncio.gather(*(together(tmp_path / name, 200) for name in names), return_exceptions=True)
     assert [type(end) for end in ends] == [type(None), type(None), TrainingFailed]
     for name in ("ann", "bob"):

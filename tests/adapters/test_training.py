@@ -718,8 +718,10 @@ class TransformersHost:
     """The adapter port over transformers and peft, in this process: what an engine would answer, without one."""
 
     def __init__(self, base: Path) -> None:
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        torch.set_num_threads(1)  # the other cores have tests of their own
         self.base = base
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.models: dict[str | None, Any] = {None: AutoModelForCausalLM.from_pretrained(base)}

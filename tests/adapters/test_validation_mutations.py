@@ -404,7 +404,7 @@ def valid(trained: Trained) -> Adapter:
     return Adapter((trained.adapter / CONFIG).read_bytes(), (trained.adapter / WEIGHTS).read_bytes())
 
 
-@pytest.mark.timeout(SECONDS)
+@pytest.mark.timeout(SECONDS, func_only=True)
 def test_no_mutated_adapter_passes(valid: Adapter, trained: Trained, tmp_path: Path) -> None:
     valid.write(tmp_path / "valid")
     validate(tmp_path / "valid", trained.base, trained.recipe)

@@ -1,4 +1,4 @@
-"""One real server for the whole session: uvicorn, vLLM on the CPU with the bundled model, MiniLM, PostgreSQL."""
+"""One real server for all of these tests: uvicorn, vLLM on the CPU with the bundled model, MiniLM, PostgreSQL."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ MIN_EDITS = 24
 START_SECONDS = 280
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(postgresql: sqlalchemy.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a server that is ready."""
     with postgresql.connect() as connection:

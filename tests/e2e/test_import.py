@@ -33,7 +33,7 @@ def test_what_peft_made_serves_and_survives_export_and_import(people: People, tm
     assert first == second != base
     tried = ann.http.post(f"{path}/2/canary", json={"share": 0.5})
     assert (tried.status_code, tried.json()["active"], tried.json()["canary"]) == (200, 0, 2), tried.text
-    asked = [ann.ask(f"{text} {number}", store=False) for number in range(12)]
+    asked = [ann.ask(f"{text} {number}", store=False) for number in range(30)]
     assert {answer.attune["adapter_version"] for answer in asked} == {0, 2}
     pinned = ann.http.post(f"{path}/2/pin").json()
     assert (pinned["active"], pinned["pinned"], pinned["canary"]) == (2, True, 0)

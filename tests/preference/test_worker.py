@@ -258,10 +258,10 @@ async def test_a_long_job_keeps_its_lease(store: Database) -> None:
 
     async def handler(job: Job) -> None:
         runs.append(job.attempt)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(4)
 
     id = await store.write(jobs.enqueue, ANN, "learn", "1")
-    async with running(worker(store, handler, lease_seconds=0.5)):
+    async with running(worker(store, handler, lease_seconds=2)):
         (found,) = await ends(store, id)
     assert (found.state, runs) == ("done", [1])
 

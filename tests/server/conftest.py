@@ -112,7 +112,7 @@ def ask(text: str = "Write an email to Ann", **more: Any) -> dict[str, Any]:
     return {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
 
 
-def until(condition: Callable[[], Any], seconds: float = 5) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """The first true value of ``condition``, polled."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

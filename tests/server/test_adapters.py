@@ -52,7 +52,7 @@ def test_a_deleted_version_goes_after_the_answers_that_named_it(running: Running
     assert running.http().post(f"{PATH}/1/activate").status_code == 200
     opaque = ann(running).opaque_id
     folder = running.services.directories.path(opaque, 2)
-    running.engine.enqueue(Script(tokens=["slow "] * 20, delay=0.05))
+    running.engine.enqueue(Script(tokens=["slow "] * 80, delay=0.05))
     replies: list[httpx.Response] = []
 
     def chat() -> None:
@@ -72,7 +72,7 @@ def test_a_deleted_version_goes_after_the_answers_that_named_it(running: Running
     chatting.join(20)
     deleting.join(20)
     assert [reply.status_code for reply in replies] == [200, 200]
-    assert replies[0].text.count("slow") == 20
+    assert replies[0].text.count("slow") == 80
     assert set(running.engine.adapters) == {f"{opaque}.v1"}
     assert not folder.exists()
     assert answered_by(running) == 1
@@ -191,14 +191,14 @@ def test_a_canary_that_cannot_be_loaded_is_not_tried(running: Running, tmp_path:
 
 @pytest.mark.parametrize("better", [1, 2])
 def test_edits_end_a_trial(start: Start, tmp_path: Path, better: int) -> None:
-    running = start(worker_in_process=True, canary_edits=24)
+    running = start(worker_in_process=True, canary_edits=40)
     http, asking = running.http(), running.http(headers=AS_ANN)
     for version in (1, 2):
         publish(running, version, "adapter", tmp_path)
     for version in (2, 1):  # both have been active
         assert http.post(f"{PATH}/{version}/activate").status_code == 200
     assert http.post(f"{PATH}/2/canary", json={"share": 0.5}).status_code == 200
-    for number in range(24):
+    for number in range(40):
         answer = asking.post("/v1/chat/completions", json=ask(f"request {number}")).json()
         draft = answer["choices"][0]["message"]["content"]
         liked = answer["attune"]["adapter_version"] == better

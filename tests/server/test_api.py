@@ -11,7 +11,7 @@ from sqlalchemy import select
 from preference import feedback, preferences, users
 from preference.owner import Owner
 from preference.tables import jobs, metadata
-from tests.server.conftest import Running, Start, ask
+from tests.server.conftest import Running, Start, ask, until
 from tests.server.fake_engine import MODEL
 from tests.server.test_chat import publish
 
@@ -243,7 +243,6 @@ def test_health_ready_and_documentation(running: Running) -> None:
 
 
 def test_a_worker_in_the_process_takes_jobs(start: Start) -> None:
-    from tests.server.conftest import until
     from tests.server.fake_engine import Script
 
     running = start(worker_in_process=True)
@@ -264,7 +263,8 @@ def test_whoever_works_removes_what_a_killed_trainer_left(start: Start, tmp_path
     start()
     assert left.exists()
     start(worker_in_process=True)
-    assert (left.exists(), under_way.exists()) == (False, True)
+    until(lambda: not left.exists())
+    assert under_way.exists()
 
 
 def test_a_base_model_without_safetensors_serves_but_takes_no_adapters(start: Start, tmp_path: Path) -> None:

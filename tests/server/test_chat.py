@@ -190,7 +190,7 @@ def test_k_is_how_many_contexts_vote(running: Running) -> None:
 def test_a_client_that_leaves_a_whole_answer_aborts_it(running: Running) -> None:
     running.engine.enqueue(Script(hang=True))
     with pytest.raises(openai.APITimeoutError):
-        running.client(timeout=0.5).chat.completions.create(**ask(), extra_headers=AS_ANN)
+        running.client(timeout=2).chat.completions.create(**ask(), extra_headers=AS_ANN)
     assert running.engine.aborted.wait(5)
 
 

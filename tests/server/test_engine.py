@@ -58,11 +58,11 @@ async def test_no_request_is_sent_on_a_connection_that_the_engine_may_be_closing
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        engine = Engine(url, base_model=MODEL, idle_seconds=0.4)
+        engine = Engine(url, base_model=MODEL, idle_seconds=1.5)
         assert await engine.ready()
         assert await engine.ready()
         assert connections == 1
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(2)
         assert await engine.ready()
         assert connections == 2
         await engine.close()

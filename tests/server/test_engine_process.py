@@ -158,7 +158,7 @@ async def test_an_error_of_our_own_ends_in_failure_with_a_reason(tmp_path: Path)
         assert process.state == "failed"
         assert process.reason is not None
         assert "null byte" in process.reason
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ def test_a_job_trains_the_next_version(train: Callable[[Trainer], Running]) -> N
     edit(running)
     running.engine.enqueue(*[Script(tokens=["No."])] * 4, *[Script(tokens=EDITED)] * 4)  # what serves, the candidate
     made = client(running).fine_tuning.jobs.create(**ASKED)
-    assert (made.status, made.fine_tuned_model, made.finished_at, made.error) == ("queued", None, None, None)
+    assert made.status in ("queued", "running"), "the worker may have it already"
+    assert (made.fine_tuned_model, made.finished_at, made.error) == (None, None, None)
     assert (made.object, made.model, made.training_file, made.organization_id) == (
         "fine_tuning.job",
         MODEL,
@@ -115,9 +116,8 @@ def test_a_job_trains_the_next_version(train: Callable[[Trainer], Running]) -> N
     assert (job.trained_tokens, job.result_files, job.metadata) == (1234, [], {"user_id": "ann"})
     assert job.finished_at is not None
     assert job.finished_at >= job.created_at == made.created_at
-    until(lambda: running.engine.adapters)
-    answer = running.http(headers={"X-User-Id": "ann"}).post("/v1/chat/completions", json=ask()).json()
-    assert str(answer["attune"]["adapter_version"]) == job.fine_tuned_model
+    asking = running.http(headers={"X-User-Id": "ann"})
+    until(lambda: asking.post("/v1/chat/completions", json=ask()).json()["attune"]["adapter_version"] == 1)
     told = said(running, job)
     assert told[:2] == ["Version 1 is queued, to be learned from the user's edits.", "Training has started."]
     steps = [1, *range(20, 201, 20)]

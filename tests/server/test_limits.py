@@ -181,7 +181,7 @@ def test_beyond_the_total_nobody_gets_in(start: Start) -> None:
     running = start(in_flight_per_key=2, in_flight_total=3)
     one, two = new_key(running, "one"), new_key(running, "two")
     time.sleep(1.1)
-    clients = [running.client(api_key=key, timeout=2) for key in (one, one, two)]
+    clients = [running.client(api_key=key, timeout=6) for key in (one, one, two)]
     with hanging(running, *clients):
         for key in (one, two, "att-unknown"):  # an unknown key costs no look-up then
             answer = running.http(headers={"Authorization": f"Bearer {key}"}).get("/v1/models")
@@ -195,7 +195,7 @@ def test_one_key_cannot_take_every_place(start: Start) -> None:
     one, sibling = new_key(running, "one"), new_key(running, "one")
     wide = new_key(running, "one", in_flight=2)
     time.sleep(1.1)
-    with hanging(running, running.client(api_key=one, timeout=2), running.client(api_key=wide, timeout=2)):
+    with hanging(running, running.client(api_key=one, timeout=6), running.client(api_key=wide, timeout=6)):
         error = refused(running.http(headers={"x-api-key": one}).get("/v1/models"), 429)
         assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
         for key in (sibling, wide):
