@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
@@ -16,6 +17,15 @@ from preference.tables import cohort_members as members
 
 MAX_COHORTS = 1000
 """Of a tenant, that are looked at for a new user."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A user's part in a cohort. ``version`` is the user's first that began from it; 0: its edits taught it."""
+
+    cohort_id: str
+    version: int
+    created_at: float
 
 
 def found(c: Connection, teachers: Sequence[Owner], cohort: str) -> None:
@@ -37,10 +47,15 @@ def follow(c: Connection, owner: Owner, cohort: str, version: int) -> bool:
     return True
 
 
+def of(c: Connection, owner: Owner) -> list[Member]:
+    """The cohorts that the owner taught or began from, oldest first."""
+    rows = select(members.c.cohort_id, members.c.version, members.c.created_at).where(scope(members, owner))
+    return [Member(*row) for row in c.execute(rows.order_by(members.c.created_at, members.c.cohort_id))]
+
+
 def taught_by(c: Connection, owner: Owner) -> list[str]:
     """The cohorts that the owner taught."""
-    mine = and_(scope(members, owner), members.c.version == 0)
-    return list(c.execute(select(members.c.cohort_id).where(mine).order_by(members.c.cohort_id)).scalars())
+    return sorted(member.cohort_id for member in of(c, owner) if member.version == 0)
 
 
 def of_tenant(c: Connection, tenant: str) -> dict[str, float]:

@@ -45,18 +45,23 @@ def note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:
         versions.set_state(c, job.owner, number, "training", report=report)
 
 
-def end(c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]) -> User | None:
-    """Store how it ended; None where that was known: a worker can die between a publication and its job's end."""
+def end(
+    c: Connection, job: Job, number: int, state: versions.State, report: dict[str, Any]
+) -> tuple[User, bool] | None:
+    """Store how it ended: the user, and whether another version serves since.
+
+    None where that was known: a worker can die between a publication and its job's end.
+    """
     jobs.hold(c, job)
     made = versions.get(c, job.owner, number)
     if made.state in ("ready", "refused"):
         return None
     versions.set_state(c, job.owner, number, state, report=versions.ended(made, report))
-    serving.settle(c, job.owner)
-    return users.get(c, job.owner)
+    settled = serving.settle(c, job.owner)
+    return versions.lock_user(c, job.owner), settled
 
 
-def fail(c: Connection, job: Job, number: int, reason: str | None) -> User | None:
+def fail(c: Connection, job: Job, number: int, reason: str | None) -> tuple[User, bool] | None:
     """Store as ``end`` that it failed; without a ``reason``, the server's log alone says why."""
     sentence = "training failed; the server's log says why" if reason is None else f"failed: {reason}"
     return end(c, job, number, "failed", {"verdict": "failed", "sentence": sentence})

@@ -28,6 +28,8 @@ _Value = TypeVar("_Value")
 OnSwap = Callable[[float, bool], None]
 Choice = AbstractAsyncContextManager[tuple[User, Version | None, Version | None]]
 """A user, what is to serve by default, and what is to be tried beside it."""
+_PATIENCE = 10.0
+"""Seconds a switch waits for the answers of what it replaced: many at once take turns, and no proxy gives one up."""
 _REMEMBERED = 4096
 """How many failed activations, and erased users and deleted versions, are remembered; the oldest go first."""
 
@@ -214,7 +216,7 @@ class Registry:
                 seat.canary = await self._ensure(user, seat, canary)
             gone -= {new, seat.canary}
         self._not_before.pop(owner, None)
-        await asyncio.gather(*(self._drain(adapter) for adapter in gone))
+        await asyncio.gather(*(self._drain(adapter, min(_PATIENCE, self._drain_seconds)) for adapter in gone))
         await self._unload_idle(owner)
 
     async def retire(self, user: User, version: int) -> None:
@@ -372,19 +374,19 @@ class Registry:
                     self._tell_swap(time.monotonic(), done=True)
         # By leases, not seats: an answer may have begun before the engine was said to have restarted.
         held = {adapter for lease in self._leases if (adapter := lease._held) is not None and chosen(adapter.name)}
-        await asyncio.gather(*(self._drain(adapter) for adapter in held))
+        await asyncio.gather(*(self._drain(adapter, self._drain_seconds) for adapter in held))
         for owner in owners:
             await self._unload_idle(owner)
         if late := next((adapter for adapter in held if adapter.in_flight), None):
             raise StillAnswering(f"adapter version {late.version.version} still answers a request")
 
-    async def _drain(self, adapter: _Adapter) -> None:
-        """Wait until no request holds an adapter, within bounds; the last release unloads what is late."""
+    async def _drain(self, adapter: _Adapter, seconds: float) -> None:
+        """Wait until no request holds an adapter, but not for longer; the last release unloads what is late."""
         try:
-            async with asyncio.timeout(self._drain_seconds):
+            async with asyncio.timeout(seconds):
                 await adapter.idle.wait()
         except TimeoutError:
-            log.warning("adapter %s still answers requests after %s s", adapter.name, self._drain_seconds)
+            log.info("adapter %s still answers requests after %s s", adapter.name, seconds)
 
     async def _unload_idle(self, owner: Owner) -> None:
         """Unload the user's adapters that neither serve by default nor answer a request."""

@@ -225,11 +225,14 @@ def _stop(c: Connection, owner: Owner) -> list[int]:
     return stopped
 
 
-def settle(c: Connection, owner: Owner) -> None:
-    """Drop the versions that are marked, once no other one is being made."""
+def settle(c: Connection, owner: Owner) -> bool:
+    """Drop the versions that are marked, once no other one is being made; whether there were any."""
     held = versions.all_of(c, owner)
-    if not any(version.state in versions.UNFINISHED for version in held):
-        drop(c, owner, {v.version for v in held if v.state == "ready" and MARKED in v.report})
+    if any(version.state in versions.UNFINISHED for version in held):
+        return False
+    marked = {version.version for version in held if version.state == "ready" and MARKED in version.report}
+    drop(c, owner, marked)
+    return bool(marked)
 
 
 def drop(c: Connection, owner: Owner, numbers: Collection[int]) -> None:

@@ -35,9 +35,9 @@ from preference.users import User
 from preference.worker import to_the_end
 
 log = logging.getLogger(__name__)
-_FOLLOW_SECONDS = 1.0
+_NOTE_SECONDS = 1.0
 
-OnPublished = Callable[[User], Awaitable[object]]
+Follow = Callable[[User], Awaitable[object]]
 Beginning = Callable[[Owner, int], Awaitable[str | None]]
 
 
@@ -47,9 +47,9 @@ class Training:
     ``objectives`` are those of tenants that have one of their own; ``recipe`` has the others' and all else.
     ``base_model`` is the served model: a directory, or a hub name that is already downloaded. The trainer is a
     process of its own and may take ``seconds``. ``beginning`` names the cohort, if any, that a user's first version
-    begins from. ``policy`` says how an admitted version begins to serve, and ``on_published`` is told when one does;
-    ``commit`` is the code's, where git cannot tell it. Pass ``on_failed`` to the worker, so that a version whose job is
-    given up says so.
+    begins from. ``policy`` says how an admitted version begins to serve, and ``follow`` lets it: it is called where the
+    rows say that another one serves. ``commit`` is the code's, where git cannot tell it. Pass ``on_failed`` to the
+    worker, so that a version whose job is given up says so.
     """
 
     kind = "train"
@@ -65,7 +65,7 @@ class Training:
         objectives: Mapping[str, Objective] | None = None,
         seconds: float = 3600.0,
         system_role: bool = True,
-        on_published: OnPublished | None = None,
+        follow: Follow | None = None,
         run_trainer: RunTrainer = run_trainer,
         beginning: Beginning | None = None,
         policy: Policy | None = None,
@@ -78,7 +78,7 @@ class Training:
         self._objectives = objectives or {}
         self._seconds = seconds
         self._system_role = system_role
-        self._on_published = on_published
+        self._follow = follow
         self._run_trainer = run_trainer
         self._beginning = beginning
         self._policy = policy or Policy()
@@ -126,15 +126,12 @@ class Training:
         except Exception as error:
             with suppress(NotFound, jobs.LostLease):
                 reason = error.message if isinstance(error, AttuneError) else None
-                await self._database.write(making.fail, job, number, reason)
+                await self._ended(await self._database.write(making.fail, job, number, reason))
             raise
         finally:
             await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
-        if published is not None and self._on_published is not None:
-            try:
-                await self._on_published(published)
-            except AttuneError as error:
-                log.warning("adapter %s is published, not yet active: %s", number, error.message)
+        if published is not None:
+            await self._ended((published, True))
 
     async def stop(self, opaque_id: str) -> None:
         """End the training of a user who is erased, or cancels it, if it runs here; returns when its files are gone."""
@@ -147,9 +144,10 @@ class Training:
         """The worker gave the job up: the version has failed. Without a ``reason``, the log alone says why."""
         number = int(job.subject)
         with suppress(NotFound):
-            user = await self._database.write(making.fail, job, number, reason)
-            if user is not None:
-                await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
+            ended = await self._database.write(making.fail, job, number, reason)
+            if ended is not None:
+                await asyncio.to_thread(self._directories.clear, ended[0].opaque_id, number)
+                await self._ended(ended)
 
     async def _make(
         self, job: Job, number: int, user: User, serving: Version | None, made: Dataset, stage: Path
@@ -233,20 +231,20 @@ class Training:
     @asynccontextmanager
     async def _noted(self, job: Job, number: int, stage: Path) -> AsyncIterator[None]:
         """The steps of the trainer that runs meanwhile are noted on the version; at its end, that it has ended."""
-        following = asyncio.create_task(self._follow(job, number, stage))
+        noting = asyncio.create_task(self._note_steps(job, number, stage))
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            noting.cancel()
+            await asyncio.gather(noting, return_exceptions=True)
         steps = await asyncio.to_thread(progress.read, stage)
         await self._database.write(making.note, job, number, {"progress": steps, "trained_at": time.time()})
 
-    async def _follow(self, job: Job, number: int, stage: Path) -> None:
+    async def _note_steps(self, job: Job, number: int, stage: Path) -> None:
         """Note new steps, until cancelled."""
         noted: list[dict[str, Any]] = []
         while True:
-            await asyncio.sleep(_FOLLOW_SECONDS)
+            await asyncio.sleep(_NOTE_SECONDS)
             steps = await asyncio.to_thread(progress.read, stage)
             if steps != noted:
                 await self._database.write(making.note, job, number, {"progress": steps})
@@ -254,4 +252,12 @@ class Training:
 
     async def _refuse(self, job: Job, number: int, report: dict[str, Any]) -> None:
         with suppress(NotFound):
-            await self._database.write(making.end, job, number, "refused", report)
+            await self._ended(await self._database.write(making.end, job, number, "refused", report))
+
+    async def _ended(self, ended: tuple[User, bool] | None) -> None:
+        """Let another version serve, where one does since: a request or upkeep will, where that cannot be yet."""
+        if ended is not None and ended[1] and self._follow is not None:
+            try:
+                await self._follow(ended[0])
+            except AttuneError as error:
+                log.warning("what serves %s is not in force yet: %s", ended[0].opaque_id, error.message)

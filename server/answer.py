@@ -24,7 +24,7 @@ from preference.shortcut import Shortcut
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
-from server.engine import AdapterGone, Engine, EngineStream
+from server.engine import AdapterGone, Engine, EngineFailed, EngineStream
 from server.engines import Engines, Place
 from server.events import Transcript
 from server.generation import Attune, GenerationRequest
@@ -153,6 +153,8 @@ class Assistant:
         for place in first:
             try:
                 return await self._send_to(place, caller, body, call)
+            except EngineFailed:
+                raise  # a request that one engine cannot bear is not tried on all
             except EngineUnavailable as error:
                 log.info("%s did not answer, another engine is asked: %s", place.name, error.message)
         return await self._send_to(last, caller, body, call)

@@ -97,17 +97,20 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
     failure: list[str] = []
     server: Listener | None = None
 
-    def stop(reason: str) -> None:
-        failure.append(reason)
+    def leave(*_: object) -> None:
         if server is not None:
             server.should_exit = True
+
+    def stop(reason: str) -> None:
+        failure.append(reason)
+        leave()
 
     async with build(settings, on_fatal=stop) as services:
         allow_many_files()
         server = Listener(create_app(settings, services=services), settings, cut=services.cut)
-        # uvicorn raises a signal it was stopped by once more, for handlers of before it: the services are still up.
+        # Until uvicorn listens; and it raises a signal that stopped it once more, while the services are still up.
         for sign in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(sign, lambda *_: None)
+            signal.signal(sign, leave)
         if not failure:
             _favour_the_event_loop()
             await server.serve()

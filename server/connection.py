@@ -64,6 +64,8 @@ class Connection(HttpToolsProtocol):
         elif self._ahead:
             self.flow.resume_reading()  # or we would not see the client leave
         if not self._in_head:
+            if self.cycle.response_complete:  # a blank line: uvicorn waits no more for the next request, but we do
+                self._expect()
             return
         self._head += len(data)
         if self._head > HEAD_LIMIT and not self.transport.is_closing():
@@ -77,8 +79,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its body may follow."""
+        super().on_headers_complete()  # raises where the target cannot be read: then no request has begun
         self._in_head = False
-        super().on_headers_complete()
         self._cycles = [*(cycle for cycle in self._cycles if not cycle.response_complete), self.cycle]
 
     def send_400_response(self, msg: str) -> None:

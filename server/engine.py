@@ -30,6 +30,10 @@ class AdapterGone(EngineRejected):
     code = "adapter_gone"
 
 
+class EngineFailed(EngineUnavailable):
+    """It took the request up, and had no answer in time or an error of its own: another engine may fare no better."""
+
+
 class EngineStream:
     """A streamed answer: raw bytes as they come, and ``close``, which aborts generation when it is still under way."""
 
@@ -102,7 +106,7 @@ class Engine:
                     async with response:
                         raise await _refusal(response, payload)
             except _GONE as error:
-                raise EngineUnavailable("The engine is loading or restarting; try again shortly.") from error
+                raise _lost(error) from error
         stream = EngineStream(response, started)
         self._streams.add(stream)
         return stream
@@ -237,7 +241,13 @@ class Engine:
                     raise await _refusal(response, payload or {})
                 return await response.read()
         except _GONE as error:
-            raise EngineUnavailable("The engine is loading, restarting or too slow; try again shortly.") from error
+            raise _lost(error) from error
+
+
+def _lost(error: Exception) -> EngineUnavailable:
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return EngineFailed("The engine did not answer in time; try again later.")
+    return EngineUnavailable("The engine is loading or restarting; try again shortly.")
 
 
 async def _refusal(response: aiohttp.ClientResponse, payload: dict[str, Any]) -> EngineUnavailable | EngineRejected:
@@ -253,6 +263,8 @@ async def _refusal(response: aiohttp.ClientResponse, payload: dict[str, Any]) ->
         return EngineRejected(message, param=str(param) if param else None)
     if response.status in (401, 403):
         return EngineUnavailable("The engine refuses this server's key: check ATTUNE_ENGINE_API_KEY.")
-    if response.status == 429 or response.status >= 500:
-        return EngineUnavailable("The engine is overloaded or failing; try again shortly.")
+    if response.status in (429, 503):
+        return EngineUnavailable("The engine is overloaded or loading; try again shortly.")
+    if response.status >= 500:
+        return EngineFailed("The engine failed; try again shortly.")
     return EngineRejected(message, param=str(param) if param else None)

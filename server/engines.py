@@ -19,7 +19,7 @@ from preference.owner import Owner
 from preference.ports import Generation
 from preference.prompt import Message
 from preference.users import User
-from server.engine import Engine
+from server.engine import Engine, EngineFailed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -103,6 +103,8 @@ class Engines:
         for place in first:
             try:
                 return await ask(place)
+            except EngineFailed:
+                raise
             except EngineUnavailable:
                 self.avoid(place)
         return await ask(last)

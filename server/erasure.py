@@ -7,7 +7,8 @@ time for folders and adapters that belong to old ones.
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -117,14 +118,18 @@ class Erasures:
 
     async def _finish(self, opaque_ids: Collection[str]) -> bool:
         """Drop what is held of these users; False when something is left, or takes longer than our patience."""
-        task = asyncio.create_task(self._drop_all(opaque_ids))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        done, _ = await asyncio.wait((task,), timeout=self._patience)
-        if done and task.result():
+        if await self.within_patience(self._drop_all(opaque_ids)):
             return True
         self._sweep_soon()
         return False
+
+    async def within_patience(self, work: Coroutine[Any, Any, bool]) -> bool:
+        """What ``work`` gives; False where it fails, or takes longer than our patience: then it goes on by itself."""
+        task = asyncio.create_task(_logged(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        done, _ = await asyncio.wait((task,), timeout=self._patience)
+        return bool(done) and task.result()
 
     def _sweep_soon(self) -> None:
         self._sweep_at = min(self._sweep_at, time.monotonic() + _SWEEP_AGAIN)
@@ -185,6 +190,16 @@ class Erasures:
                     self._to_scrub = True
                     raise
             return not self._to_scrub
+
+
+async def _logged(work: Coroutine[Any, Any, bool]) -> bool:
+    try:
+        return await work
+    except AttuneError as error:
+        log.warning("what was erased is not all gone yet: %s", error.message)
+    except Exception:
+        log.exception("what was erased is not all gone yet")
+    return False
 
 
 def _erase(c: Connection, owner: Owner) -> list[str]:

@@ -146,6 +146,7 @@ async def _http(request: Request, error: HTTPException) -> Response:
     phrases = {
         404: (f"No such route: {request.method} {request.url.path}", "not_found"),
         405: (f"{request.method} is not allowed on {request.url.path}", "method_not_allowed"),
+        413: (str(error.detail), BodyTooLarge.code),
     }
     message, code = phrases.get(error.status_code, (str(error.detail), HTTPStatus(error.status_code).name.lower()))
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"

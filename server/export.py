@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from adapters import dataset, versions
+from adapters import cohorts, dataset, versions
 from adapters.directories import Directories
 from adapters.manifest import MANIFEST
 from adapters.validation import CONFIG, WEIGHTS
@@ -47,8 +47,8 @@ Row = TypeVar("Row", bound=_Dated)
 
 async def everything(database: Database, directories: Directories, user: User) -> AsyncIterator[bytes]:
     """All that is held, one JSON object a line, which says what it is in ``object``."""
-    told = {"id": user.owner.user, "opaque_id": user.opaque_id, "active_adapter": user.active_adapter}
-    yield _line("user", {**told, "created_at": user.created_at})
+    told = {name: value for name, value in vars(user).items() if name not in ("owner", "standing_values", "revision")}
+    yield _line("user", {"id": user.owner.user, **told})
     for value in user.standing_values:
         yield _line("value", value.model_dump())
     turn: Turn | None = None
@@ -63,6 +63,8 @@ async def everything(database: Database, directories: Directories, user: User) -
             yield _line("preference", _of_preference(preference, contexts))
     for version in await _read(database, user, versions.all_of):
         yield _line("adapter", await asyncio.to_thread(_of_version, directories, user, version))
+    for member in await _read(database, user, cohorts.of):
+        yield _line("cohort", asdict(member))
     async for work in _pages(database, user, jobs.page):
         yield b"".join(_line("job", asdict(one)) for one in work)
 

@@ -105,7 +105,7 @@ class JobResponse(BaseModel):
 class EventResponse(BaseModel):
     """Something that happened to a job."""
 
-    id: str = Field(examples=["ftevent-0f9a6c0d2b1e4f3a8c7d5e6b-2"])
+    id: str = Field(examples=["ftevent-0f9a6c0d2b1e4f3a8c7d5e6b-step-40"])
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
     created_at: int = Field(description="Unix seconds.", examples=[1790000010])
     level: Level = Field(examples=["info"])
@@ -158,36 +158,35 @@ def events_of(id: str, version: Version) -> list[EventResponse]:
     """What the version's row says of its way, oldest first; ``id`` is the job's."""
     number, report = version.version, version.report
     noted = report.get("training", {})
-    happened: list[tuple[float, Level, str, dict[str, float]]] = [
-        (version.created_at, "info", f"Version {number} is queued, to be learned from the user's edits.", {})
-    ]
+    said = f"Version {number} is queued, to be learned from the user's edits."
+    happened: list[tuple[str, float, Level, str, dict[str, float]]] = [("queued", version.created_at, "info", said, {})]
     if "notice" in report:
-        happened.append((version.created_at, "warn", report["notice"], {}))
+        happened.append(("notice", version.created_at, "warn", report["notice"], {}))
     if "started_at" in noted:
-        happened.append((noted["started_at"], "info", "Training has started.", {}))
+        happened.append(("started", noted["started_at"], "info", "Training has started.", {}))
     for step in noted.get("progress", ()):
         said = f"Step {step['step']}/{step['steps']}: training loss={step['loss']:.2f}"
         figures = {"step": step["step"], "total_steps": step["steps"], "train_loss": step["loss"]}
-        happened.append((step["at"], "info", said, figures))
+        happened.append((f"step-{step['step']}", step["at"], "info", said, figures))
     if "trained_at" in noted:
         said = "Trained. The gate compares the candidate on held-out edits with what serves now."
-        happened.append((noted["trained_at"], "info", said, {}))
+        happened.append(("trained", noted["trained_at"], "info", said, {}))
     if "sentence" in report:
         finished_at = noted.get("finished_at", version.updated_at)
         level: Level = "warn" if version.state == "refused" else "error" if version.state == "failed" else "info"
-        happened.append((finished_at, level, report["sentence"], {}))
+        happened.append(("ended", finished_at, level, report["sentence"], {}))
         if version.state == "ready":
-            happened.append((finished_at, "info", f"Version {number} is published{_begun(version)}.", {}))
+            happened.append(("published", finished_at, "info", f"Version {number} is published{_begun(version)}.", {}))
     return [
         EventResponse(
-            id=f"{id.replace('ftjob', 'ftevent')}-{place}",
+            id=f"{id.replace('ftjob', 'ftevent')}-{what}",
             created_at=int(at),
             level=told_as,
             message=message,
             type="metrics" if figures else "message",
             data=figures,
         )
-        for place, (at, told_as, message, figures) in enumerate(happened)
+        for what, at, told_as, message, figures in happened
     ]
 
 

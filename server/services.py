@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +66,7 @@ class Services:
     metrics: Metrics
     gauges: Gauges
     tracing: Tracing
-    follow: Callable[[User], Awaitable[bool]]
+    follow: Callable[[User], Coroutine[Any, Any, bool]]
     """Serve a user as the rows say; False where that is not complete yet, and goes on by itself."""
 
     def cut(self) -> None:
@@ -184,7 +184,7 @@ async def build(
             system_role=settings.system_role,
             run_trainer=together,
             beginning=cohorts.beginning,
-            on_published=follow,
+            follow=follow,
             policy=policy,
             commit=settings.commit,
         )

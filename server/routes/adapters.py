@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from adapters import serving, versions
 from adapters.importing import Importer
 from adapters.versions import Version
-from preference import users
+from preference import jobs, users
 from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
@@ -223,9 +223,15 @@ async def retire_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
 async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> DeletedAdapter:
     """Delete a version: its weights, and its place in the engine. The base model serves if it was the active one.
 
-    Requests that it answers are waited for. Should one take too long, the files go later.
+    Requests that it answers are waited for. Should one take too long, the files go later. One that is being made is
+    given up.
     """
-    await _remove(services, await services.database.write(_delete, owner, version), version)
+    user, under_way, settled = await services.database.write(_delete, owner, version)
+    if under_way:
+        await services.training.stop(user.opaque_id)
+    await _remove(services, user, version)
+    if settled:
+        await services.follow(user)
     return DeletedAdapter(version=version)
 
 
@@ -240,10 +246,10 @@ async def _active(services: Services, owner: Owner) -> ActiveAdapter:
     return ActiveAdapter(active=user.active_adapter, pinned=user.pinned, canary=user.canary_adapter)
 
 
-def _delete(c: Connection, owner: Owner, version: int) -> User:
-    user = versions.delete(c, owner, version)
-    serving.settle(c, owner)
-    return user
+def _delete(c: Connection, owner: Owner, version: int) -> tuple[User, bool, bool]:
+    """Its user, whether somebody is making it, and whether another version serves since."""
+    under_way = jobs.cancel(c, owner, "train", str(version)) == "running"  # first: who publishes holds the job
+    return versions.delete(c, owner, version), under_way, serving.settle(c, owner)
 
 
 def _queue(c: Connection, owner: Owner) -> Version:

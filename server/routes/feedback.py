@@ -144,7 +144,7 @@ async def delete_feedback(
         await services.training.stop(opaque_id)
     for version in erased.stopped:
         await asyncio.to_thread(services.directories.clear_stage, opaque_id, version)
-    complete = await services.follow(erased.user)
+    complete = await services.erasures.within_patience(services.follow(erased.user))
     if not await services.erasures.scrub() or not complete:
         response.status_code = 202
     services.wake_worker()

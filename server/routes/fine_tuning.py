@@ -98,9 +98,12 @@ async def list_events(
 async def cancel_job(id: JobId, services: ServicesOf, owner: AskingOwner) -> JobResponse:
     """Give a job up. It learns nothing more, and what serves the user stays."""
     user = await known(services, owner)
-    if await services.database.write(_cancel, user, id):
+    under_way, settled = await services.database.write(_cancel, user, id)
+    if under_way:
         # Here at once; another process has lost the job's lease, and stops when it next renews it.
         await services.training.stop(user.opaque_id)
+    if settled:
+        await services.follow(user)
     return await _shown(services, user, id)
 
 
@@ -109,18 +112,19 @@ async def _shown(services: Services, user: User, id: str) -> JobResponse:
     return job_of(user, version, pending, await services.engine.model())
 
 
-def _cancel(c: Connection, user: User, id: str) -> bool:
+def _cancel(c: Connection, user: User, id: str) -> tuple[bool, bool]:
+    """Whether somebody is at it, and whether another version serves since."""
     version, pending = _find(c, user, id)
     if (status := status_of(version, pending)) in OVER:
         raise Invalid(f"The job {id} has ended already: it is {status}.", param="id")
-    under_way = versions.cancel(c, user.owner, version.version)
-    serving.settle(c, user.owner)
-    return under_way
+    return versions.cancel(c, user.owner, version.version), serving.settle(c, user.owner)
 
 
 def _held(c: Connection, owner: Owner) -> tuple[list[Version], set[str]]:
-    """The user's versions, newest first, and the numbers of those that are still worked on, or will be again."""
-    made = [version for version in versions.all_of(c, owner) if version.state != "deleted"]
+    """The versions trained here, newest first, and the numbers of those that are still worked on, or will be again."""
+    made = [
+        v for v in versions.all_of(c, owner) if v.state != "deleted" and v.report.get("verdict") != versions.IMPORTED
+    ]
     return made[::-1], jobs.under_way(c, owner, "train")
 
 

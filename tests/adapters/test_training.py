@@ -58,7 +58,7 @@ class World:
     seconds: float = 3600.0
 
     def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
-        async def on_published(user: User) -> None:
+        async def follow(user: User) -> None:
             self.published.append(user)
 
         return Training(
@@ -69,7 +69,7 @@ class World:
             recipe=TINY_RECIPE,
             objectives=self.objectives,
             seconds=self.seconds,
-            on_published=on_published,
+            follow=follow,
             policy=self.policy,
             commit="c0ffee",
             run_trainer=trainer or self.copy,  # type: ignore[arg-type]
@@ -630,7 +630,7 @@ async def test_a_callback_that_fails_does_not_undo_the_publication(world: World)
         Directories(world.root),
         base_model=str(world.trained.base),
         recipe=TINY_RECIPE,
-        on_published=unavailable,
+        follow=unavailable,
         run_trainer=world.copy,
     )
     await made(await world.job())

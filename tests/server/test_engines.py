@@ -15,7 +15,7 @@ from preference.owner import Owner
 from server.engine import Engine
 from server.engines import Engines, Place
 from tests.server.conftest import Running, Start, ask, until
-from tests.server.fake_engine import FakeEngine
+from tests.server.fake_engine import FakeEngine, Script
 from tests.server.test_erasure import publish
 
 USERS = [Owner("local", f"user-{number}") for number in range(100)]
@@ -113,6 +113,22 @@ def test_while_an_engine_is_away_others_answer_its_users(
     until(lambda: asked_as(running, owner) == 1 and set(home.adapters) == {name})
     assert running.http().delete(f"/v1/users/{owner.user}").status_code == 200
     assert not any(engine.adapters for engine in engines)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "fault", [Script(status=500), Script(hang=True, tokens=[]), Script(status=503), Script(status=429)]
+)
+def test_what_one_engine_cannot_bear_is_not_tried_on_all(
+    start: Start, engines: list[FakeEngine], stream: bool, fault: Script
+) -> None:
+    running = start(engine_url=",".join(engine.url for engine in engines), engine_read_timeout=1)
+    for engine in engines:
+        engine.enqueue(fault)
+    answer = running.http().post("/v1/chat/completions", json=ask(stream=stream))
+    refused = fault.status in (503, 429)
+    assert sum(len(engine.requests) for engine in engines) == (3 if refused else 1)
+    assert '"error":{' in answer.text
 
 
 def test_an_erasure_is_not_over_while_an_engine_is_away(running: Running, engines: list[FakeEngine]) -> None:

@@ -282,6 +282,7 @@ def test_a_body_over_the_limit(start: Start, chunked: bool) -> None:
     content: Any = (body[i : i + 100] for i in range(0, len(body), 100)) if chunked else body
     answer = running.http().post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
     check(answer, 413)
+    assert answer.json()["error"]["code"] == "body_too_large"
     assert not running.engine.requests
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from adapters import dataset, versions
+from adapters import cohorts, dataset, versions
 from adapters.manifest import Manifest
-from preference import feedback, preferences, turns, users
+from preference import feedback, preferences, tables, turns, users
 from preference.owner import Owner
 from server import export
 from server.cli import app
@@ -64,13 +64,19 @@ def known(start: Start) -> Running:
 
 def test_everything_is_exported_and_nothing_of_others(known: Running) -> None:
     queued = known.http().post("/v1/users/ann/adapters").json()
+    known.services.database.write_now(cohorts.found, [ANN], "c-1")
     held = lines(known.http().get(PATH))
     assert "bob" not in json.dumps(held)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for line in held:
         kinds.setdefault(line.pop("object"), []).append(line)
-    assert list(kinds) == ["user", "value", "turn", "feedback", "preference", "adapter", "job"]
+    assert list(kinds) == ["user", "value", "turn", "feedback", "preference", "adapter", "cohort", "job"]
+    of_users = {table.name for table in tables.metadata.tables.values() if "user_id" in table.c}
+    told_in = {"contexts": "preference", "cohort_members": "cohort"}
+    assert {told_in.get(name, name.rstrip("s")) for name in of_users} == set(kinds) - {"value"}
     assert kinds["user"][0]["id"] == "ann"
+    assert [kinds["user"][0][name] for name in ("active_adapter", "pinned", "canary_adapter")] == [0, False, 0]
+    assert [(one["cohort_id"], one["version"]) for one in kinds["cohort"]] == [("c-1", 0)]
     assert kinds["user"][0]["created_at"] > 0
     learned_from = [job["subject"] for job in kinds["job"] if job["kind"] == "learn"]
     assert learned_from == [one["id"] for one in kinds["feedback"]]

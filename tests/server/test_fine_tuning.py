@@ -16,6 +16,7 @@ from openai.types.fine_tuning import FineTuningJob
 from openai.types.fine_tuning.job_create_params import Hyperparameters
 
 from adapters import progress, versions
+from adapters import serving as serving_rows
 from adapters.train import LINEAR_LAYERS
 from adapters.trainer_process import TrainingFailed, run_command
 from bench.crash import trainer as small_trainer
@@ -25,6 +26,7 @@ from server.fine_tuning import EDITS, OVER
 from server.settings import Settings
 from tests.server.conftest import Running, Start, ask, serving, until
 from tests.server.fake_engine import MODEL, FakeEngine, Script
+from tests.server.test_chat import publish
 
 ANN = Owner("local", "ann")
 ASKED: dict[str, Any] = {"model": MODEL, "training_file": EDITS}
@@ -202,6 +204,54 @@ def test_a_running_job_is_stopped(train: Callable[[Trainer], Running]) -> None:
         "param": "id",
         "code": "invalid_value",
     }
+
+
+def test_deleting_a_version_stops_its_training(train: Callable[[Trainer], Running]) -> None:
+    trainer = Trainer(hangs=True)
+    running = train(trainer)
+    edit(running)
+    ours = client(running).fine_tuning.jobs
+    ours.create(**ASKED)
+    assert trainer.under_way.wait(20)
+    assert running.http().delete("/v1/users/ann/adapters/1").status_code == 200
+    assert trainer.stopped.is_set()
+    assert not list(ours.list())
+    trainer.hangs = False
+    assert ended(running, ours.create(**ASKED)).status == "failed", "the next one need not wait for it"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deleted", "refused"])
+def test_what_waited_for_a_training_serves_no_more_once_that_ends(
+    train: Callable[[Trainer], Running], tmp_path: Path, end: str
+) -> None:
+    """Version 2 learned from an edit that was erased, and serves until another one is trained."""
+    trainer = Trainer(hangs=end != "refused")
+    running = train(trainer)
+    database, registry = running.services.database, running.services.registry
+    edit(running)
+    for version in (1, 2):
+        publish(running, version, "adapter", tmp_path)
+        assert running.http().post(f"/v1/users/ann/adapters/{version}/activate").status_code == 200
+    assert list(running.engine.adapters) == [f"{opaque_id(running)}.v2"]
+    made = client(running).fine_tuning.jobs.create(**ASKED)
+    database.write_now(versions.set_state, ANN, 2, "ready", report={serving_rows.MARKED: 1})
+    if end == "cancelled":
+        client(running).fine_tuning.jobs.cancel(made.id)
+    elif end == "deleted":
+        assert running.http().delete("/v1/users/ann/adapters/3").status_code == 200
+    else:
+        assert ended(running, made).status == "failed"
+    until(lambda: list(running.engine.adapters) == [f"{opaque_id(running)}.v1"])
+    until(lambda: not running.services.directories.path(opaque_id(running), 2).exists())
+    assert registry.serving == 1
+    answer = running.http(headers={"X-User-Id": "ann"}).post("/v1/chat/completions", json=ask()).json()
+    assert answer["attune"]["adapter_version"] == 1
+
+
+def opaque_id(running: Running) -> str:
+    user = running.services.database.read_now(users.get, ANN)
+    assert user is not None
+    return user.opaque_id
 
 
 def test_a_job_whose_holder_is_elsewhere_is_lost_to_it(start: Start) -> None:

@@ -62,6 +62,8 @@ def test_what_peft_made_is_taken_in_and_goes_out_again(
         "imported",
     )
     assert answered_by(serving) == 0, "nobody measured it: it serves when somebody says so"
+    jobs = serving.http(headers={"X-User-Id": "ann"}).get("/v1/fine_tuning/jobs")
+    assert jobs.json()["data"] == [], "nothing was trained"
     manifest = serving.http().get(f"{PATH}/1").json()["manifest"]
     assert (manifest["base_sha256"], manifest["learned_from"], manifest["recipe"]["rank"]) == ("", [], 8)
     assert manifest["commit"]

@@ -145,6 +145,33 @@ def test_a_request_that_does_not_arrive_is_given_up(bounded: tuple[str, int], se
     assert httpx.get(f"{bounded[0]}/health").status_code == 200
 
 
+def test_a_blank_line_after_an_answer_is_no_reason_to_wait(bounded: tuple[str, int]) -> None:
+    with connect(bounded[0]) as raw:
+        raw.sendall(head("GET", "/health", 0))
+        assert b"200 OK" in raw.recv(65536)
+        raw.sendall(b"\r\n")
+        assert read_all(raw) == b""
+    with connect(bounded[0]) as raw:
+        raw.sendall(head("GET", "/health", 0))
+        assert b"200 OK" in raw.recv(65536)
+        raw.sendall(b"\r\n" + head("GET", "/health", 0))
+        assert b"200 OK" in raw.recv(65536), "a request may follow it"
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("line", [b"CONNECT example.com:443", b"GET http://", b"GET http://a:99999999/"])
+def test_a_target_that_cannot_be_read_is_refused(
+    bounded: tuple[str, int], line: bytes, before: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(bounded[0]) as raw:
+        for _ in range(before):
+            raw.sendall(head("GET", "/health", 0))
+            assert b"200 OK" in raw.recv(65536)
+        raw.sendall(line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_all(raw).startswith(b"HTTP/1.1 400")
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def drip(raw: socket.socket) -> None:
     for _ in range(2000):
         raw.sendall(b" ")
@@ -283,6 +310,17 @@ assert serve(Settings(), build=partial(build, embedder=WordEmbedder())) is None
 """As `attune serve`, but without the seconds that the real embedder takes to load."""
 
 
+STOPPED_WHILE_STARTING = """
+import gc, os, signal
+def stop(phase, info):  # the last thing before it listens is to look through all of its memory
+    if phase == "start" and info["generation"] == 2 and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        gc.callbacks.remove(stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("told", flush=True)
+gc.callbacks.append(stop)
+"""
+
+
 @dataclass
 class Process:
     """A server in a process of its own, which signals reach."""
@@ -398,6 +436,16 @@ def test_what_takes_longer_is_cut_with_an_error(process: Any, engine: FakeEngine
     assert engine.aborted.wait(5)
     assert [(turn.answers, turn.partial) for turn in server.stored()] == [(["ab"], True)]
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_server_that_is_told_to_stop_while_it_starts_stops(tmp_path: Path, sqlite_template: Path) -> None:
+    (tmp_path / "attune.db").write_bytes(sqlite_template.read_bytes())
+    given = {"ATTUNE_ENGINE_URL": "http://127.0.0.1:9", "ATTUNE_DATA_DIR": str(tmp_path), "ATTUNE_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_STARTING + SERVE],
+        env={**os.environ, **given}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "told" in done.stdout) == (0, True), done.stderr
 
 
 def test_a_client_that_reads_nothing_does_not_keep_a_server_from_stopping(process: Any, engine: FakeEngine) -> None:
