@@ -154,11 +154,14 @@ def _look(c: Connection, job: Job, policy: Policy) -> User | None:
     if user is None:
         return None
     noted: dict[str, Any] = versions.get(c, job.owner, version).report[CANARY]
+    if noted["against"] != user.active_adapter:  # that one was deleted: what serves since is what there is to compare
+        noted |= {"against": user.active_adapter, "since": time.time(), "looks": 0}
     edits = feedback.edit_page(c, job.owner, after=noted["since"], limit=MAX_EDITS)
     tried, served = costs(user, noted["against"], [edit for edit in edits if edit.turn.created_at >= noted["since"]])
     over = time.time() >= noted["until"] or len(edits) == MAX_EDITS
     outcome, looks, p = decide(tried, served, looks=noted["looks"], conversations=policy.canary_edits, over=over)
     found = {
+        **{name: noted[name] for name in ("against", "since")},
         "looks": looks,
         "conversations": {"canary": len(tried), "before": len(served)},
         "cost": {"canary": _mean(tried), "before": _mean(served)},

@@ -92,12 +92,12 @@ class Cohorts:
                 await self._database.write(cohorts.dissolve, tenant, cohort)
         free = {}
         for owner in await self._users(tenant):
-            vector = await self._preferred(owner)
             few = await self._database.read(feedback.count_since, owner, 0.0) < dataset.MIN_EDITS
-            if vector is not None and not few and not await self._database.read(cohorts.taught_by, owner):
+            taught = few or bool(await self._database.read(cohorts.taught_by, owner))
+            if not taught and (vector := await self._preferred(owner)) is not None:
                 free[owner] = vector
         made = []
-        for owners in groups(free):
+        for owners in await asyncio.to_thread(groups, free):
             cohort = secrets.token_hex(16)
             try:
                 await self._train(cohort, owners, centre([free[owner] for owner in owners]))
@@ -151,7 +151,7 @@ class Cohorts:
                 report={"members": len(owners)},
                 created_at=time.time(),
             )
-            await asyncio.to_thread(self._directories.upload, adapter, cohort, VERSION)
+            await to_the_end(asyncio.to_thread(self._directories.upload, adapter, cohort, VERSION))
             await to_the_end(self._database.write(self._publish, owners[0].tenant, cohort, adapter, manifest))
         except (OSError, ValueError) as error:
             raise NotFound(f"its files went away: {type(error).__name__}") from error
@@ -207,11 +207,12 @@ def centre(vectors: Sequence[Vectors] | Vectors) -> Vectors:
 def groups(vectors: dict[Owner, Vectors]) -> list[list[Owner]]:
     """Users who prefer alike, ``MIN_MEMBERS`` to ``MAX_MEMBERS`` of them: each joins the first group it is like."""
     gathered: list[list[Owner]] = []
+    centres = np.zeros((len(vectors), len(next(iter(vectors.values()), ()))), dtype=np.float32)
     for owner in sorted(vectors):
-        for group in gathered:
-            if len(group) < MAX_MEMBERS and float(vectors[owner] @ centre([vectors[one] for one in group])) >= ALIKE:
-                group.append(owner)
-                break
-        else:
-            gathered.append([owner])
+        alike = np.flatnonzero(centres[: len(gathered)] @ vectors[owner] >= ALIKE)
+        place = next((place for place in alike.tolist() if len(gathered[place]) < MAX_MEMBERS), len(gathered))
+        if place == len(gathered):
+            gathered.append([])
+        gathered[place].append(owner)
+        centres[place] = centre([vectors[one] for one in gathered[place]])
     return [group for group in gathered if len(group) >= MIN_MEMBERS]

@@ -62,6 +62,9 @@ class Importer:
                     await asyncio.to_thread(archive.feed, piece)
                 archive.close()
             manifest = await asyncio.to_thread(self._checked, adapter, base_sha256)
+            # Before the transaction, which then finds them there, unless another version is taken in meanwhile.
+            number = await self.database.read(versions.next_number, user.owner)
+            await to_the_end(asyncio.to_thread(self.directories.upload, adapter, user.opaque_id, number))
             # To its end: the stage is removed after us, and must not be while its files are moved into their place.
             return await to_the_end(
                 self.database.write(_publish, user, self.directories, adapter, manifest, self.policy)

@@ -49,7 +49,7 @@ class Policy:
 
 
 Served = tuple[User, Version | None, Version | None]
-"""A user as it was before a change, and what is active and what is tried since."""
+"""A user as it was before a change; and what is active and what is tried since, as their rows were before it."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,23 @@ def choose(c: Connection, owner: Owner, version: int, *, pinned: bool = False) -
     return user, chosen, None
 
 
-def take_back(c: Connection, before: User, active: int, canary: int) -> None:
+def take_back(c: Connection, before: User, active: Version | None, canary: Version | None) -> None:
     """Undo a change, unless another one was made since."""
-    user = users.get(c, before.owner)
-    if user is not None and (user.active_adapter, user.canary_adapter) == (active, canary):
-        users.set_active_adapter(
-            c, before.owner, before.active_adapter, pinned=before.pinned, canary=before.canary_adapter,
-            share=before.canary_share,
-        )  # fmt: skip
+    owner, numbers = before.owner, tuple(one.version if one else 0 for one in (active, canary))
+    user = users.get(c, owner) if users.lock(c, owner) else None
+    if user is None or (user.active_adapter, user.canary_adapter) != numbers:
+        return
+    users.set_active_adapter(
+        c, owner, before.active_adapter, pinned=before.pinned, canary=before.canary_adapter, share=before.canary_share
+    )
+    if active is not None and active.version != before.active_adapter:
+        versions.activated(c, owner, active.version, active.activated_at)
+    if canary is not None and canary.version != before.canary_adapter:
+        versions.set_state(c, owner, canary.version, canary.state, report=canary.report)
+        jobs.cancel(c, owner, CANARY, str(canary.version))
+    tried = before.canary_adapter
+    if tried and str(tried) not in jobs.under_way(c, owner, CANARY):
+        jobs.enqueue(c, owner, CANARY, str(tried), run_after=versions.get(c, owner, tried).report[CANARY]["until"])
 
 
 def unpin(c: Connection, owner: Owner, version: int) -> None:
@@ -261,7 +270,7 @@ def activate(c: Connection, owner: Owner, version: int, *, pinned: bool = False)
     """Point the user at a version, 0 for the base model, and at no canary."""
     users.set_active_adapter(c, owner, version, pinned=pinned)
     if version:
-        versions.activated(c, owner, version)
+        versions.activated(c, owner, version, time.time())
 
 
 def ready(c: Connection, owner: Owner, version: int) -> Version:

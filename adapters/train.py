@@ -87,6 +87,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
 
     A recipe that has too few rows gives way to SFT, and the figures say so. Raises ``ValueError`` when no row fits.
     """
+    parent = os.getppid()  # before anything that takes a while
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     started = time.monotonic()
     import torch
@@ -158,7 +159,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
             "report_to": [],
             "disable_tqdm": True,
         },
-        callbacks=(_progress_callback(),),
+        callbacks=(_progress_callback(parent),),
     )
     trained, course = fit(chosen.trainer(setup, kept))
     figures = {
@@ -181,7 +182,8 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
         "device": "cuda" if cuda else "cpu",
     }
     if objective.spa_rounds:
-        trained, figures["spa"] = spa.rounds(setup, trained, kept, fit)
+        onward = recipe.learning_rate or dpo.RATES[size >= SMALL_MODEL]  # its rounds are DPO, whatever came before
+        trained, figures["spa"] = spa.rounds(setup, trained, kept, fit, onward)
         figures["tokens"] += sum(learned.get("tokens", 0) for learned in figures["spa"])
     # A reference beside it, which TRL made, is no part of the version.
     trained.save_pretrained(str(directory / "adapter"), selected_adapters=["default"])
@@ -232,19 +234,17 @@ def _tokens(tokenizer: Any, example: dict[str, Any]) -> int:
     return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
-def _progress_callback() -> Any:
+def _progress_callback(parent: int) -> Any:
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Says where training stands, and ends it when whoever started it is gone."""
 
-        parent = os.getppid()
-
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
                 step = {"event": "step", "step": state.global_step, "steps": state.max_steps, "loss": logs["loss"]}
                 print(json.dumps({**step, "at": time.time()}), flush=True)
-            if os.getppid() != self.parent:
+            if os.getppid() != parent:
                 sys.exit("the process that started this training is gone")
 
     return Progress()

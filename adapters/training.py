@@ -163,8 +163,9 @@ class Training:
             if (stage / SERVING).exists():
                 recipe = replace(recipe, objective=replace(objective, continued=True))
         TrainingJob(str(base), recipe).write(stage)
-        if objective.continued and serving is not None:
-            await asyncio.to_thread(self._copy_start, user.opaque_id, serving.version, base, recipe, stage / SERVING)
+        before = serving if objective.continued and cohort is None else None
+        if before is not None:
+            await asyncio.to_thread(self._copy_start, user.opaque_id, before.version, base, recipe, stage / SERVING)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
         await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
         async with self._noted(job, number, stage):
@@ -180,9 +181,9 @@ class Training:
             return None
         taught = [*made.learned_from, *thumbs]
         learned_from: frozenset[str] | None = frozenset(taught)
-        if (stage / SERVING).exists() and serving is not None:  # what it learned is in these weights, too
-            before = (await self._database.read(versions.learned_from, job.owner)).get(serving.version)
-            learned_from = None if before is None else frozenset(taught) | before
+        if before is not None and (stage / SERVING).exists():  # what it learned is in these weights, too
+            known = (await self._database.read(versions.learned_from, job.owner)).get(before.version)
+            learned_from = None if known is None else frozenset(taught) | known
         commit = await asyncio.to_thread(code_commit) if self._commit is None else self._commit
         manifest = Manifest(
             version=number,
@@ -195,7 +196,8 @@ class Training:
             code=code_version(),
             commit=commit,
         )
-        await asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number)
+        # To its end: a thread cannot be cancelled, and an erasure would miss what it uploads afterwards.
+        await to_the_end(asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number))
         # To its end: the stage is removed after us, and must not be while its files are moved into their place.
         return await to_the_end(
             self._database.write(

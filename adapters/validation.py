@@ -35,12 +35,16 @@ def validate(directory: Path, base: Path, recipe: Recipe) -> None:
 def adopted(directory: Path, base: Path, recipe: Recipe) -> Recipe:
     """Check an adapter that was made elsewhere; the recipe with its rank, alpha and layers. Raises ``Invalid``.
 
-    It may have a lower rank than the server's, and fewer layers. How its weights began is set to peft's default: only
-    ways that left the base model as it was are taken, and they do not matter any more.
+    It may have a lower rank than the server's, and fewer layers. How its weights began, and what was dropped out in
+    training, is set to peft's default: only beginnings that left the base model as it was are taken, and neither
+    matters any more.
     """
     config = _read_config(directory / CONFIG)
-    if config.get("init_lora_weights") in (False, "gaussian"):
-        (directory / CONFIG).write_text(json.dumps({**config, "init_lora_weights": True}, indent=2))
+    began, dropped = config.get("init_lora_weights"), config.get("lora_dropout")
+    changes: dict[str, Any] = {"init_lora_weights": True} if began in (False, "gaussian") else {}
+    changes |= {"lora_dropout": 0.0} if type(dropped) is float and 0 < dropped < 1 else {}
+    if changes:
+        (directory / CONFIG).write_text(json.dumps({**config, **changes}, indent=2))
     rank, alpha, modules = config.get("r"), config.get("lora_alpha"), config["target_modules"]
     if type(rank) is not int or not 1 <= rank <= recipe.rank:
         raise Invalid(f"{CONFIG}: r has to be between 1 and {recipe.rank}, not {reprlib.repr(rank)}.")

@@ -90,7 +90,7 @@ def learned_through(c: Connection, owner: Owner) -> float:
 
 
 def next_number(c: Connection, owner: Owner) -> int:
-    """The number of the next version; the caller holds the owner's lock."""
+    """The number of the next version; who takes it holds the owner's lock."""
     return (c.execute(select(func.max(adapters.c.version)).where(scope(adapters, owner))).scalar() or 0) + 1
 
 
@@ -196,9 +196,9 @@ def unset(c: Connection, user: User, version: int) -> None:
         users.set_active_adapter(c, user.owner, user.active_adapter)
 
 
-def activated(c: Connection, owner: Owner, version: int) -> None:
-    """Note that a version became the active one."""
-    c.execute(update(adapters).where(_is(owner, version)).values(activated_at=time.time()))
+def activated(c: Connection, owner: Owner, version: int, at: float | None) -> None:
+    """Note when a version became the active one; None: never."""
+    c.execute(update(adapters).where(_is(owner, version)).values(activated_at=at))
 
 
 def learned_from(c: Connection, owner: Owner) -> dict[int, frozenset[str] | None]:

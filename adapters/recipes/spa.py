@@ -102,9 +102,13 @@ def mixed(own: Sequence[Row], human: Sequence[Row], batch_size: int, seed: int) 
 
 
 def rounds(
-    setup: Setup, model: Any, examples: Sequence[Row], fit: Callable[[Any], tuple[Any, dict[str, float]]]
+    setup: Setup,
+    model: Any,
+    examples: Sequence[Row],
+    fit: Callable[[Any], tuple[Any, dict[str, float]]],
+    rate: float,
 ) -> tuple[Any, list[dict[str, Any]]]:
-    """The objective's rounds after a training on ``examples``; the model, and what came of each round.
+    """The objective's rounds after a training on ``examples``, at a learning rate; the model, and what came of each.
 
     A round that found too few pairs, or whose answers drifted in length, is not learned from and is the last.
     """
@@ -121,7 +125,7 @@ def rounds(
             break
         rows = mixed(own, human, setup.batch_size, seed)
         steps = math.ceil(len(rows) / setup.batch_size)
-        onward = setup.onward(model, max_steps=steps, warmup_steps=max(1, steps // 10), seed=seed)
+        onward = setup.onward(model, max_steps=steps, warmup_steps=max(1, steps // 10), seed=seed, learning_rate=rate)
         trainer = pairs.build(SmoothedTrainer, onward, rows, train_sampling_strategy="sequential")
         model, course = fit(trainer)
         report[-1] |= {**course, "steps": steps, "smoothed": trainer.smoothed}

@@ -275,8 +275,7 @@ async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIter
     try:
         yield before, active, canary
     except BaseException:
-        numbers = [version.version if version else 0 for version in (active, canary)]
-        await asyncio.shield(database.write(serving.take_back, before, *numbers))
+        await asyncio.shield(database.write(serving.take_back, before, active, canary))
         raise
 
 

@@ -285,6 +285,24 @@ async def test_a_trial_does_not_wait_for_the_end_of_another(world: World) -> Non
     assert world.database.write_now(versions.queue_if_due, ANN, 1) == 4, "an import counts for no training"
 
 
+async def test_when_the_active_version_is_deleted_the_trial_goes_on_against_what_serves_then(world: World) -> None:
+    for number in range(3):
+        world.edit(number, better=1)
+    world.database.write_now(versions.delete, ANN, 1)
+    world.database.write_now(jobs.hasten, ANN, "canary", "2")
+    await look(world)
+    assert (world.noted["against"], world.noted["looks"]) == (0, 0)
+    assert sum(world.noted["conversations"].values()) == 0
+    for number in range(3, 3 + 2 * POLICY.canary_edits):
+        world.edit(number, better=0)
+        await look(world)
+        if world.told:
+            break
+    assert (world.user.active_adapter, world.user.canary_adapter) == (0, 0)
+    assert world.noted["sentence"].startswith("rolled back")
+    assert "of the base model" in world.noted["sentence"]
+
+
 async def test_a_trial_that_cannot_be_judged_is_rolled_back(world: World) -> None:
     world.edit(0)
     job = world.lease()

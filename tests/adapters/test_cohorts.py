@@ -6,8 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from sqlalchemy import update
 from adapters import cohorts, serving, versions
 from adapters.cohort_training import ALIKE, MAX_MEMBERS, Cohorts, centre, groups
 from adapters.directories import Directories
+from adapters.manifest import Manifest
+from adapters.objective import Objective
 from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, TrainingJob
 from adapters.trainer_process import TrainingFailed
@@ -79,7 +82,11 @@ class World:
             run_trainer=self.trainer,
         )
 
-    async def train(self, owner: Owner, made: Cohorts) -> versions.Version:
+    def copied(self) -> Path:
+        """The trained adapter, to be published."""
+        return Path(shutil.copytree(self.trained.adapter, self.directories.stage("x", 0) / "adapter"))
+
+    async def train(self, owner: Owner, made: Cohorts, objective: Objective | None = None) -> versions.Version:
         """The user's next version, from the queue to its end."""
         host = FakeHost(lambda model, _: f"{ANSWER} {owner.user}" if model else "I do not know.")
         number = await self.database.write(versions.queue, owner)
@@ -91,7 +98,7 @@ class World:
             host,
             self.directories,
             base_model=str(self.trained.base),
-            recipe=TINY_RECIPE,
+            recipe=replace(TINY_RECIPE, objective=objective or Objective()),
             run_trainer=self.trainer,
             beginning=made.beginning,
         )
@@ -148,6 +155,24 @@ async def test_a_new_user_who_prefers_alike_begins_from_it_once(world: World) ->
     assert await made.beginning(teacher, 1) is None
     assert await world.cohorts("zeta").beginning(await world.add("acme", "late"), 1) is None
     assert await world.database.read(cohorts.taught_by, teacher) == [cohort]
+
+
+async def test_who_has_an_imported_version_begins_from_it_as_well(world: World) -> None:
+    for user in NAMES[:3]:
+        await world.add("acme", user)
+    made = world.cohorts()
+    await made.gather("acme")
+    new = await world.add("acme", "new")
+
+    def rows(c: Any) -> str:
+        serving.activate(c, new, versions.take_in(c, new, []))
+        return versions.lock_user(c, new).opaque_id
+
+    opaque_id = await world.database.write(rows)
+    world.directories.publish(world.copied(), opaque_id, Manifest(1, [], "", {}, {}, {}, 0.0))
+    await world.train(new, made, Objective(continued=True))
+    assert world.given[-1][0].recipe.objective.continued
+    assert world.given[-1][2]
 
 
 async def test_erasing_a_teacher_ends_the_cohort_and_trains_who_began_from_it_anew(world: World) -> None:

@@ -449,7 +449,7 @@ def test_answers_that_drift_in_length_end_the_rounds(
     pair = {"prompt": rows[0]["prompt"], "chosen": twice, "rejected": rows[1]["completion"]}
     setting = setup(judge, tmp_path, Objective("dpo", spa_rounds=2))
     with judge.adapted(runs["dpo"]) as model:
-        same, report = spa.rounds(setting, model, [pair], never)
+        same, report = spa.rounds(setting, model, [pair], never, 1e-3)
     assert same is model
     assert [told["learned"] for told in report] == [False]
 

@@ -10,7 +10,7 @@ from adapter_fakes import make_turn
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from adapters import serving, versions
 from adapters.serving import Policy
@@ -19,6 +19,7 @@ from preference.database import Database
 from preference.errors import AttuneError, Conflict, NotFound
 from preference.owner import Owner
 from preference.tables import adapters as adapters_table
+from preference.tables import jobs as jobs_table
 from preference.users import User
 
 ANN = Owner("acme", "ann")
@@ -37,6 +38,12 @@ def made(c: Connection, policy: Policy, owner: Owner = ANN) -> int:
 
 def user(c: Connection) -> User:
     return versions.lock_user(c, ANN)
+
+
+def due(c: Connection) -> list[float]:
+    """When trials are judged, that nothing hastens."""
+    waiting = (jobs_table.c.kind == "canary", jobs_table.c.state == "queued")
+    return list(c.execute(select(jobs_table.c.run_after).where(*waiting)).scalars())
 
 
 Play = Callable[..., Any]
@@ -131,13 +138,38 @@ def test_nobody_goes_back_to_what_was_never_active(play: Play) -> None:
 def test_a_change_is_taken_back_unless_there_was_another(play: Play) -> None:
     play(made, Policy())
     play(made, TRYING)
-    before, _, _ = play(serving.choose, ANN, 2)
-    play(serving.take_back, before, 2, 0)
+    before, active, canary = play(serving.choose, ANN, 2)
+    play(serving.take_back, before, active, canary)
     assert play(user) == User(**{**vars(before), "revision": play(user).revision})
-    before, _, _ = play(serving.choose, ANN, 2)
+    before, active, canary = play(serving.choose, ANN, 2)
     play(serving.choose, ANN, 1)
-    play(serving.take_back, before, 2, 0)
+    play(serving.take_back, before, active, canary)
     assert (play(user).active_adapter, play(user).canary_adapter) == (1, 0)
+
+
+def test_what_was_taken_back_was_never_active(play: Play) -> None:
+    play(made, Policy())
+    play(made, TRYING)
+    play(serving.roll_back, ANN)
+    play(made, Policy())
+    play(serving.take_back, *play(serving.choose, ANN, 2))
+    assert play(versions.get, ANN, 2).activated_at is None
+    assert play(serving.roll_back, ANN)[1].version == 1
+
+
+def test_a_trial_that_could_not_begin_leaves_the_one_before_it(play: Play) -> None:
+    play(made, Policy())
+    play(made, Policy())
+    play(made, TRYING)
+    before, until = play(versions.all_of, ANN), play(versions.get, ANN, 3).report["canary"]["until"]
+    for change in (lambda c: serving.try_out(c, ANN, 1, 0.5, TRYING), lambda c: serving.choose(c, ANN, 1)):
+        play(serving.take_back, *play(change))
+        assert (play(user).active_adapter, play(user).canary_adapter, play(user).canary_share) == (2, 3, 0.25)
+        assert [vars(v) | {"updated_at": 0} for v in play(versions.all_of, ANN)] == [
+            vars(v) | {"updated_at": 0} for v in before
+        ]
+        assert play(jobs.under_way, ANN, "canary") == {"3"}
+        assert play(due) == [until]
 
 
 def test_a_retired_version_keeps_its_row_and_serves_never_again(play: Play) -> None:

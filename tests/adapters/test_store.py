@@ -1,21 +1,30 @@
 """Published versions in an object store: other disks get them whole and to the byte, and what is deleted is gone."""
 
+import io
 import itertools
 import json
 import os
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
-from adapter_fakes import FakeHost
+from adapter_fakes import FakeHost, Trained
 
 from adapters.directories import Directories
 from adapters.disk_cache import DiskCache
+from adapters.importing import Importer
 from adapters.manifest import Manifest
+from adapters.serving import Policy
 from adapters.store import Store, StoreUnavailable
+from adapters.validation import CONFIG, WEIGHTS
+from preference import users
+from preference.database import Database
 from preference.errors import EngineUnavailable, Invalid, NotFound
+from preference.owner import Owner
 
 _number = itertools.count()
 
@@ -184,3 +193,29 @@ def test_a_store_that_fails_is_no_missing_version(tmp_path: Path) -> None:
 def test_a_store_without_a_driver_is_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(Invalid, match="cannot be opened"):
         Store(url)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_others_write_while_an_import_is_uploaded(database: Database, trained: Trained, tmp_path: Path) -> None:
+    owner, waits = Owner("acme", "ann"), ThreadPoolExecutor(1)
+
+    class Watched(Store):
+        def put(self, directory: Path, opaque_id: str, version: int, files: Mapping[str, str]) -> None:
+            if not self.published(opaque_id):  # there is something to upload
+                waits.submit(database.write_now, users.ensure, Owner("acme", "bob")).result(10)
+            super().put(directory, opaque_id, version, files)
+
+    async def tar() -> AsyncIterator[bytes]:
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            for name in (CONFIG, WEIGHTS):
+                archive.add(trained.adapter / name, name)
+        yield made.getvalue()
+
+    directories = Directories(tmp_path / "adapters", Watched(f"file://{tmp_path / 'store'}"))
+    importer = Importer(database, directories, str(trained.base), trained.recipe, Policy(), 1 << 30)
+    user = await database.write(users.ensure, owner)
+    assert await importer(user, tar()) == 1
+    assert directories.verified(user.opaque_id, 1).version == 1
+    assert await database.read(users.get, Owner("acme", "bob")) is not None
+    waits.shutdown()

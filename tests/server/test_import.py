@@ -110,7 +110,7 @@ def test_bad_adapters_are_refused_and_leave_nothing(
         changed(r=16), changed(r=True), changed(lora_alpha=10**6), changed(use_dora=True),
         changed(auto_mapping={"a": 1}), changed(init_lora_weights="pissa"),
         changed(target_modules=["lm_head"]), changed(target_modules="all-linear"), changed(peft_type="IA3"),
-        changed(r=4), changed(target_modules=["q_proj"]),
+        changed(r=4), changed(target_modules=["q_proj"]), changed(lora_dropout=1.0), changed(lora_dropout="0.1"),
         tar({**files, WEIGHTS: files[WEIGHTS][:-10]}), tar({**files, WEIGHTS: files[WEIGHTS] + bytes(10_000_000)}),
         tar({**files, "manifest.json": b"["}), tar({**files, "manifest.json": b'{"learned_from": [1]}'}),
     ]  # fmt: skip
@@ -120,6 +120,14 @@ def test_bad_adapters_are_refused_and_leave_nothing(
         assert refused.json()["error"]["type"] == "invalid_request_error"
     assert serving.http().get(PATH).json()["data"] == []
     assert not list((serving.services.directories.root / ".staging").iterdir())
+
+
+def test_how_it_was_trained_does_not_matter(serving: Running, made_by_peft: tuple[dict[str, bytes], str]) -> None:
+    files, _ = made_by_peft
+    config = {**json.loads(files[CONFIG]), "lora_dropout": 0.05, "init_lora_weights": "gaussian"}
+    assert send(serving, tar({**files, CONFIG: json.dumps(config).encode()})).status_code == 201
+    kept = serving.services.directories.path(ann(serving).opaque_id, 1) / CONFIG
+    assert json.loads(kept.read_text()) == {**config, "lora_dropout": 0.0, "init_lora_weights": True}
 
 
 def test_a_body_without_a_length_is_bounded_too(serving: Running) -> None:
