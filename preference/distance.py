@@ -1,18 +1,21 @@
 """The cost of an edit: Levenshtein distance on word tokens (PRELUDE, arXiv 2404.15269)."""
 
-import re
 import unicodedata
 
+import regex
 from rapidfuzz.distance import Levenshtein
 
-# Scripts written without spaces count by character; a sentence of them would else be one word.
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+(?:['\u2019][^\W{_CJK}]+)*|\n|[^\w\s]")
+# Scripts written without spaces (Thai, Lao, Burmese, Khmer, Japanese, Chinese) count by character, with its marks; a
+# sentence of them would else be one word. In others marks are parts of a word: the standard library's \w has none.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = rf"[^\W{_UNSPACED}]+"
+_TOKEN = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|{_WORD}(?:['\u2019]{_WORD})*|\n|[^\w\s]")
 
 
 def words(text: str) -> list[str]:
     """The word tokens of ``text``; a newline and a punctuation mark are tokens of their own, other space is none."""
-    return _TOKEN.findall(unicodedata.normalize("NFC", text).replace("\r\n", "\n"))
+    found: list[str] = _TOKEN.findall(unicodedata.normalize("NFC", text).replace("\r\n", "\n"))
+    return found
 
 
 def word_distance(a: str, b: str) -> int:

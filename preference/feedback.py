@@ -184,7 +184,7 @@ def erase(c: Connection, owner: Owner, id: str) -> list[str]:
     query = select(feedback.c.id).where(scope(feedback, owner), or_(feedback.c.id == id, earlier))
     ids = list(c.execute(query.order_by(feedback.c.created_at)).scalars())
     jobs.forget(c, owner, "learn", ids)
-    turns.redact(c, owner, {taught.id: taught.text for taught in preferences.withdraw(c, owner, ids)})
+    turns.redact(c, owner, [taught.id for taught in preferences.withdraw(c, owner, ids)])
     c.execute(delete(feedback).where(scope(feedback, owner), feedback.c.id.in_(ids)))
     return ids
 

@@ -6,23 +6,21 @@ are outdated by then (`drift.py`), and a preference that holds in none any more.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from preference import drift, feedback, preferences, users
 from preference.database import Database
+from preference.errors import Conflict
 from preference.feedback import Edit
 from preference.owner import Owner
 from preference.ports import Embedder, TextGenerator, Vectors
-from preference.preferences import Preference
+from preference.preferences import CONTEXT_CHARACTERS, Preference
 from preference.prompt import last_user_text
 from preference.recall import Partition
 from preference.study import Lesson, Study
 from preference.text import canonical
-
-CONTEXT_CHARACTERS = 4000
-"""How much of a request is kept as a context; the embedder reads less."""
-
 
 OnTokens = Callable[[str, int, int], None]
 """Told of a tenant, and of the prompt and completion tokens that a lesson of one of its users cost."""
@@ -53,11 +51,10 @@ class Learner:
 
         Gives the row's new status; None when there was nothing left to do.
         """
-        edit, active = await self._database.read(_load, owner, feedback_id)
-        if edit is None:
+        loaded = await self._database.read(_load, owner, feedback_id)
+        if loaded is None:
             return None
-        by_id = {p.id: p for p in active}
-        applied = [by_id[shown["id"]] for shown in edit.turn.applied_preferences if shown["id"] in by_id]
+        edit, applied = loaded
         study = Study(self._generator, edit, applied, system_role=self._system_role)
         try:
             lesson = await study.lesson()
@@ -76,9 +73,16 @@ class Learner:
         by_text = {canonical(p.text): p for p in active}
         present = {p.id for p in active}
         held = [p for p in lesson.confirmed if p.id in present]
+        reason, added = lesson.reason, list[Preference]()
         for text in lesson.new:
             equal = by_text.get(canonical(text))
-            held.append(equal or preferences.create(connection, owner, text, "learned", limit=self._max_preferences))
+            try:
+                added.append(
+                    equal or preferences.create(connection, owner, text, "learned", limit=self._max_preferences)
+                )
+            except Conflict as error:  # what else the edit says counts all the same
+                reason = error.message
+        held += added
         for preference in held if context.strip() else ():
             preferences.add_context(
                 connection, owner, preference.id, feedback_id=edit.feedback_id, text=context,
@@ -86,15 +90,17 @@ class Learner:
             )  # fmt: skip
         if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
             preferences.withdraw(connection, owner, replaced)
-        contradicted = {p.id for p in active if p in lesson.contradicted and not p.locked}
+        against = {p.id for p in lesson.contradicted}
+        # What the user corrected since wins over an edit of before.
+        contradicted = {p.id for p in active if p.id in against and not p.locked and p.updated_at <= edit.created_at}
         gone = self._end(connection, owner, edit, contradicted, vector) if contradicted else set()
         for preference in active:
             if preference.id in gone and preference.source == "learned" and not preference.locked:
                 preferences.supersede(connection, owner, preference.id, held[-1].id if held else None)
-        changes = bool(lesson.new or lesson.contradicted)
+        changes = bool(added or lesson.contradicted)
         status: feedback.Status = "learned" if changes else "nothing_learned"
         learned = [p.id for p in held] if changes else []
-        return feedback.resolve(connection, owner, edit.feedback_id, status, lesson.reason, learned).status
+        return feedback.resolve(connection, owner, edit.feedback_id, status, reason, learned).status
 
     def _end(self, c: Connection, owner: Owner, edit: Edit, contradicted: set[str], vector: Vectors) -> set[str]:
         """End the situations that an edit makes outdated; the preferences that then hold nowhere."""
@@ -107,5 +113,20 @@ class Learner:
         return held - holds
 
 
-def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit | None, list[Preference]]:
-    return feedback.pending_edit(connection, owner, feedback_id), preferences.active(connection, owner)
+def _load(connection: Connection, owner: Owner, feedback_id: str) -> tuple[Edit, list[Preference]] | None:
+    """The edit, and what its draft was made with, in the words of then: the user may have corrected or deleted some.
+
+    Without what was superseded, which may be learned again.
+    """
+    edit = feedback.pending_edit(connection, owner, feedback_id)
+    if edit is None:
+        return None
+    known = {p.id: p for p in preferences.all_of(connection, owner)}
+    applied = []
+    for shown in edit.turn.applied_preferences:
+        id, text = shown["id"], shown["text"]
+        if id not in known:
+            applied.append(Preference(id, text, "learned", "deleted", None, False, 0.0, 0.0))
+        elif known[id].status == "active":
+            applied.append(replace(known[id], text=text))
+    return edit, applied

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy import delete as delete_from
 
 from preference import users
@@ -26,6 +26,8 @@ Source = Literal["learned", "stated"]
 
 MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
 MAX_SITUATIONS = 256  # of a user, in which preferences were seen to hold
+CONTEXT_CHARACTERS = 4000
+"""How much of a request is kept as a context, and looked for; the embedder reads less."""
 
 _situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
 
@@ -59,7 +61,8 @@ class Context:
 
 def active(c: Connection, owner: Owner) -> list[Preference]:
     """The preferences that hold now, oldest first."""
-    return [preference for preference in all_of(c, owner) if preference.status == "active"]
+    query = select(preferences).where(scope(preferences, owner), preferences.c.status == "active")
+    return [_preference(row) for row in c.execute(query.order_by(preferences.c.created_at)).mappings()]
 
 
 def all_of(c: Connection, owner: Owner) -> list[Preference]:
@@ -145,8 +148,9 @@ def _forget_beyond(c: Connection, owner: Owner, limit: int) -> None:
     """Drop a situation where there are more than ``limit``: whole, as a part of one would speak against the rest.
 
     Kinds are sets of preferences that held together: what was seen once, long ago, outlives the hundredth of a kind.
+    What was learned and was seen to hold in no other situation holds no more. What the user said stays where it is.
     """
-    mine = scope(contexts_table, owner)
+    mine = and_(scope(contexts_table, owner), contexts_table.c.feedback_id.is_not(None))
     if c.execute(select(func.count(_situation.distinct())).where(mine)).scalar_one() <= limit:
         return
     rows = select(_situation, contexts_table.c.preference_id).where(mine).order_by(contexts_table.c.created_at)
@@ -156,16 +160,22 @@ def _forget_beyond(c: Connection, owner: Owner, limit: int) -> None:
     ((commonest, _),) = Counter(map(frozenset, held.values())).most_common(1)
     oldest = next(id for id, kind in held.items() if kind == commonest)
     c.execute(delete_from(contexts_table).where(mine, _situation == oldest))
+    elsewhere = {id for situation, ids in held.items() if situation != oldest for id in ids}
+    for id in sorted(held[oldest] - elsewhere):
+        preference = get(c, owner, id)
+        if (preference.source, preference.status, preference.locked) == ("learned", "active", False):
+            _update(c, owner, id, status="superseded")
 
 
 def end_situations(c: Connection, owner: Owner, ids: Collection[str]) -> None:
     """Forget what held in these situations, by the id of the feedback that told of each, or of its context.
 
-    What the user locked goes on holding there.
+    What the user locked or said goes on holding there.
     """
     users.touch(c, owner)
-    locked = select(preferences.c.id).where(scope(preferences, owner), preferences.c.locked)
-    ended = and_(_situation.in_(sorted(ids)), contexts_table.c.preference_id.not_in(locked))
+    fixed = or_(preferences.c.locked, preferences.c.source == "stated")
+    kept = select(preferences.c.id).where(scope(preferences, owner), fixed)
+    ended = and_(_situation.in_(sorted(ids)), contexts_table.c.preference_id.not_in(kept))
     c.execute(delete_from(contexts_table).where(scope(contexts_table, owner), ended))
 
 

@@ -22,7 +22,7 @@ from preference import preferences
 from preference.database import Database
 from preference.likeness import Likeness
 from preference.ports import Embedder, Vectors
-from preference.preferences import Context, Preference
+from preference.preferences import CONTEXT_CHARACTERS, Context, Preference
 from preference.users import User
 
 OnRecall = Callable[[int, int], None]
@@ -78,8 +78,8 @@ class Partition:
         situations: dict[str, list[Context]] = {}
         for context in contexts:  # the preferences of one edit share its situation
             situations.setdefault(context.feedback_id or context.id, []).append(context)
-        keyed = {context.preference_id for context in contexts}
-        self.everywhere = [n for n, p in enumerate(active) if p.source == "stated" and p.id not in keyed]
+        said_for = {context.preference_id for context in contexts if context.feedback_id is None}
+        self.everywhere = [n for n, p in enumerate(active) if p.source == "stated" and p.id not in said_for]
         # The user said it, or made it fast: one vote is enough, and no adapter stands in for it.
         self._binding = {n for n, p in enumerate(active) if p.source == "stated" or p.locked}
         self.situations = list(situations)
@@ -217,6 +217,7 @@ class Recall:
         ``since`` leaves out learned ones not changed after that time (an adapter knows those), unless they are locked.
         A user without preferences costs no embedding.
         """
+        context = context[:CONTEXT_CHARACTERS]
         known = await self._known_of(user)
         partition = known.partition
         if not partition.preferences:

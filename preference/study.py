@@ -60,7 +60,9 @@ class Study:
         edit, applied = self._edit, self._applied
         cost = word_distance(edit.draft, edit.edited_text)
         if cost == 0:
-            return Lesson(confirmed=applied, reason="the draft was accepted as it was")
+            same = edit.draft == edit.edited_text
+            reason = "the draft was accepted as it was" if same else "the edit differs from the draft in spaces alone"
+            return Lesson(confirmed=applied, reason=reason)
         if edit.turn.partial:
             return Lesson(confirmed=applied, reason="the draft was cut short, so the edit says little about it")
         texts, tried = await self._explain(cost)

@@ -1,12 +1,13 @@
 """Rows of ``turns``: one personalised generation each, with its provenance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, String, and_, bindparam, cast, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from preference import users
 from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.prompt import Message
@@ -100,15 +101,19 @@ def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int =
     return [of_row(row) for row in c.execute(query).mappings()]
 
 
-def redact(c: Connection, owner: Owner, texts: Mapping[str, str]) -> None:
-    """Take preferences, texts by id, out of the turns that they were applied to, and out of the prompts there."""
-    for id, text in sorted(texts.items()):
+def redact(c: Connection, owner: Owner, ids: Collection[str]) -> None:
+    """Take preferences out of the turns that they were applied to, and what they said then out of the prompts there."""
+    for id in sorted(ids):
         applied = cast(turns.c.applied_preferences, String).contains(id, autoescape=True)
         for row in c.execute(select(turns).where(scope(turns, owner), applied)).mappings().all():
             left = [one for one in row["applied_preferences"] if one["id"] != id]
             if left == row["applied_preferences"]:  # an id that has this one in it
                 continue
-            values = {"prompt": _without(row["prompt"], f"- {text}"), "applied_preferences": left}
+            prompt = row["prompt"]
+            for one in row["applied_preferences"]:
+                if one["id"] == id:
+                    prompt = _without(prompt, f"- {one['text']}")
+            values = {"prompt": prompt, "applied_preferences": left}
             this = turns.c.completion_id == row["completion_id"]
             c.execute(update(turns).where(scope(turns, owner), this).values(**values))
 
@@ -124,6 +129,8 @@ def _without(said: Any, line: str) -> Any:
 
 def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
     """Delete up to ``limit`` turns older than ``before`` that no standing feedback refers to; how many."""
+    if not users.lock(c, owner):  # feedback on one of them may be coming in
+        return 0
     about = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced")
     kept = exists().where(scope(feedback, owner), about)
     old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~kept)

@@ -45,7 +45,7 @@ class Worker:
 
     An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``; one of
     ``FINAL`` ends it at once. ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the
-    defaults almost two hours). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
+    defaults two days). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
     so, at least once. The reason is a sentence for the user, or None where the error was not expected: the log has it.
     Jobs are taken only while ``ready()`` says so.
     """
@@ -62,8 +62,8 @@ class Worker:
         on_failed: OnFailed = _nothing,
         ready: Callable[[], bool] = _always,
         backoff_seconds: float = 1.0,
-        max_backoff_seconds: float = 30.0,
-        max_deferrals: int = 240,
+        max_backoff_seconds: float = 300.0,
+        max_deferrals: int = 600,
     ) -> None:
         self._database = database
         self._handlers = dict(handlers)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
@@ -155,6 +156,26 @@ def scrub() -> None:
     """Rewrite the database's files without what was deleted: nobody can use it meanwhile. Erasures do what they can."""
     if not _with_database(lambda database: database.scrub_now(full=True)):
         _exit("The database is in use: try again when its servers are stopped.")
+
+
+@app.command()
+def reembed() -> None:
+    """After a change of ATTUNE_EMBEDDER: embed anew what another one has embedded. Run it while no server runs."""
+    from preference import embedding
+    from preference.embedder import SentenceEmbedder
+
+    def brought_over(database: Database) -> int:
+        embedder = SentenceEmbedder(_settings().embedder)
+        total = database.read_now(embedding.count, embedder)
+        with Progress(console=Console(stderr=True)) as bars:
+            bar = bars.add_task("contexts", total=total)
+            while found := database.read_now(embedding.some, embedder):
+                vectors = embedder.embed([text for *_, text in found])
+                database.write_now(embedding.bring_over, found, embedder, vectors)
+                bars.advance(bar, len(found))
+        return total
+
+    typer.echo(f"{_with_database(brought_over)} contexts were embedded anew.")
 
 
 @keys_app.command("create")

@@ -35,7 +35,7 @@ from server.identity import Identity
 from server.metrics import Metrics
 from server.rollout import roll_out, serving
 from server.settings import Settings
-from server.storage import open_database, open_directories, private_directory, server_secret
+from server.storage import check_embedder, open_database, open_directories, private_directory, server_secret
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
 from server.workers import make_workers
@@ -132,6 +132,7 @@ async def build(
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
         if embedder is None:  # read from disk while the engine starts
             embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
+        await check_embedder(database, embedder)
         base_hash = BaseHash(settings)
         for name, host in hosts.items():
             held = Registry(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from adapters.directories import Directories
 from adapters.store import Store
+from preference import embedding
 from preference.database import Database
 from preference.errors import Invalid
+from preference.ports import Embedder
 from server.errors import StartRefused
 from server.settings import Settings
 
@@ -48,6 +50,15 @@ def open_database(settings: Settings) -> Database:
             raise StartRefused("The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true.")
         database.migrate()
     return database
+
+
+async def check_embedder(database: Database, embedder: Embedder) -> None:
+    """Raise ``StartRefused`` where another embedder has embedded what is stored: none of it would ever be recalled."""
+    if (other := await database.read(embedding.stranger, embedder)) is not None:
+        raise StartRefused(
+            f"ATTUNE_EMBEDDER is {embedder.name!r} ({embedder.dimension} dimensions), but contexts are stored that "
+            f"{other!r} has embedded: set it back, or stop all servers and run `attune reembed`."
+        )
 
 
 def open_directories(settings: Settings) -> Directories:

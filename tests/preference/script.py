@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from adapters import canary, cohorts, serving, versions
 from adapters.serving import Policy
-from preference import erasures, feedback, jobs, keys, preferences, turns, users
+from preference import embedding, erasures, feedback, jobs, keys, preferences, turns, users
 from preference.database import Database
 from preference.errors import AttuneError
 from preference.owner import Owner
@@ -341,6 +342,14 @@ def add_context(player: Player, c: Connection) -> Any:
     )
 
 
+def reembed(player: Player, c: Connection) -> Any:
+    embedder: Any = SimpleNamespace(name="e", dimension=3)
+    for look in (embedding.stranger, embedding.count, embedding.some):  # at everybody's
+        look(c, embedder)
+    embedding.bring_over(c, [(player.owner, "pref-1", "ctx-0", "")], embedder, np.array([unit(3, 4)]))
+    return users.get(c, player.owner)
+
+
 def correct(player: Player, c: Connection) -> Any:
     preferences.change(c, player.owner, "pref-0", text=player.text("Corrected"))
     return preferences.change(c, player.owner, "pref-1", locked=True)
@@ -589,7 +598,7 @@ SCRIPT: Sequence[Step] = [
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
-    create, create_too_many, add_context, correct, read, unlock, end_situations, read, delete_preference, read,
+    create, create_too_many, add_context, reembed, correct, read, unlock, end_situations, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,
     queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read, erase_thumb, read,

@@ -19,6 +19,12 @@ from preference.distance import normalised_distance, word_distance, words
         ("👍 ok", ["👍", "ok"]),
         ("明日、会う", ["明", "日", "、", "会", "う"]),
         ("cafe\u0301", ["caf\u00e9"]),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+            ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092d\u093e\u0937\u093e"],
+        ),
+        ("\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f", ["\u0645\u064f\u062d\u064e\u0645\u064e\u0651\u062f"]),
+        ("\u0e2a\u0e27\u0e31\u0e2a", ["\u0e2a", "\u0e27\u0e31", "\u0e2a"]),
     ],
 )
 def test_words(text: str, tokens: list[str]) -> None:

@@ -1,6 +1,7 @@
 """From an accepted edit to stored preferences, with a generator that makes no mistakes of its own."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,7 @@ class World:
         shown: list[Preference] | None = None,
         partial: bool = False,
         learn: bool = True,
+        text: Callable[[str], str] = str,
     ) -> Feedback:
         self._turns += 1
         applied = [{"id": p.id, "text": p.text, "score": 0.9} for p in shown or []]
@@ -62,7 +64,7 @@ class World:
             feedback.accept,
             ANN,
             completion_id=said.completion_id,
-            edited_text=render(request.facts, after),
+            edited_text=text(render(request.facts, after)),
             body_sha256="0",
         )
         if learn:
@@ -98,6 +100,57 @@ async def test_an_accepted_draft_confirms_what_was_shown(world: World) -> None:
     held = await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets"}, shown)
     assert (held.status, held.reason) == ("nothing_learned", "the draft was accepted as it was")
     assert len(world.database.read_now(preferences.contexts_of, ANN, shown[0].id)) == 2
+
+
+async def test_an_edit_of_spaces_alone_accepts_the_words(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {}, text=lambda text: text.replace(" ", "  "))
+    assert (held.status, held.reason) == ("nothing_learned", "the edit differs from the draft in spaces alone")
+
+
+async def test_what_the_user_stated_for_every_request_stays_so_when_it_is_seen_to_hold(world: World) -> None:
+    made = world.database.write_now(preferences.create, ANN, BULLETS, "stated")
+    await world.edit(CLIENT, {"format": "bullets"}, {"format": "bullets"}, [made])
+    await world.edit(CLIENT_AGAIN, {}, {"format": "bullets", "tone": "formal"})
+    assert await world.recalled(REVIEW) == {BULLETS}
+    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, FORMAL}
+
+
+async def test_an_older_edit_does_not_undo_a_correction(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    (shown,) = world.active()
+    before = {"format": "bullets"}
+    says_more = await world.edit(CLIENT_AGAIN, before, {**before, "greeting": "dear"}, [shown], learn=False)
+    speaks_against = await world.edit(CLIENT_AGAIN, before, {"tone": "formal"}, [shown], learn=False)
+    world.database.write_now(preferences.change, ANN, shown.id, text=NUMBERED)
+    await world.learner.learn(ANN, says_more.id)
+    assert await world.recalled(CLIENT_AGAIN) == {NUMBERED, DEAR}
+    await world.learner.learn(ANN, speaks_against.id)
+    assert NUMBERED in {p.text for p in world.active()}
+    later = await world.edit(CLIENT, {"format": "numbered"}, {"format": "bullets"}, world.active())
+    assert BULLETS in {world.database.read_now(preferences.get, ANN, id).text for id in later.learned}, (
+        "a newer one may"
+    )
+
+
+async def test_an_older_edit_does_not_bring_back_what_was_deleted(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    shown = {p.text: p for p in world.active()}
+    style = {"format": "bullets", "tone": "formal"}
+    waits = await world.edit(CLIENT_AGAIN, style, {**style, "greeting": "dear"}, list(shown.values()), learn=False)
+    world.database.write_now(preferences.delete, ANN, shown[BULLETS].id)
+    await world.learner.learn(ANN, waits.id)
+    assert {p.text for p in world.active()} == {FORMAL, DEAR}
+
+
+async def test_at_the_limit_an_edit_still_contradicts_and_says_why_it_adds_nothing(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    world.learner = Learner(world.database, world.generator, WordEmbedder(), max_preferences=1)
+    for request in (CLIENT_AGAIN, CLIENT):
+        held = await world.edit(request, {"format": "bullets"}, {"format": "numbered"}, world.active())
+        assert held.reason == "this user already has 1 preferences; delete some first"
+        if not world.active():
+            break
+    assert BULLETS not in {p.text for p in world.active()}
 
 
 async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(world: World) -> None:

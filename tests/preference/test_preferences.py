@@ -116,6 +116,30 @@ def test_situations_are_bounded_by_dropping_the_oldest_of_the_commonest_kind_who
     assert texts == {common.id: ["once", *kept], beside.id: kept, rare.id: ["once"]}
 
 
+def test_what_was_learned_and_holds_nowhere_any_more_ends_and_what_the_user_said_stays(store: Database) -> None:
+    stated = store.write_now(preferences.create, ANN, "Said", "stated")
+    locked, learned = create(store, "Locked"), create(store)
+    store.write_now(preferences.change, ANN, locked.id, locked=True)
+
+    def many(c: Connection) -> None:
+        place = {"text": "a", "embedder": "e", "vector": unit(1, 0)}
+        preferences.add_context(c, ANN, stated.id, feedback_id=None, **place)
+        for one in (locked, learned):
+            preferences.add_context(c, ANN, one.id, feedback_id="first", **place)
+        for number in range(preferences.MAX_SITUATIONS):
+            other = preferences.create(c, ANN, f"other {number}", "learned")
+            preferences.add_context(c, ANN, other.id, feedback_id=f"fb-{number}", **place)
+
+    store.write_now(many)
+    assert store.read_now(preferences.get, ANN, learned.id).status == "superseded"
+    assert store.read_now(preferences.get, ANN, locked.id).status == "active"
+    assert not store.read_now(preferences.contexts_of, ANN, locked.id)
+    (kept,) = store.read_now(preferences.contexts_of, ANN, stated.id)
+    store.write_now(preferences.end_situations, ANN, [kept.id])
+    assert [one.id for one in store.read_now(preferences.contexts_of, ANN, stated.id)] == [kept.id]
+    assert len(store.read_now(preferences.active, ANN)) == preferences.MAX_SITUATIONS + 2
+
+
 def test_active_preferences_are_bounded(store: Database) -> None:
     first = store.write_now(preferences.create, ANN, "one", "stated", limit=1)
     with pytest.raises(Conflict, match="already has 1"):

@@ -1,12 +1,17 @@
 """Rows of turns: what was stored comes back, to its owner alone."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 
-from preference import turns, users
+from preference import feedback, turns, users
 from preference.database import Database
 from preference.errors import Conflict, Invalid, NotFound
+from preference.owner import Owner
 from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
 
 
@@ -84,7 +89,7 @@ def test_an_erased_preference_leaves_the_turns_that_it_was_applied_to(store: Dat
         store.write_now(turns.record, owner, replace(made, prompt=parts, applied_preferences=both))
         store.write_now(turns.record, owner, replace(turn("c-2"), prompt=parts, applied_preferences=[kept]))
     others = store.read_now(turns.page, BOB)
-    store.write_now(turns.redact, ANN, {"pref-1": "No greeting", "pref_1": "%"})
+    store.write_now(turns.redact, ANN, ["pref-1", "pref_1"])
     first, second = store.read_now(turns.page, ANN)
     told = "Write\n- [erased]\n- No greeting at all"
     assert first.prompt == [
@@ -93,3 +98,24 @@ def test_an_erased_preference_leaves_the_turns_that_it_was_applied_to(store: Dat
     assert first.applied_preferences == [kept]
     assert second == others[1]
     assert store.read_now(turns.page, BOB) == others
+
+
+def test_feedback_that_comes_in_keeps_its_turn_from_being_pruned(store: Database) -> None:
+    store.write_now(turns.record, ANN, turn("c-1"))
+    stored, commits = threading.Event(), threading.Event()
+
+    def accept(c: Connection) -> None:
+        feedback.accept(c, ANN, completion_id="c-1", edited_text="Something else", body_sha256="0")
+        stored.set()
+        assert commits.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:  # two replicas
+        accepting = pool.submit(store.write_now, accept)
+        assert stored.wait(10)
+        pruning = pool.submit(store.write_now, turns.prune, ANN, 1e12, 10)
+        time.sleep(0.2)
+        commits.set()
+        accepting.result()
+        assert pruning.result() == 0
+    assert [edit.turn.completion_id for edit in store.read_now(feedback.edits, ANN)] == ["c-1"]
+    assert store.write_now(turns.prune, Owner("acme", "nobody"), 1e12, 10) == 0
