@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sqlalchemy import Connection
 from typer.testing import CliRunner, Result
 
+from preference import preferences, users
+from preference.database import Database
+from preference.owner import Owner
 from server.cli import app, settings_table
 from server.settings import Settings
 
@@ -156,3 +161,26 @@ def test_help_says_something(tmp_path: Path, command: list[str]) -> None:
     shown = run(tmp_path, *command, "--help")
     assert shown.exit_code == 0
     assert "Usage" in shown.output
+
+
+def test_another_embedder_is_refused_until_what_is_stored_was_embedded_anew(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "create", "acme")
+    database, ann = Database(f"sqlite:///{tmp_path / 'data' / 'attune.db'}"), Owner("acme", "ann")
+
+    def rows(c: Connection) -> None:
+        users.ensure(c, ann)
+        made = preferences.create(c, ann, "Use bullets", "stated")
+        preferences.add_context(
+            c, ann, made.id, feedback_id=None, text="Write an email", embedder="former", vector=np.array([0.6, 0.8])
+        )
+
+    database.write_now(rows)
+    refused = run(tmp_path, "serve", engine_url="http://127.0.0.1:9", port="0")
+    assert refused.exit_code == 1
+    assert "'former' has embedded" in refused.stderr
+    assert "attune reembed" in refused.stderr
+    assert run(tmp_path, "reembed").stdout == "1 contexts were embedded anew.\n"
+    (context,) = database.read_now(preferences.contexts, ann, "all-MiniLM-L6-v2")
+    assert context.vector.shape == (384,)
+    assert run(tmp_path, "reembed").stdout == "0 contexts were embedded anew.\n"
+    database.close()
