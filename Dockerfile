@@ -20,7 +20,8 @@ ENV PATH=/app/.venv/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     ATTUNE_HOST=0.0.0.0 \
     ATTUNE_PORT=8000 \
-    ATTUNE_DATA_DIR=/data
+    ATTUNE_DATA_DIR=/data \
+    HF_HOME=/data/hf
 VOLUME /data
 EXPOSE 8000
 # Loading a large model can take long; /health answers meanwhile, /ready only once it is loaded.

@@ -225,7 +225,7 @@ def settings_table() -> list[dict[str, str]]:
     """Every setting as variable, default and description, in the order of their definition."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else str(field.default)
+        default = "" if field.default is None else "[]" if field.default == frozenset() else str(field.default)
         rows.append({"variable": f"ATTUNE_{name.upper()}", "default": default, "description": field.description or ""})
     return rows
 

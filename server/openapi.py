@@ -12,7 +12,8 @@ OpenAI's API, answered in each end user's own way. Send what a user made of an a
 similar request knows it.
 
 * **Who asks.** `Authorization: Bearer <API key>` names the tenant. The end user is `X-User-Id`, else
-  `safety_identifier`, `user` or `metadata.user_id` in the body; without one nothing is personalised and nothing stored.
+  `safety_identifier`, `user` or `metadata.user_id` in the body; without one nothing is stored, and only the request's
+  own values apply.
 * **Errors** have OpenAI's envelope, and an `X-Request-Id` that the server's log has, too. 429 and 503 say in
   `Retry-After` when to come back.
 """

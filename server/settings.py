@@ -42,7 +42,8 @@ class Settings(BaseSettings):
         default=None, description="Folder or hub name that vLLM takes; by default the bundled model."
     )
     served_model_name: str | None = Field(
-        default=None, description="Name that clients ask for; by default the folder name."
+        default=None,
+        description="Name that clients ask for; by default the folder's, the hub name, or the remote engine's own.",
     )
     engine_url: str | None = Field(
         default=None,
@@ -76,7 +77,10 @@ class Settings(BaseSettings):
         description="Nearest contexts that vote on the preferences of a request; `k` there overrides it.",
     )
     recall_min_score: float = Field(
-        default=0.2, ge=-1, le=1, description="Least cosine at which an earlier context is alike enough to vote."
+        default=0.2,
+        ge=-1,
+        le=1,
+        description="Earlier contexts less alike than this (cosine) have no vote; more recalls less.",
     )
     preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
     max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
@@ -84,7 +88,10 @@ class Settings(BaseSettings):
     learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
     train_at_once: int = Field(
-        default=16, ge=1, le=256, description="Adapters that a worker trains in one pass, by SFT; others one by one."
+        default=16,
+        ge=1,
+        le=256,
+        description="Users whose adapters one program trains together, by SFT; other recipes take one at a time.",
     )
     train_activation_gib: float | None = Field(
         default=None,
@@ -137,8 +144,8 @@ class Settings(BaseSettings):
     )
     erased_edits: Literal["drop", "retrain"] = Field(
         default="drop",
-        description="What becomes of an active adapter when an edit that it learned from is erased: `drop` takes it "
-        "out of service at once, `retrain` when another one is trained, or could not be.",
+        description="What becomes of an active adapter when an edit that it learned from is erased: with `drop` it "
+        "serves no more, with `retrain` it does until the training without that edit has ended.",
     )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     adapter_store: str | None = Field(
@@ -207,11 +214,14 @@ class Settings(BaseSettings):
         default=30, gt=0, description="Seconds in which a request has to arrive whole, its body included."
     )
     connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What the server logs.")
-    log_format: Literal["text", "json"] = Field(default="text", description="How the server writes its log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: `debug`, `info`, `warning`, `error`."
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="`text`, or `json`, an object a line.")
     metrics: Literal["loopback", "all", "off"] = Field(
         default="loopback",
-        description="Who may read `/metrics`: this machine, whoever reaches the port, or nobody. It names tenants.",
+        description="Who may read `/metrics`: this machine (`loopback`), whoever reaches the port (`all`), or nobody "
+        "(`off`). It names tenants.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
