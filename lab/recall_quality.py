@@ -7,6 +7,7 @@ learned applies. Rows, embedder and `Recall` are the server's own. Half of the u
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from lab.provenance import commit
 from preference import preferences, users
 from preference.database import Database
 from preference.owner import Owner
@@ -135,6 +137,8 @@ async def measure(people: Sequence[Person], embedder: Embedder) -> dict[str, Any
             database.close()
     best = max(sweep, key=lambda found: found["dev"]["f1"])
     return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit("preference", "lab/recall_quality.py", "lab/recall_pairs.jsonl"),
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),

@@ -40,7 +40,8 @@ def write_docs(result: Mapping[str, Any], docs: Path = DOCS) -> None:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The tables of ``result``."""
-    lines = [f"{result['embedder']}, {result['situations']} situations of {len(result['users'])} users."]
+    what = f"{result['embedder']}, {result['situations']} situations of {len(result['users'])} users"
+    lines = [f"{result['date']}, commit {result['commit'][:7]}: {what}."]
     for title, head, rows in _tables(result):
         lines += ["", f"{title}:", ""]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
