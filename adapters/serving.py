@@ -82,15 +82,17 @@ def take_back(c: Connection, before: User, active: Version | None, canary: Versi
     user = users.get(c, owner) if users.lock(c, owner) else None
     if user is None or (user.active_adapter, user.canary_adapter) != numbers:
         return
+    held = versions.ready(c, owner)  # what served before may have been deleted meanwhile
+    serves = before.active_adapter if before.active_adapter in held else 0
+    tried, share = (before.canary_adapter, before.canary_share) if before.canary_adapter in held else (0, 0.0)
     users.set_active_adapter(
-        c, owner, before.active_adapter, pinned=before.pinned, canary=before.canary_adapter, share=before.canary_share
+        c, owner, serves, pinned=before.pinned and serves == before.active_adapter, canary=tried, share=share
     )
     if active is not None and active.version != before.active_adapter:
         versions.activated(c, owner, active.version, active.activated_at)
     if canary is not None and canary.version != before.canary_adapter:
         versions.set_state(c, owner, canary.version, canary.state, report=canary.report)
         jobs.cancel(c, owner, CANARY, str(canary.version))
-    tried = before.canary_adapter
     if tried and str(tried) not in jobs.under_way(c, owner, CANARY):
         jobs.enqueue(c, owner, CANARY, str(tried), run_after=versions.get(c, owner, tried).report[CANARY]["until"])
 

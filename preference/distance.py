@@ -8,8 +8,8 @@ from rapidfuzz.distance import Levenshtein
 # Scripts written without spaces (Thai, Lao, Burmese, Khmer, Japanese, Chinese) count by character, with its marks; a
 # sentence of them would else be one word. In others marks are parts of a word: the standard library's \w has none.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = rf"[^\W{_UNSPACED}]+"
-_TOKEN = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|{_WORD}(?:['\u2019]{_WORD})*|\n|[^\w\s]")
+_WORD = rf"(?!\p{{M}})[^\W{_UNSPACED}]+"  # no mark begins one: it belongs to what is before it
+_TOKEN = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|{_WORD}(?:['\u2019]{_WORD})*|\n|[^\w\s]\p{{M}}*|\p{{M}}")
 
 
 def words(text: str) -> list[str]:

@@ -1,8 +1,9 @@
 """Contexts that another embedder than the one set has embedded: whether there are any, and bringing them over."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_, update
 
 from preference import users
 from preference.owner import Owner
@@ -12,16 +13,27 @@ from preference.tables import contexts
 
 BATCH = 64
 """Texts that are embedded, and rows that are written, at once."""
+_KEY = (contexts.c.tenant_id, contexts.c.user_id, contexts.c.preference_id, contexts.c.id)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A context that is to be embedded anew: whose it is, its key, its text."""
+
+    owner: Owner
+    preference_id: str
+    id: str
+    text: str
 
 
 def stranger(c: Connection, embedder: Embedder) -> str | None:
-    """The name of another embedder that has embedded contexts, or the same name where the vectors' length differs."""
-    for others in (contexts.c.embedder < embedder.name, contexts.c.embedder > embedder.name):  # each by the index
-        if name := c.execute(select(contexts.c.embedder).where(others).limit(1)).scalar():
-            return str(name)
-    ours = select(func.length(contexts.c.vector)).where(contexts.c.embedder == embedder.name)
-    size = c.execute(ours.limit(1)).scalar()
-    return None if size in (None, 4 * embedder.dimension) else embedder.name
+    """Who embedded the last context, in the order of their keys, if it was another one, or vectors of another length.
+
+    One row tells it, because ``some`` goes through them in this order: an index would only mislead other queries.
+    """
+    last = [column.desc() for column in contexts.primary_key]
+    row = c.execute(select(contexts.c.embedder, func.length(contexts.c.vector)).order_by(*last).limit(1)).first()
+    return None if row is None or tuple(row) == (embedder.name, 4 * embedder.dimension) else str(row[0])
 
 
 def count(c: Connection, embedder: Embedder) -> int:
@@ -29,22 +41,23 @@ def count(c: Connection, embedder: Embedder) -> int:
     return int(c.execute(select(func.count()).select_from(contexts).where(_strange(embedder))).scalar_one())
 
 
-def some(c: Connection, embedder: Embedder) -> list[tuple[Owner, str, str, str]]:
-    """The next of them: owner, ids of preference and context, text."""
-    columns = (contexts.c.tenant_id, contexts.c.user_id, contexts.c.preference_id, contexts.c.id, contexts.c.text)
-    rows = c.execute(select(*columns).where(_strange(embedder)).limit(BATCH))
-    return [(Owner(tenant, user), preference, id, text) for tenant, user, preference, id, text in rows]
+def some(c: Connection, embedder: Embedder, after: Place | None = None) -> list[Place]:
+    """The next of them after a place, in the order of their keys."""
+    query = select(*_KEY, contexts.c.text).where(_strange(embedder))
+    if after is not None:
+        query = query.where(tuple_(*_KEY) > (after.owner.tenant, after.owner.user, after.preference_id, after.id))
+    rows = c.execute(query.order_by(*_KEY).limit(BATCH))
+    return [Place(Owner(tenant, user), preference_id, id, text) for tenant, user, preference_id, id, text in rows]
 
 
-def bring_over(
-    c: Connection, found: Sequence[tuple[Owner, str, str, str]], embedder: Embedder, vectors: Vectors
-) -> None:
+def bring_over(c: Connection, found: Sequence[Place], embedder: Embedder, vectors: Vectors) -> None:
     """Store the vectors, [contexts, dimension], of what ``some`` found; what was erased meanwhile stays so."""
-    for (owner, preference, id, _), vector in zip(found, vectors, strict=True):
-        this = and_(scope(contexts, owner), contexts.c.preference_id == preference, contexts.c.id == id)
+    for one, vector in zip(found, vectors, strict=True):
+        named = and_(contexts.c.preference_id == one.preference_id, contexts.c.id == one.id)
+        this = and_(scope(contexts, one.owner), named)
         stored = {"embedder": embedder.name, "vector": vector.astype("<f4").tobytes()}
         c.execute(update(contexts).where(this).values(**stored))
-    for owner in sorted({owner for owner, *_ in found}):
+    for owner in sorted({one.owner for one in found}):
         if users.lock(c, owner):
             users.touch(c, owner)
 

@@ -42,6 +42,10 @@ class EngineUnavailable(AttuneError):
     code = "engine_unavailable"
 
 
+class EngineFailed(EngineUnavailable):
+    """It took a request up, and had no answer in time or an error of its own: asking again may fare no better."""
+
+
 class EngineRejected(AttuneError):
     """The engine refused the request itself; its message says why."""
 

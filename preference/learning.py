@@ -88,6 +88,7 @@ class Learner:
                 connection, owner, preference.id, feedback_id=edit.feedback_id, text=context,
                 embedder=self._embedder.name, vector=vector,
             )  # fmt: skip
+        preferences.bound_situations(connection, owner)
         if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
             preferences.withdraw(connection, owner, replaced)
         against = {p.id for p in lesson.contradicted}
@@ -97,7 +98,7 @@ class Learner:
         for preference in active:
             if preference.id in gone and preference.source == "learned" and not preference.locked:
                 preferences.supersede(connection, owner, preference.id, held[-1].id if held else None)
-        changes = bool(added or lesson.contradicted)
+        changes = bool(added or against & present)
         status: feedback.Status = "learned" if changes else "nothing_learned"
         learned = [p.id for p in held] if changes else []
         return feedback.resolve(connection, owner, edit.feedback_id, status, reason, learned).status

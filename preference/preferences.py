@@ -129,8 +129,6 @@ def add_context(
 ) -> Context:
     """Key a preference by one more situation. Its text stays as old as it is.
 
-    Beyond ``MAX_SITUATIONS`` the oldest of the commonest kind goes, with all that held in it.
-
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
     users.touch(c, owner)
@@ -140,12 +138,13 @@ def add_context(
     context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
     c.execute(insert(contexts_table).values(**key(owner), **stored))
-    _forget_beyond(c, owner, MAX_SITUATIONS)
     return context
 
 
-def _forget_beyond(c: Connection, owner: Owner, limit: int) -> None:
+def bound_situations(c: Connection, owner: Owner, limit: int = MAX_SITUATIONS) -> None:
     """Drop a situation where there are more than ``limit``: whole, as a part of one would speak against the rest.
+
+    Call it when all that holds in a new one is stored.
 
     Kinds are sets of preferences that held together: what was seen once, long ago, outlives the hundredth of a kind.
     What was learned and was seen to hold in no other situation holds no more. What the user said stays where it is.

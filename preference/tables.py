@@ -152,7 +152,6 @@ contexts = Table(
         ["preferences.tenant_id", "preferences.user_id", "preferences.id"],
         ondelete="CASCADE",
     ),
-    Index(None, "embedder"),
 )
 
 jobs = Table(

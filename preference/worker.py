@@ -5,11 +5,19 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from preference import jobs
 from preference.database import Database
-from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
+from preference.errors import (
+    AttuneError,
+    Conflict,
+    EngineFailed,
+    EngineRejected,
+    EngineUnavailable,
+    Invalid,
+    NotFound,
+)
 from preference.jobs import Job, LostLease
 
 Handler = Callable[[Job], Awaitable[None]]
@@ -44,9 +52,10 @@ class Worker:
     """Runs jobs of the kinds in ``handlers``. A job may run more than once: a handler must bear that.
 
     An error puts the job back with exponential back-off from ``backoff_seconds``, up to ``max_attempts``; one of
-    ``FINAL`` ends it at once. ``EngineUnavailable`` is no attempt, and is borne ``max_deferrals`` times (at the
-    defaults two days). A job that ends as failed is told to ``on_failed(job, reason)`` before its row says
-    so, at least once. The reason is a sentence for the user, or None where the error was not expected: the log has it.
+    ``FINAL`` ends it at once. An engine that is away (``EngineUnavailable``, not ``EngineFailed``) is no attempt, and
+    is borne ``max_deferrals`` times (at the defaults two days). A job that ends as failed is told to
+    ``on_failed(job, reason)`` before its row says so, at least once. The reason is a sentence for the user, or None
+    where the error was not expected: the log has it.
     Jobs are taken only while ``ready()`` says so.
     """
 
@@ -177,10 +186,10 @@ class Worker:
     async def _failed(self, job: Job, error: BaseException) -> None:
         if isinstance(error, LostLease):
             raise error
-        if isinstance(error, EngineUnavailable) and job.deferrals < self._max_deferrals:
+        if _is_away(error) and job.deferrals < self._max_deferrals:
             log.info("job %s (%s) waits for the engine: %s", job.id, job.kind, error.message)
             await self._database.write(jobs.defer, job, _described(error), self._backoff(job.deferrals))
-        elif isinstance(error, (EngineUnavailable, *FINAL)) or job.attempt >= self._max_attempts:
+        elif _is_away(error) or isinstance(error, FINAL) or job.attempt >= self._max_attempts:
             log.error("job %s (%s) failed for good", job.id, job.kind, exc_info=error)
             await self._give_up(job, error)
         else:
@@ -213,6 +222,10 @@ class Worker:
     def _backoff(self, earlier: int) -> float:
         delay = min(self._backoff_seconds * 2.0 ** min(earlier, 30), self._max_backoff_seconds)
         return delay * random.uniform(0.8, 1.0)  # those who failed together do not come back together
+
+
+def _is_away(error: BaseException) -> TypeGuard[EngineUnavailable]:
+    return isinstance(error, EngineUnavailable) and not isinstance(error, EngineFailed)
 
 
 def _described(error: BaseException) -> str:

@@ -17,14 +17,14 @@ from adapters.canary import dealt
 from adapters.registry import Lease, Registry
 from preference import turns, users
 from preference.database import Database
-from preference.errors import EngineUnavailable, Invalid, NotFound
+from preference.errors import EngineFailed, EngineUnavailable, Invalid, NotFound
 from preference.prompt import Message, last_user_text
 from preference.recall import Recall, Recalled
 from preference.shortcut import Shortcut
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
-from server.engine import AdapterGone, Engine, EngineFailed, EngineStream
+from server.engine import AdapterGone, Engine, EngineStream
 from server.engines import Engines, Place
 from server.events import Transcript
 from server.generation import Attune, GenerationRequest

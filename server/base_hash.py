@@ -2,30 +2,24 @@
 
 import asyncio
 
-from adapters.validation import base_directory, base_sha256
+from adapters.validation import base_sha256
 from preference.errors import Invalid
 from server.settings import Settings
 
 
 class BaseHash:
-    """The served model's hash, read once, at the first adapter: a large model takes minutes.
-
-    None where this machine does not have the model: a remote engine's, or a hub name that was not downloaded here.
-    """
+    """The served model's hash, read once, at the first adapter: a large model takes minutes. None without a folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self._model = settings.training_base if settings.engine_url is None or settings.model else None
+        self._folder = settings.model_folder if settings.engine_url is None or settings.model else None
         self._lock = asyncio.Lock()
         self._found: str | None = None
 
     async def __call__(self) -> str | None:
-        """Raises ``Invalid`` where the weights cannot be read."""
+        """Raises ``Invalid`` for a folder whose weights cannot be read."""
+        folder = self._folder
         async with self._lock:
-            if self._found is None and self._model is not None:
-                try:
-                    folder = await asyncio.to_thread(base_directory, self._model)
-                except Invalid:
-                    return None
+            if self._found is None and folder is not None and folder.is_dir():
                 try:
                     self._found = await asyncio.to_thread(base_sha256, folder)
                 except OSError as error:

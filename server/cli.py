@@ -169,10 +169,12 @@ def reembed() -> None:
         total = database.read_now(embedding.count, embedder)
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task("contexts", total=total)
-            while found := database.read_now(embedding.some, embedder):
-                vectors = embedder.embed([text for *_, text in found])
+            last = None
+            while found := database.read_now(embedding.some, embedder, last):
+                vectors = embedder.embed([one.text for one in found])
                 database.write_now(embedding.bring_over, found, embedder, vectors)
                 bars.advance(bar, len(found))
+                last = found[-1]
         return total
 
     typer.echo(f"{_with_database(brought_over)} contexts were embedded anew.")

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-from preference.errors import EngineRejected, EngineUnavailable
+from preference.errors import EngineFailed, EngineRejected, EngineUnavailable
 from preference.ports import Generation
 from preference.prompt import Message
 
@@ -28,10 +28,6 @@ class AdapterGone(EngineRejected):
     """The engine no longer has the adapter that was asked for: it restarted."""
 
     code = "adapter_gone"
-
-
-class EngineFailed(EngineUnavailable):
-    """It took the request up, and had no answer in time or an error of its own: another engine may fare no better."""
 
 
 class EngineStream:
@@ -263,7 +259,7 @@ async def _refusal(response: aiohttp.ClientResponse, payload: dict[str, Any]) ->
         return EngineRejected(message, param=str(param) if param else None)
     if response.status in (401, 403):
         return EngineUnavailable("The engine refuses this server's key: check ATTUNE_ENGINE_API_KEY.")
-    if response.status in (429, 503):
+    if response.status in (429, 502, 503):  # 502: a proxy's, whose engine is away
         return EngineUnavailable("The engine is overloaded or loading; try again shortly.")
     if response.status >= 500:
         return EngineFailed("The engine failed; try again shortly.")

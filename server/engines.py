@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from adapters.registry import Choice, Registry
 from adapters.versions import Version
-from preference.errors import AttuneError, EngineUnavailable
+from preference.errors import AttuneError, EngineFailed, EngineUnavailable
 from preference.owner import Owner
 from preference.ports import Generation
 from preference.prompt import Message
 from preference.users import User
-from server.engine import Engine, EngineFailed
+from server.engine import Engine
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -104,6 +104,7 @@ class Engines:
             try:
                 return await ask(place)
             except EngineFailed:
+                self.avoid(place)
                 raise
             except EngineUnavailable:
                 self.avoid(place)

@@ -229,9 +229,9 @@ async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
     user, under_way, settled = await services.database.write(_delete, owner, version)
     if under_way:
         await services.training.stop(user.opaque_id)
-    await _remove(services, user, version)
     if settled:
         await services.follow(user)
+    await _remove(services, user, version)
     return DeletedAdapter(version=version)
 
 

@@ -172,6 +172,22 @@ def test_a_trial_that_could_not_begin_leaves_the_one_before_it(play: Play) -> No
         assert play(due) == [until]
 
 
+def test_what_was_deleted_meanwhile_does_not_come_back_with_what_is_taken_back(play: Play) -> None:
+    play(made, Policy())
+    play(made, TRYING)
+    play(made, Policy(canary_share=1e-9))
+    play(serving.roll_back, ANN)
+    play(lambda c: serving.try_out(c, ANN, 2, 0.25, TRYING))
+    changed = play(lambda c: serving.try_out(c, ANN, 3, 0.5, TRYING))
+    play(versions.delete, ANN, 2)
+    play(serving.take_back, *changed)
+    assert (play(user).active_adapter, play(user).canary_adapter, play(user).canary_share) == (1, 0, 0.0)
+    changed = play(lambda c: serving.choose(c, ANN, 3))
+    play(versions.delete, ANN, 1)
+    play(serving.take_back, *changed)
+    assert (play(user).active_adapter, play(user).canary_adapter) == (0, 0)
+
+
 def test_a_retired_version_keeps_its_row_and_serves_never_again(play: Play) -> None:
     for _ in range(2):
         play(made, Policy())

@@ -337,16 +337,20 @@ def create_too_many(player: Player, c: Connection) -> Any:
 
 
 def add_context(player: Player, c: Connection) -> Any:
-    return preferences.add_context(
+    made = preferences.add_context(
         c, player.owner, "pref-0", feedback_id="fb-0", text=player.text("Another"), embedder="e", vector=unit(1, 2)
     )
+    preferences.bound_situations(c, player.owner)
+    return made
 
 
 def reembed(player: Player, c: Connection) -> Any:
     embedder: Any = SimpleNamespace(name="e", dimension=3)
     for look in (embedding.stranger, embedding.count, embedding.some):  # at everybody's
         look(c, embedder)
-    embedding.bring_over(c, [(player.owner, "pref-1", "ctx-0", "")], embedder, np.array([unit(3, 4)]))
+    place = embedding.Place(player.owner, "pref-1", "ctx-0", "")
+    embedding.some(c, embedder, place)
+    embedding.bring_over(c, [place], embedder, np.array([unit(3, 4)]))
     return users.get(c, player.owner)
 
 

@@ -17,6 +17,8 @@ from preference.distance import normalised_distance, word_distance, words
         ("- one\r\n- two", ["-", "one", "\n", "-", "two"]),
         ("a\tb  c", ["a", "b", "c"]),
         ("👍 ok", ["👍", "ok"]),
+        ("\u2764\ufe0fok, really?\u0301", ["\u2764\ufe0f", "ok", ",", "really", "?\u0301"]),
+        ("\u0301x", ["\u0301", "x"]),
         ("明日、会う", ["明", "日", "、", "会", "う"]),
         ("cafe\u0301", ["caf\u00e9"]),
         (

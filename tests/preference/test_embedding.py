@@ -46,9 +46,12 @@ async def test_what_another_one_embedded_is_brought_over(database: Database) -> 
     assert database.read_now(embedding.stranger, before) is None
     assert database.read_now(embedding.stranger, after) == before.name
     assert database.read_now(embedding.stranger, Short()) == before.name, "the same name, another length"
-    rounds = 0
+    found = database.read_now(embedding.some, after)
+    database.write_now(embedding.bring_over, found, after, after.embed([one.text for one in found]))
+    assert database.read_now(embedding.stranger, after) == before.name, "it was stopped half-way"
+    rounds = 1
     while found := database.read_now(embedding.some, after):
-        vectors = after.embed([text for *_, text in found])
+        vectors = after.embed([one.text for one in found])
         database.write_now(embedding.bring_over, found, after, vectors)
         rounds += 1
     assert rounds == 2

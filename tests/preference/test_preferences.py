@@ -101,6 +101,7 @@ def test_situations_are_bounded_by_dropping_the_oldest_of_the_commonest_kind_who
             preferences.add_context(
                 c, ANN, preference.id, feedback_id=situation, text=situation, embedder="e", vector=unit(1, 0)
             )
+        preferences.bound_situations(c, ANN)
 
     def many(c: Connection) -> None:
         hold(c, "once", common, rare)
@@ -129,6 +130,7 @@ def test_what_was_learned_and_holds_nowhere_any_more_ends_and_what_the_user_said
         for number in range(preferences.MAX_SITUATIONS):
             other = preferences.create(c, ANN, f"other {number}", "learned")
             preferences.add_context(c, ANN, other.id, feedback_id=f"fb-{number}", **place)
+            preferences.bound_situations(c, ANN)
 
     store.write_now(many)
     assert store.read_now(preferences.get, ANN, learned.id).status == "superseded"

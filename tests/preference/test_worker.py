@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from preference import feedback, jobs, turns, users
 from preference.database import Database
-from preference.errors import AttuneError, Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
+from preference.errors import AttuneError, Conflict, EngineFailed, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.jobs import Job, LostLease
 from preference.tables import jobs as jobs_table
 from preference.worker import Worker
@@ -213,6 +213,19 @@ async def test_an_engine_that_never_comes_back_ends_the_job(store: Database) -> 
         (found,) = await ends(store, id)
     assert (found.state, found.deferrals, found.error) == ("failed", 4, "EngineUnavailable: gone")
     assert failures.told == [("fb-1", "gone")]
+
+
+async def test_what_the_engine_fails_at_is_an_attempt(store: Database) -> None:
+    failures = Failures()
+
+    async def handler(job: Job) -> None:
+        raise EngineFailed("an error of its own")
+
+    id = await store.write(jobs.enqueue, ANN, "learn", "fb-1")
+    async with running(worker(store, handler, on_failed=failures, max_attempts=3, max_backoff_seconds=0.002)):
+        (found,) = await ends(store, id)
+    assert (found.state, found.attempt, found.deferrals) == ("failed", 3, 0)
+    assert failures.told == [("fb-1", "an error of its own")]
 
 
 def test_the_defaults_bear_an_engine_away_for_more_than_five_minutes(tmp_path: Any) -> None:

@@ -117,7 +117,8 @@ def test_while_an_engine_is_away_others_answer_its_users(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "fault", [Script(status=500), Script(hang=True, tokens=[]), Script(status=503), Script(status=429)]
+    "fault",
+    [Script(status=500), Script(hang=True, tokens=[]), Script(status=503), Script(status=429), Script(status=502)],
 )
 def test_what_one_engine_cannot_bear_is_not_tried_on_all(
     start: Start, engines: list[FakeEngine], stream: bool, fault: Script
@@ -126,7 +127,7 @@ def test_what_one_engine_cannot_bear_is_not_tried_on_all(
     for engine in engines:
         engine.enqueue(fault)
     answer = running.http().post("/v1/chat/completions", json=ask(stream=stream))
-    refused = fault.status in (503, 429)
+    refused = fault.status in (429, 502, 503)
     assert sum(len(engine.requests) for engine in engines) == (3 if refused else 1)
     assert '"error":{' in answer.text
 

@@ -113,7 +113,7 @@ def test_a_failed_request_is_an_error_without_its_message(start: Start, collecto
     request = collector.named("POST /v1/chat/completions")
     assert request.status.code == Status.STATUS_CODE_ERROR
     assert collector.named("engine").status.code == Status.STATUS_CODE_ERROR
-    assert attributes(collector.named("engine")) == {"error.type": "EngineUnavailable"}
+    assert attributes(collector.named("engine")) == {"error.type": "EngineFailed"}
     assert not any(span.events for span in collector.spans)
 
 
