@@ -205,7 +205,8 @@ def mixable(one: TrainingJob, other: TrainingJob) -> bool:
     """Whether both can be trained at once: by SFT, on one base model, with recipes that differ only in ``_OWN``."""
     own = {name: getattr(one.recipe, name) for name in _OWN}
     alike = replace(other, recipe=replace(other.recipe, **own)) == one
-    return alike and one.recipe.objective.name == other.recipe.objective.name == "sft"
+    objectives = one.recipe.objective, other.recipe.objective
+    return alike and all(objective.name == "sft" and objective.teaching == 1 for objective in objectives)
 
 
 def _jobs(directories: Sequence[Path]) -> dict[Path, TrainingJob]:
@@ -254,7 +255,7 @@ def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[st
         "steps": learner.steps,
         "rows": len(learner.rows),
         "rows_too_long": learner.too_long,
-        "rows_by_kind": {kind: learner.kinds[kind] for kind in ("edited", "accepted", "thumbs", "contrast")},
+        "rows_by_kind": {kind: learner.kinds[kind] for kind in ("edited", "accepted", "thumbs", "ranked", "contrast")},
         "recipe": learner.recipe.objective.name,
         "instead_of": None,
         "continued": isinstance(learner.start, Path),

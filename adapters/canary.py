@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from adapters import serving, versions
 from adapters.serving import CANARY, DAY, Policy
-from preference import feedback, jobs, users
+from preference import demonstrations, feedback, jobs, users
 from preference.database import Database
 from preference.errors import NotFound
 from preference.feedback import Edit
@@ -68,6 +68,8 @@ def costs(user: User, against: int, edits: Sequence[Edit]) -> tuple[list[float],
     found: dict[int, dict[float, list[float]]] = {user.canary_adapter: defaultdict(list), against: defaultdict(list)}
     for edit in edits:
         turn = edit.turn
+        if turn.completion_id.startswith(demonstrations.PREFIX):  # nobody was answered
+            continue
         answered = turn.adapter_version
         if answered in found and answered == dealt(user, turn.request, turn.created_at):
             found[answered][_place(user, turn.request, turn.created_at)].append(edit.cost)

@@ -20,7 +20,7 @@ from adapters.manifest import Manifest
 from adapters.objective import Objective
 from adapters.train import FIGURES, Recipe, TrainingJob
 from adapters.trainer_process import RunTrainer
-from adapters.validation import base_directory, base_sha256, validate
+from adapters.validation import base_directory, base_sha256, fitted, validate
 from preference import feedback, preferences, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
@@ -131,22 +131,23 @@ class Cohorts:
 
     async def _train(self, cohort: str, owners: Sequence[Owner], middle: Vectors) -> None:
         base = await asyncio.to_thread(base_directory, self._base_model)
+        recipe = await asyncio.to_thread(fitted, self._recipe, base)
         await self._database.write(cohorts.found, owners, cohort)  # first: who is erased from now on dissolves it
         stage = await asyncio.to_thread(self._directories.stage, cohort, VERSION)
         try:
             rows = await self._database.read(self._pooled, owners)
-            TrainingJob(str(base), self._recipe).write(stage)
+            TrainingJob(str(base), recipe).write(stage)
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             await asyncio.to_thread((stage / "train.jsonl").write_text, lines, encoding="utf-8")
             await self._run_trainer(stage, _SECONDS)
             adapter = stage / "adapter"
-            await asyncio.to_thread(validate, adapter, base, self._recipe)
+            await asyncio.to_thread(validate, adapter, base, recipe)
             figures = json.loads(await asyncio.to_thread((stage / FIGURES).read_text))
             manifest = Manifest(
                 version=VERSION,
                 learned_from=[],  # ids of many users' edits belong into no file: ``cohort_members`` says whose
                 base_sha256=await asyncio.to_thread(base_sha256, base),
-                recipe=asdict(self._recipe),
+                recipe=asdict(recipe),
                 figures={**figures, "embedder": self._embedder.name, "centre": [float(x) for x in middle]},
                 report={"members": len(owners)},
                 created_at=time.time(),

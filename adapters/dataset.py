@@ -1,13 +1,15 @@
-"""From a user's edits, and thumbs, to training rows and held-out rows, split by time. Pure."""
+"""From a user's edits, thumbs and rankings to training rows and held-out rows, split by time. Pure."""
 
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from preference.distance import normalised_distance
 from preference.errors import Invalid
 from preference.feedback import Edit, Thumb
+from preference.opinions import Ranking
 from preference.prompt import Message, compose
 from preference.turns import Turn
 from preference.values import Value
@@ -17,7 +19,9 @@ MIN_EDITS = 8
 MAX_EDITS = 400
 """Only so many of the newest edits are used: tastes change and training time is bounded."""
 MAX_THUMBS = 400
-"""And so many of the newest thumbs."""
+"""And so many of the newest thumbs, and of the newest ratings."""
+MAX_RANKINGS = 200
+"""And so many of the newest rankings."""
 MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 60, 0.2
 
 
@@ -55,25 +59,42 @@ class Dataset:
     learned_from: list[str]
     learned_through: float
     thumbs: list[str]
+    rankings: list[str] = field(default_factory=list)
 
 
-def build(edits: Sequence[Edit], thumbs: Sequence[Thumb] = (), *, seed: int = 0, system_role: bool = True) -> Dataset:
+def build(
+    edits: Sequence[Edit],
+    thumbs: Sequence[Thumb] = (),
+    rankings: Sequence[Ranking] = (),
+    *,
+    seed: int = 0,
+    system_role: bool = True,
+) -> Dataset:
     """Split ``edits`` (oldest first) by time, hold the newest out, and make rows of the rest.
 
     An edit gives a row with the prompt as the adapter alone is served, and one with the turn's preferences where
     it had any; both say what was changed about the draft. The first also has the prompt under values that the user
-    stated elsewhere. Accepted answers (edits of no cost) count too: they say what is right.
+    stated elsewhere, the second the prompt with the preferences of another edit. Accepted answers (edits of no cost)
+    count too: they say what is right.
 
     A thumb gives rows with the same prompts, the answer and ``label``, unless it is as new as what is held out, or
-    about an answer that is. Raises ``TooFewEdits`` below ``MIN_EDITS`` edits, however many thumbs there are.
+    about an answer that is. A ranking gives rows of its best answer and each of the others, marked ``ranked``.
+
+    Where there are too few edits, answers that were liked, or ranked first, are held out beside them: they stand in for
+    the text that nobody wrote. Raises ``TooFewEdits`` below ``MIN_EDITS`` of all these.
     """
     usable = [edit for edit in edits if _is_text(edit.turn.request)][-MAX_EDITS:]
+    written = {edit.feedback_id for edit in usable}
+    if len(usable) < MIN_EDITS:
+        liked = [one for one in _stand_ins(thumbs, rankings) if _is_text(one.turn.request)]
+        usable = sorted([*usable, *liked], key=lambda one: one.created_at)[-MAX_EDITS:]
     if len(usable) < MIN_EDITS:
         raise TooFewEdits(len(usable))
     held = min(MAX_HELD_OUT, max(MIN_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(usable))))
-    training, newest = usable[:-held], usable[-held:]
+    training, newest = [edit for edit in usable[:-held] if edit.feedback_id in written], usable[-held:]
     stated = list(dict.fromkeys(tuple(edit.turn.applied_values) for edit in training if edit.turn.applied_values))
-    rows = [row for edit in training for row in _rows(edit, system_role, stated)]
+    applied = list(dict.fromkeys(_applied(edit.turn) for edit in training if edit.turn.applied_preferences))
+    rows = [row for edit in training for row in _rows(edit, system_role, stated, applied)]
     unseen = {edit.turn.completion_id for edit in newest}
     told = [
         thumb
@@ -83,13 +104,22 @@ def build(edits: Sequence[Edit], thumbs: Sequence[Thumb] = (), *, seed: int = 0,
         and _is_text(thumb.turn.request)
     ][-MAX_THUMBS:]
     rows += [row for thumb in told for row in _thumb_rows(thumb, system_role)]
+    ranked = [
+        ranking
+        for ranking in rankings
+        if ranking.created_at < newest[0].created_at
+        and ranking.turn.completion_id not in unseen
+        and _is_text(ranking.turn.request)
+    ][-MAX_RANKINGS:]
+    rows += [row for ranking in ranked for row in _ranking_rows(ranking, system_role)]
     random.Random(seed).shuffle(rows)
     return Dataset(
         rows=rows,
         held_out=[_held_out(edit, system_role) for edit in newest],
         learned_from=[edit.feedback_id for edit in training],
-        learned_through=training[-1].created_at,
+        learned_through=max(one.created_at for one in usable[:-held]),
         thumbs=[thumb.feedback_id for thumb in told],
+        rankings=[ranking.feedback_id for ranking in ranked],
     )
 
 
@@ -127,11 +157,33 @@ def unpaired_row(thumb: Thumb) -> dict[str, Any] | None:
     return {"prompt": [plain(m) for m in thumb.turn.prompt], **_labelled(thumb)}
 
 
+def completion_rows(edit: Edit) -> list[dict[str, list[Message]]]:
+    """An edit as TRL's ``prompt`` and ``completion`` of conversations: the prompt as it was sent. None for media."""
+    if not _is_text(edit.turn.request):
+        return []
+    prompt = [plain(message) for message in edit.turn.prompt]
+    return [{"prompt": prompt, "completion": [{"role": "assistant", "content": edit.edited_text}]}]
+
+
+def ranking_pairs(ranking: Ranking) -> list[dict[str, list[Message]]]:
+    """A ranking as TRL's preference pairs of conversations: its best answer and each of the others. None for media."""
+    if not _is_text(ranking.turn.request):
+        return []
+    prompt = [plain(m) for m in ranking.turn.prompt]
+    best, *others = ([{"role": "assistant", "content": text}] for text in ranking.answers)
+    return [{"prompt": prompt, "chosen": best, "rejected": other} for other in others]
+
+
 def _too_few(edits: int) -> str:
     return f"{edits} edits are too few to learn from: at least {MIN_EDITS} are needed."
 
 
-def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = ()) -> list[dict[str, Any]]:
+def _rows(
+    edit: Edit,
+    system_role: bool,
+    stated: Sequence[tuple[Value, ...]] = (),
+    applied: Sequence[tuple[str, ...]] = (),
+) -> list[dict[str, Any]]:
     asked = _held_out(edit, system_role)
     answer: dict[str, Any] = {"completion": [{"role": "assistant", "content": edit.edited_text}]}
     if edit.draft != edit.edited_text:
@@ -140,12 +192,35 @@ def _rows(edit: Edit, system_role: bool, stated: Sequence[tuple[Value, ...]] = (
     if asked.values in stated and len(stated) > 1:
         other = stated[stated.index(asked.values) - 1]
         rows[0]["contrast"] = [plain(m) for m in replace(asked, values=other).messages(with_preferences=False)]
+    if asked.preferences in applied and len(applied) > 1:
+        others = applied[applied.index(asked.preferences) - 1]
+        rows[-1]["corrupted"] = [plain(m) for m in replace(asked, preferences=others).messages(with_preferences=True)]
     return rows
 
 
 def _thumb_rows(thumb: Thumb, system_role: bool) -> list[dict[str, Any]]:
     asked = _asked(thumb.feedback_id, thumb.turn, thumb.answer, system_role)
     return [{"prompt": prompt, **_labelled(thumb)} for prompt in _prompts(asked)]
+
+
+def _ranking_rows(ranking: Ranking, system_role: bool) -> list[dict[str, Any]]:
+    best, *others = ranking.answers
+    asked = _asked(ranking.feedback_id, ranking.turn, best, system_role)
+    chosen, *rejected = ([{"role": "assistant", "content": text}] for text in ranking.answers)
+    return [
+        {"prompt": prompt, "completion": chosen, "rejected": said, "cost": normalised_distance(text, best),
+         "ranked": True}
+        for prompt in _prompts(asked)
+        for said, text in zip(rejected, others, strict=True)
+    ]  # fmt: skip
+
+
+def _stand_ins(thumbs: Sequence[Thumb], rankings: Sequence[Ranking]) -> list[Edit]:
+    """What was liked, as edits of no cost: one of each request, the newest."""
+    liked = [(one.feedback_id, one.turn, one.answer, one.created_at) for one in thumbs if one.up]
+    liked += [(one.feedback_id, one.turn, one.answers[0], one.created_at) for one in rankings]
+    by_request = {str(one[1].request): one for one in sorted(liked, key=lambda one: one[3])}
+    return [Edit(id, turn, text, text, 0.0, created_at) for id, turn, text, created_at in by_request.values()]
 
 
 def _labelled(thumb: Thumb) -> dict[str, Any]:
@@ -167,11 +242,15 @@ def _asked(feedback_id: str, turn: Turn, target: str, system_role: bool) -> Held
         feedback_id=feedback_id,
         request=tuple(turn.request),
         values=tuple(turn.applied_values),
-        preferences=tuple(str(preference["text"]) for preference in turn.applied_preferences),
+        preferences=_applied(turn),
         adapter_version=turn.adapter_version,
         target=target,
         system_role=system_role,
     )
+
+
+def _applied(turn: Turn) -> tuple[str, ...]:
+    return tuple(str(preference["text"]) for preference in turn.applied_preferences)
 
 
 def _is_text(messages: Sequence[Message]) -> bool:

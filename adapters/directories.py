@@ -34,6 +34,11 @@ class Copy:
         return engine_name(self.opaque_id, self.version)
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
 class Directories:
     """``root/<opaque id>/v<N>``, and staging directories on the same file system. The former appear and vanish whole.
 

@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 
 from adapters import serving, versions
 from adapters.archive import Archive
-from adapters.directories import Directories
+from adapters.directories import Directories, size_of
 from adapters.manifest import MANIFEST, Manifest
 from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import Recipe
-from adapters.validation import adopted, base_directory
+from adapters.validation import adopted, base_directory, fitted, weights_limit
 from adapters.validation import base_sha256 as sha256_of
 from preference.database import Database
 from preference.errors import Invalid, NotFound
@@ -53,11 +53,12 @@ class Importer:
 
         Raises ``Invalid`` for what is no adapter of the served model, ``NotFound`` when the user is erased meanwhile.
         """
+        limit = min(self.limit, await asyncio.to_thread(self._weights_limit))  # before any of it is on the disk
         stage = await asyncio.to_thread(self.directories.stage, user.opaque_id, 0)
         adapter = stage / "adapter"
         try:
             await asyncio.to_thread(adapter.mkdir)
-            with Archive(adapter, self.limit) as archive:
+            with Archive(adapter, limit) as archive:
                 async for piece in tar:
                     await asyncio.to_thread(archive.feed, piece)
                 archive.close()
@@ -74,11 +75,14 @@ class Importer:
         finally:
             await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
 
+    def _weights_limit(self) -> int:
+        return weights_limit(base_directory(self.base_model), self.recipe)
+
     def _checked(self, adapter: Path, base_sha256: str | None) -> Manifest:
         """The manifest of an adapter that fits; its version is not known yet. Takes the one that it came with away."""
         told = _told(adapter / MANIFEST)
         base = base_directory(self.base_model)
-        found = adopted(adapter, base, self.recipe)
+        found = adopted(adapter, base, fitted(self.recipe, base))
         known = base_sha256 or told.get("base_sha256", "")
         if known and known != sha256_of(base):
             raise Invalid("The adapter was made for another base model than the one served.", param="base_sha256")
@@ -123,7 +127,7 @@ def _publish(
     """Row and directory in one transaction, under the user's lock: an erased user gets nothing."""
     if versions.lock_user(c, user.owner).opaque_id != user.opaque_id:
         raise NotFound("there is no such user", param="user")
-    number = versions.take_in(c, user.owner, manifest.learned_from)
+    number = versions.take_in(c, user.owner, manifest.learned_from, size_of(adapter))
     serving.prune(c, user.owner, policy)
     directories.publish(adapter, user.opaque_id, replace(manifest, version=number))
     return number

@@ -10,21 +10,25 @@ from typing import Any
 from sqlalchemy import Connection
 
 from adapters import dataset, serving, versions
-from adapters.directories import Directories
+from adapters.directories import Directories, size_of
 from adapters.manifest import Manifest
+from adapters.objective import Objective
 from adapters.serving import Policy
 from adapters.versions import Version
-from preference import feedback, jobs, users
+from preference import feedback, jobs, opinions, users
 from preference.errors import Conflict, NotFound
 from preference.feedback import Edit, Thumb
 from preference.jobs import Job
+from preference.opinions import Ranking
 from preference.users import User
 
 
 def begin(
-    c: Connection, job: Job, number: int, with_thumbs: bool
-) -> tuple[User, Version | None, list[Edit], list[Thumb]] | None:
-    """Take the version up: the user, what serves now, the edits, and the thumbs; None when nothing is left to do."""
+    c: Connection, job: Job, number: int, objective: Objective
+) -> tuple[User, Version | None, list[Edit], list[Thumb], list[Ranking]] | None:
+    """Take the version up: the user, what serves now, and what the objective learns from: edits, thumbs (ratings are
+    such by the user's median), rankings. None when nothing is left to do.
+    """
     jobs.hold(c, job)
     users.lock(c, job.owner)  # an edit that is being erased is not read any more
     user = users.get(c, job.owner)
@@ -32,8 +36,14 @@ def begin(
         return None
     versions.set_state(c, job.owner, number, "training", report={"training": {"started_at": time.time()}})
     edits = feedback.edits(c, job.owner, limit=dataset.MAX_EDITS)
-    thumbs = feedback.thumbs(c, job.owner, limit=dataset.MAX_THUMBS) if with_thumbs else []
-    return user, serving.incumbent(c, job.owner), edits, thumbs
+    thumbs: list[Thumb] = []
+    if objective.learns_from_thumbs:
+        thumbs = feedback.thumbs(c, job.owner, limit=dataset.MAX_THUMBS)
+        thumbs += opinions.rated(c, job.owner, limit=dataset.MAX_THUMBS)
+    wanted = objective.learns_from_rankings
+    rankings = opinions.rankings(c, job.owner, limit=dataset.MAX_RANKINGS) if wanted else []
+    thumbs.sort(key=lambda one: one.created_at)
+    return user, serving.incumbent(c, job.owner), edits, thumbs, rankings
 
 
 def note(c: Connection, job: Job, number: int, noted: dict[str, Any]) -> None:
@@ -91,7 +101,7 @@ def publish(
     report = versions.ended(made, manifest.report)
     versions.set_state(
         c, job.owner, number, "ready", mode=mode, learned_through=learned_through, learned_from=learned_from,
-        report=report,
+        report=report, bytes=size_of(adapter),
     )  # fmt: skip
     serving.settle(c, job.owner)
     serving.admit(c, job.owner, number, policy)

@@ -15,6 +15,7 @@ class Objective:
 
     ``beta`` keeps the adapter near its reference. ``flipped`` is the share of pairs believed to be the wrong way
     round, in [0, 0.5): above 0 the loss is the robust one. ``sft_weight`` weighs the ensemble's SFT term.
+    ``teaching`` is the share of edits that are learned from, in (0, 1]: those that show most of the others.
     ``continued`` trains on from the version that serves, whose weights are the reference then.
     Raises ``ValueError`` for what does not go together.
     """
@@ -28,6 +29,8 @@ class Objective:
     sft_weight: float = 1.0
     gap_weights: bool = False
     contrast: bool = False
+    corrupted: bool = False
+    teaching: float = 1.0
     spa_rounds: int = 0
     continued: bool = False
 
@@ -36,9 +39,16 @@ class Objective:
         """Whether the recipe takes single texts that are right or wrong; the others learn from edits alone."""
         return self.name == "kto"
 
+    @property
+    def learns_from_rankings(self) -> bool:
+        """Whether the recipe takes pairs of which one is better and neither has to be right."""
+        return self.name == "dpo"
+
     def __post_init__(self) -> None:
         if not (self.beta > 0 and self.sft_weight > 0 and 0 <= self.flipped < 0.5):
             raise ValueError("beta and sft_weight have to be above 0, flipped in [0, 0.5)")
+        if not 0 < self.teaching <= 1:
+            raise ValueError("teaching has to be in (0, 1]")
         if not 0 <= self.spa_rounds <= MAX_SPA_ROUNDS:
             raise ValueError(f"spa_rounds has to be between 0 and {MAX_SPA_ROUNDS}")
         of_pairs = {
@@ -46,6 +56,7 @@ class Objective:
             "flipped": self.flipped > 0,
             "gap_weights": self.gap_weights,
             "contrast": self.contrast,
+            "corrupted": self.corrupted,
             "spa_rounds": self.spa_rounds > 0,
         }
         asked = [option for option, given in of_pairs.items() if given]

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from adapters.directories import Directories
 from adapters.names import engine_name, user_of
@@ -91,6 +92,7 @@ class Lease:
 class Registry:
     """The adapters in one engine. ``capacity`` bounds how many are there; idle users make room, oldest first.
 
+    ``of_tenant`` says how many of them one tenant may have: what is in use makes no room for others.
     The engine needs room for a few more: one that is swapped in beside the one it replaces, and the two that a gate
     loads. ``version_of`` reads from the rows which version should serve a user now, and which one is tried beside it.
     ``base_sha256`` gives the base
@@ -105,6 +107,7 @@ class Registry:
         directories: Directories,
         *,
         capacity: int,
+        of_tenant: Callable[[], Awaitable[int]] | None = None,
         version_of: Callable[[User], Awaitable[tuple[Version | None, Version | None]]],
         base_sha256: Callable[[], Awaitable[str | None]] | None = None,
         pinned: Callable[[Owner], bool] = lambda owner: False,
@@ -115,6 +118,7 @@ class Registry:
         self._host = host
         self._directories = directories
         self._capacity = capacity
+        self._of_tenant = of_tenant
         self._version_of = version_of
         self._base_sha256 = base_sha256
         self._pinned = pinned
@@ -129,6 +133,8 @@ class Registry:
         self._tasks: set[asyncio.Task[None]] = set()
         # The engine loads between two steps of everybody's answers: loads at once would add up to one long stall.
         self._one_load = asyncio.Lock()
+        # A tenant with many loads waits for its own: others' loads come in between.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._epoch = 0
 
     @property
@@ -313,12 +319,13 @@ class Registry:
         if base is not None and manifest.base_sha256 not in (base, ""):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
-        await self._make_room(seat)
+        await self._make_room(user.owner, seat)
         seat.loading = user.opaque_id
         adapter = _Adapter(user.owner, version, name)
         adapter.idle.set()
         try:
-            async with self._one_load:
+            turn = self._turns.setdefault(user.owner.tenant, asyncio.Lock())
+            async with turn, self._one_load:
                 # A name stands for the same weights for ever: one that a cancelled load left is as good as new.
                 if adapter.name not in await self._host.loaded():
                     await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
@@ -341,17 +348,26 @@ class Registry:
         if name in self._gone:
             raise NotFound("there is no such adapter version", param="version")
 
-    async def _make_room(self, seat: _Seat) -> None:
+    async def _make_room(self, owner: Owner, seat: _Seat) -> None:
         """Evict idle users, least recently used first, until one more adapter fits in. Raises ``EngineUnavailable``.
 
-        What serves the seat by default takes no place: the new one replaces it, or is one more for a request.
+        Of the same tenant, while it has all that a tenant may have. What serves the seat by default takes no place:
+        the new one replaces it, or is one more for a request.
         """
-        if self._is_full(seat):
+        quota = self._capacity if self._of_tenant is None else await self._of_tenant()
+
+        def over() -> tuple[bool, bool]:  # the tenant's own places, or all
+            return quota < self._capacity and self._taken(seat, owner.tenant) >= quota, self._is_full(seat)
+
+        if any(over()):
             await self._unload_from(seat)
-        while self._is_full(seat):
-            victim = next((owner for owner, s in self._seats.items() if s is not seat and self._may_go(owner, s)), None)
+        while any(over()):
+            own, _ = over()
+            victims = (o for o, s in self._seats.items() if s is not seat and self._may_go(o, s))
+            victim = next((o for o in victims if not own or o.tenant == owner.tenant), None)
             if victim is None:
-                raise EngineUnavailable(f"all {self._capacity} places for adapters are in use")
+                which = f"the {quota} places of a tenant" if own else f"all {self._capacity} places"
+                raise EngineUnavailable(f"{which} for adapters are in use")
             async with self._hold(victim) as evicted:  # free, so this does not wait
                 evicted.current = evicted.canary = None
                 await self._unload_from(evicted)
@@ -360,8 +376,12 @@ class Registry:
         return seat.evictable and not self._pinned(owner)
 
     def _is_full(self, seat: _Seat) -> bool:
-        loading = sum(bool(s.loading) for s in self._seats.values())
-        return self.loaded + loading - (seat.current is not None) >= self._capacity
+        return self._taken(seat) >= self._capacity
+
+    def _taken(self, seat: _Seat, tenant: str | None = None) -> int:
+        """How many places are taken, by a tenant or by all, but for the one that ``seat`` may replace."""
+        seats = [s for owner, s in self._seats.items() if tenant is None or owner.tenant == tenant]
+        return sum(len(s.adapters) + bool(s.loading) for s in seats) - (seat.current is not None)
 
     async def _withdraw(self, owners: Collection[Owner], chosen: Callable[[str], bool]) -> None:
         """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""

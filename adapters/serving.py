@@ -16,12 +16,15 @@ from adapters import cohorts, dataset, versions
 from adapters.versions import Version
 from preference import feedback, jobs, users
 from preference.errors import Conflict, Invalid
+from preference.given import TEXTS, Type
 from preference.owner import Owner
 from preference.users import User
 
 CANARY = "canary"
 """The kind of the job that decides about a canary, and the key of what is noted in a version's report."""
 DAY = 86_400.0
+_UNTAUGHT: tuple[Type, ...] = ("comment", "signal", "outcome")
+"""Kinds that no adapter learns from."""
 MARKED = "erased_edits"
 """The key in a version's report of how many edits and thumbs that it learned from were erased."""
 
@@ -197,13 +200,16 @@ def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired b
 
 
 def erase_feedback(c: Connection, owner: Owner, feedback_id: str, policy: Policy) -> Erased:
-    """Erase an edit or a thumb, and drop the versions that learned from it as the policy says.
+    """Erase an edit, a thumb or other feedback, and drop the versions that learned from it as the policy says.
 
     Where enough edits are left, another one is trained. A training that is under way may have read it: it is given up,
     and queued again. Cohorts that the owner taught end with an edit; they know no thumbs. Raises ``NotFound``.
     """
-    stopped = _stop(c, owner)  # first: who publishes holds the job before the user
     erased = feedback.get(c, owner, feedback_id)
+    if erased.type in _UNTAUGHT:
+        feedback.erase(c, owner, feedback_id)
+        return Erased(versions.lock_user(c, owner), [], [], None)
+    stopped = _stop(c, owner)  # first: who publishes holds the job before the user
     ids = frozenset(feedback.erase(c, owner, feedback_id))
     user = versions.lock_user(c, owner)
     stopped += _stop(c, owner)  # what began in between
@@ -220,7 +226,7 @@ def erase_feedback(c: Connection, owner: Owner, feedback_id: str, policy: Policy
         report = {**held.report, MARKED: held.report.get(MARKED, 0) + len(ids)}
         versions.set_state(c, owner, number, held.state, report=report)
     drop(c, owner, tainted - spared)
-    if erased.type == "edit":
+    if erased.type in TEXTS:
         cohorts.leave(c, owner)
     return Erased(versions.lock_user(c, owner), sorted(tainted - spared), stopped, queued)
 

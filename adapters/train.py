@@ -21,6 +21,7 @@ from typing import Any
 from adapters.objective import Objective
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Of Llama, and of the many that name their layers alike; `validation.fitted` has other architectures'."""
 SMALL_MODEL = 20_000_000
 """Parameters below which a model needs, and stands, a high learning rate."""
 SERVING = "serving"
@@ -95,7 +96,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
+    from adapters.recipes import arte, contrast, dpo, ensemble, kto, sft, spa
     from adapters.recipes.memory import activation_bytes, activation_room, logit_bytes, peak_gib
     from adapters.recipes.setup import Setup
 
@@ -110,7 +111,14 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     model.to("cuda" if cuda else "cpu")
 
     rows = [json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines()]
-    more = contrast.expand(model, tokenizer, rows, recipe.max_tokens) if objective.contrast else []
+    if objective.teaching < 1:
+        rows = arte.teaching(model, tokenizer, rows, objective.teaching, recipe.max_tokens)
+    more = [
+        row
+        for other in ("contrast", "corrupted")
+        if getattr(objective, other)
+        for row in contrast.expand(model, tokenizer, rows, recipe.max_tokens, other)
+    ]
     chosen: Any = {"sft": sft, "dpo": dpo, "kto": kto, "ensemble": ensemble}[objective.name]
     kept, longest, too_long = _fitting(chosen.examples([*rows, *more], objective), tokenizer, recipe.max_tokens)
     lacking = chosen.lacks(kept)
@@ -168,9 +176,10 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
         "rows": len(kept),
         "rows_too_long": too_long,
         "rows_by_kind": {
-            "edited": sum("rejected" in row for row in rows),
+            "edited": sum("rejected" in row and "ranked" not in row for row in rows),
             "accepted": sum("rejected" not in row and "label" not in row for row in rows),
             "thumbs": sum("label" in row for row in rows),
+            "ranked": sum("ranked" in row for row in rows),
             "contrast": len(more),
         },
         "recipe": objective.name,

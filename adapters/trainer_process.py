@@ -12,6 +12,7 @@ from pathlib import Path
 
 import adapters
 from adapters import progress
+from adapters.environment import inherited
 from preference.errors import AttuneError
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ async def run_command(command: Sequence[str], directory: Path, seconds: float) -
     # The package's own folder first: another package of that name must not be found instead.
     path = [str(Path(adapters.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ATTUNE_")},
+        **inherited(),
         "PYTHONPATH": os.pathsep.join(path),
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(directory / "cache"),

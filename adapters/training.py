@@ -23,13 +23,14 @@ from adapters.provenance import code_commit, code_version
 from adapters.serving import Policy
 from adapters.train import FIGURES, SERVING, Recipe, TrainingJob
 from adapters.trainer_process import RunTrainer, run_trainer
-from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, validate
+from adapters.validation import CONFIG, WEIGHTS, base_directory, base_sha256, fitted, validate
 from adapters.versions import Version
 from preference import erasures, jobs, users
 from preference.database import Database
 from preference.errors import AttuneError, EngineUnavailable, Invalid, NotFound
 from preference.feedback import Edit, Thumb
 from preference.jobs import Job
+from preference.opinions import Ranking
 from preference.owner import Owner
 from preference.users import User
 from preference.worker import to_the_end
@@ -89,28 +90,35 @@ class Training:
     async def __call__(self, job: Job) -> None:
         """Make the version. Raises ``EngineUnavailable``, ``TrainingFailed``, ``Invalid``, ``LostLease``."""
         number = int(job.subject)
-        begun = await self._database.write(making.begin, job, number, self._objective(job.owner).learns_from_thumbs)
+        begun = await self._database.write(making.begin, job, number, self._objective(job.owner))
         if begun is None:
             # Who made it may have been killed after the commit, before it could tidy up.
             if (user := await self._database.read(users.get, job.owner)) is not None:
                 await asyncio.to_thread(self._directories.clear_stage, user.opaque_id, number)
             return
-        user, serving, edits, thumbs = begun
+        user, serving, edits, thumbs, rankings = begun
         task = cast(asyncio.Task[Any], asyncio.current_task())
         self._making[user.opaque_id] = task
         try:
-            await self._train(job, number, user, serving, edits, thumbs)
+            await self._train(job, number, user, serving, edits, thumbs, rankings)
         finally:
             if self._making.get(user.opaque_id) is task:
                 del self._making[user.opaque_id]
 
     async def _train(
-        self, job: Job, number: int, user: User, serving: Version | None, edits: list[Edit], thumbs: list[Thumb]
+        self,
+        job: Job,
+        number: int,
+        user: User,
+        serving: Version | None,
+        edits: list[Edit],
+        thumbs: list[Thumb],
+        rankings: list[Ranking],
     ) -> None:
         # What killed workers left of it: its row never became ready, and nobody publishes while we hold the job.
         await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
-            made = dataset.build(edits, thumbs, seed=self._recipe.seed, system_role=self._system_role)
+            made = dataset.build(edits, thumbs, rankings, seed=self._recipe.seed, system_role=self._system_role)
         except dataset.TooFewEdits as error:
             refusal = {"verdict": "refused", "sentence": f"refused: {error.message}"}
             await self._refuse(job, number, {**dataset.told(error.edits), **refusal})
@@ -154,7 +162,7 @@ class Training:
     ) -> User | None:
         base = await asyncio.to_thread(base_directory, self._base_model)
         objective = self._objective(job.owner)
-        recipe = replace(self._recipe, objective=objective)
+        recipe = await asyncio.to_thread(fitted, replace(self._recipe, objective=objective), base)
         cohort = None
         if self._beginning is not None and not await self._database.read(versions.learned_through, job.owner):
             cohort = await self._beginning(job.owner, number)
@@ -174,12 +182,14 @@ class Training:
         await asyncio.to_thread(validate, adapter, base, recipe)
         verdict = await self._gatekeeper.judge(user, number, serving, adapter, made.held_out)
         figures = json.loads((stage / FIGURES).read_text())
-        thumbs = made.thumbs if figures["recipe"] == objective.name else []  # else it gave way to SFT
-        report = {**verdict.report, "training": {**figures, "edits": len(made.learned_from), "thumbs": len(thumbs)}}
+        kept = figures["recipe"] == objective.name  # else it gave way to SFT
+        thumbs, rankings = (made.thumbs, made.rankings) if kept else ([], [])
+        counted = {"edits": len(made.learned_from), "thumbs": len(thumbs), "rankings": len(rankings)}
+        report = {**verdict.report, "training": {**figures, **counted}}
         if not verdict.admitted:
             await self._refuse(job, number, report)
             return None
-        taught = [*made.learned_from, *thumbs]
+        taught = [*made.learned_from, *thumbs, *rankings]
         learned_from: frozenset[str] | None = frozenset(taught)
         if before is not None and (stage / SERVING).exists():  # what it learned is in these weights, too
             known = (await self._database.read(versions.learned_from, job.owner)).get(before.version)

@@ -4,12 +4,13 @@ import hashlib
 import json
 import math
 import reprlib
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from adapters.train import Recipe
+from adapters.train import LINEAR_LAYERS, Recipe
 from preference.errors import Invalid
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -17,6 +18,14 @@ MAX_CONFIG_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 1024 * 1024
 MAX_SCALE = 64
 """The largest alpha, as a multiple of the rank, of an adapter that was made elsewhere."""
+_LAYERS = (
+    *LINEAR_LAYERS, "qkv_proj", "gate_up_proj", "query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h",
+    "out_proj", "fc1", "fc2",
+)  # fmt: skip
+"""Linear layers of attention and of feed-forward networks by the names that architectures give them."""
+MAX_GAIN = 10_000
+"""How much larger than its largest input a LoRA's layer may ever make an output. Layers of models have tens to
+hundreds, float16 ends at 65,504: what is no number spreads to whoever shares the engine's batch."""
 _FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
 _DESCRIPTIVE = {"peft_version", "base_model_name_or_path", "inference_mode", "megatron_core", "qalora_group_size"}
 """Keys that say something about the adapter's origin, or about a feature that another key turns on."""
@@ -29,7 +38,18 @@ def validate(directory: Path, base: Path, recipe: Recipe) -> None:
         found = reprlib.repr(sorted(files)) if files else "nothing"
         raise Invalid(f"An adapter is the two files {CONFIG} and {WEIGHTS}; found {found}.")
     _check_config(files[CONFIG], recipe)
-    _check_weights(files[WEIGHTS], lora_shapes(base, recipe))
+    _check_weights(files[WEIGHTS], lora_shapes(base, recipe), recipe.alpha / recipe.rank)
+
+
+def fitted(recipe: Recipe, base: Path) -> Recipe:
+    """The recipe with the layers that the base model has, where it says nothing else. Raises ``Invalid`` for none."""
+    if recipe.target_modules != LINEAR_LAYERS:
+        return recipe
+    layers = {module.rpartition(".")[2] for module, _ in _matrices(base)}
+    found = tuple(name for name in _LAYERS if name in layers)
+    if not found:
+        raise Invalid(f"No adapter can be made for {base.name}: it has no layers of a known name.")
+    return replace(recipe, target_modules=found)
 
 
 def adopted(directory: Path, base: Path, recipe: Recipe) -> Recipe:
@@ -57,6 +77,11 @@ def adopted(directory: Path, base: Path, recipe: Recipe) -> Recipe:
     return found
 
 
+def weights_limit(base: Path, recipe: Recipe) -> int:
+    """The largest file of weights, in bytes, that can be an adapter of this base model. Raises ``Invalid``."""
+    return _weights_limit(lora_shapes(base, recipe))
+
+
 def base_directory(model: str) -> Path:
     """The directory of a model given as a path, or as a hub name that was downloaded before; raises ``Invalid``."""
     if Path(model).is_dir():
@@ -82,20 +107,31 @@ def lora_shapes(base: Path, recipe: Recipe) -> dict[str, tuple[int, int]]:
 
     Raises ``Invalid`` for a base model without such layers.
     """
+    shapes: dict[str, tuple[int, int]] = {}
+    for module, (rows, columns) in _matrices(base):
+        if module.rpartition(".")[2] in recipe.target_modules:
+            shapes[f"base_model.model.{module}.lora_A.weight"] = (recipe.rank, columns)
+            shapes[f"base_model.model.{module}.lora_B.weight"] = (rows, recipe.rank)
+    if not shapes:
+        raise Invalid(f"The base model has none of the layers {', '.join(recipe.target_modules)}.")
+    return shapes
+
+
+def _matrices(base: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Modules of the base model whose weight is a matrix, and its shape, as the files name them.
+
+    Without experts: transformers has those of a layer in one tensor, which is no linear layer.
+    """
     from safetensors import safe_open
 
-    shapes: dict[str, tuple[int, int]] = {}
     for file in _weights_of(base):
         with safe_open(file, framework="numpy") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a dict
                 module, _, kind = name.rpartition(".")
-                if kind == "weight" and module.rpartition(".")[2] in recipe.target_modules:
-                    rows, columns = tensors.get_slice(name).get_shape()
-                    shapes[f"base_model.model.{module}.lora_A.weight"] = (recipe.rank, columns)
-                    shapes[f"base_model.model.{module}.lora_B.weight"] = (rows, recipe.rank)
-    if not shapes:
-        raise Invalid(f"The base model has none of the layers {', '.join(recipe.target_modules)}.")
-    return shapes
+                if ".experts." in name:
+                    continue
+                if kind == "weight" and len(shape := tensors.get_slice(name).get_shape()) == 2:
+                    yield module, (shape[0], shape[1])
 
 
 @lru_cache(maxsize=8)
@@ -155,6 +191,10 @@ def _check_config(path: Path, recipe: Recipe) -> None:
             raise Invalid(f"{CONFIG}: {reprlib.repr(key)} has to be unset, not {reprlib.repr(value)}.")
 
 
+def _weights_limit(shapes: dict[str, tuple[int, int]]) -> int:
+    return MAX_HEADER_BYTES + max(_FLOATS.values()) * sum(math.prod(shape) for shape in shapes.values())
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of which no key stands twice: readers of JSON differ in which of them counts."""
     if len(dict(pairs)) != len(pairs):
@@ -162,13 +202,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:
+def _check_weights(path: Path, expected: dict[str, tuple[int, int]], scale: float) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    limit = MAX_HEADER_BYTES + max(_FLOATS.values()) * sum(math.prod(shape) for shape in expected.values())
+    limit = _weights_limit(expected)
     if path.stat().st_size > limit:
         raise Invalid(f"{WEIGHTS} has {path.stat().st_size} bytes, more than the {limit} that this base model allows.")
+    with path.open("rb") as file:  # its library reads all of the header before it looks at it
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+            raise Invalid(f"{WEIGHTS} has a header of more than {MAX_HEADER_BYTES} bytes.")
+    gains: dict[str, float] = {}
     try:
         with safe_open(path, framework="pt") as tensors:
             names = set(tensors.keys())
@@ -181,7 +225,13 @@ def _check_weights(path: Path, expected: dict[str, tuple[int, int]]) -> None:
                     raise Invalid(f"{WEIGHTS}: {name} has shape {part.get_shape()}, not {list(expected[name])}.")
                 if part.get_dtype() not in _FLOATS:
                     raise Invalid(f"{WEIGHTS}: {name} holds {part.get_dtype()}, not floating-point numbers.")
-                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
+                weights = tensors.get_tensor(name)
+                if not bool(torch.isfinite(weights).all()):
                     raise Invalid(f"{WEIGHTS}: {name} holds numbers that are not finite.")
+                gains[name] = float(weights.double().abs().sum(dim=1).max()) * (scale if ".lora_B." in name else 1)
     except SafetensorError as error:
         raise Invalid(f"{WEIGHTS} is not a safetensors file: {str(error)[:200]}.") from error
+    for name, gain in gains.items():
+        other = gains[name.replace(".lora_A.", ".lora_B.")] if ".lora_A." in name else 1
+        if max(gain, gain * other) > MAX_GAIN:
+            raise Invalid(f"{WEIGHTS}: {name} has weights so large, once scaled, that answers would overflow.")

@@ -109,14 +109,16 @@ def queue(c: Connection, owner: Owner) -> int:
     return number
 
 
-def take_in(c: Connection, owner: Owner, learned_from: Collection[str]) -> int:
+def take_in(c: Connection, owner: Owner, learned_from: Collection[str], bytes: int = 0) -> int:
     """A new version that was made elsewhere, ready and not active. The caller holds the owner's lock.
+
+    ``bytes`` are its files'.
 
     It is served beside what retrieval knows: nobody can say what it has learned of that.
     """
     report = {"verdict": IMPORTED, "sentence": "imported: no gate has measured it"}
     mode, ids = "retrieval+adapter", sorted(learned_from)
-    return _insert(c, owner, state="ready", mode=mode, report=report, learned_from=ids)
+    return _insert(c, owner, state="ready", mode=mode, report=report, learned_from=ids, bytes=bytes)
 
 
 def _insert(c: Connection, owner: Owner, **values: Any) -> int:
@@ -167,6 +169,7 @@ def set_state(
     learned_through: float | None = None,
     learned_from: Collection[str] | None = None,
     report: Mapping[str, Any] | None = None,
+    bytes: int | None = None,
 ) -> None:
     """Change a version; what is None stays. Raises ``NotFound``, also for a deleted one, and a retired one stays so."""
     changes: dict[str, Any] = {"state": state, "updated_at": time.time()}
@@ -174,6 +177,7 @@ def set_state(
     changes |= {} if learned_through is None else {"learned_through": learned_through}
     changes |= {} if learned_from is None else {"learned_from": sorted(learned_from)}
     changes |= {} if report is None else {"report": dict(report)}
+    changes |= {} if bytes is None else {"bytes": bytes}
     gone = ("deleted",) if state == "deleted" else ("deleted", "retired")
     chosen = _is(owner, version) & adapters.c.state.not_in(gone)
     if c.execute(update(adapters).where(chosen).values(**changes)).rowcount == 0:

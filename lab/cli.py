@@ -1,4 +1,4 @@
-"""`attune lab`: the synthetic world, the bundled model's recipe and its measurement, the benchmark of learning."""
+"""`attune lab`: the synthetic world, the bundled model's recipe and its measurement, and what learning is worth."""
 
 import json
 import random
@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lab.edits.command import edits
+from lab.outcomes import outcomes
 from lab.prelude.ablate import ablate
 from lab.prelude.command import bench
 
 MODEL = Path(__file__).resolve().parent / "model"
+CASES = Path(__file__).resolve().parent / "edits"
 
 app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
 app.command()(bench)
+app.command()(outcomes)
 app.command()(ablate)
+app.command()(edits)
 
 
 @app.command()
@@ -53,24 +58,54 @@ def evaluate(
         raise typer.Exit(1)
 
 
+_Embedder = Annotated[str, typer.Option("--embedder", help="bundled, or a name or folder of sentence-transformers.")]
+_Cases = Annotated[Path, typer.Option("--cases", help="Folder with cases_dev.jsonl and cases_test.jsonl.")]
+
+
 @app.command()
 def recall(
-    embedder: Annotated[str, typer.Option(help="bundled, or a name or folder of sentence-transformers.")] = "bundled",
+    embedder: _Embedder = "bundled",
+    cases: _Cases = CASES,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the tables into docs/recall.md.")] = False,
 ) -> None:
     """Measure whether recall brings the right preference, on requests written by hand."""
     import asyncio
 
-    from lab import recall_quality, recall_report
+    from lab import recall_everyday, recall_quality, recall_report
     from preference.embedder import SentenceEmbedder
+    from preference.kind import KindEmbedder
 
-    figures = asyncio.run(recall_quality.measure(recall_quality.load(), SentenceEmbedder(embedder)))
+    kinds = KindEmbedder(SentenceEmbedder(embedder))
+    everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
+    stated = recall_everyday.stated_pairs()
+    figures = asyncio.run(recall_quality.measure(recall_quality.load(), kinds, everyday, stated))
     recall_report.show(figures, Console())
     if report is not None:
         report.write_text(json.dumps(figures, indent=2) + "\n")
     if write_docs:
         recall_report.write_docs(figures)
+
+
+@app.command()
+def kinds(
+    embedder: _Embedder = "bundled",
+    cases: _Cases = CASES,
+    best: Annotated[int, typer.Option(min=1, help="How many recipes to show.")] = 12,
+) -> None:
+    """Try recipes of the space in which requests of one kind are near, on what is for choosing."""
+    from rich.table import Table
+
+    from lab import recall_everyday, recall_quality
+    from lab.kinds import fit
+    from preference.embedder import SentenceEmbedder
+
+    people = [person for person in recall_quality.load() if person.split == "dev"]
+    found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))
+    table = Table(*found[0])
+    for figures in found[:best]:
+        table.add_row(*(f"{value:g}" for value in figures.values()))
+    Console().print(table)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """One end user's app: the official OpenAI client, over the public HTTP API alone."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -41,28 +42,66 @@ class Client:
         """One greedy answer; ``attune`` is the extension object."""
         return await self.chat([{"role": "user", "content": text}], **attune)
 
-    async def chat(self, messages: Sequence[Message], *, max_tokens: int = 250, **attune: Any) -> Any:
-        """One greedy answer to a conversation; ``attune`` is the extension object."""
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 250,
+        seed: int | None = None,
+        temperature: float = 0.0,
+        **attune: Any,
+    ) -> Any:
+        """One answer to a conversation, greedy or by a ``seed``; ``attune`` is the extension object."""
         return await self._openai.chat.completions.create(
             model=self.model,
             messages=list(messages),  # type: ignore[arg-type] # plain dicts, as preference/prompt.py makes them
-            temperature=0,
+            temperature=temperature,
             max_tokens=max_tokens,
-            extra_body={"attune": attune} if attune else None,
+            extra_body={**({"attune": attune} if attune else {}), **({} if seed is None else {"seed": seed})} or None,
         )
 
     async def edit(self, completion_id: str, text: str, seconds: float = LEARN_SECONDS) -> dict[str, Any]:
         """Send what the user made of an answer, and wait until it was learned from. Raises ``TimeoutError``."""
-        body = {"type": "edit", "completion_id": completion_id, "edited_text": text}
-        sent = (await self._post("/feedback", body)).json()
+        return await self.learned(await self.send_edit(completion_id, text), seconds)
+
+    async def send_edit(self, completion_id: str, text: str) -> str:
+        """Send what the user made of an answer; the feedback's id."""
+        return await self.send({"type": "edit", "completion_id": completion_id, "edited_text": text})
+
+    async def send(self, body: dict[str, Any]) -> str:
+        """Send feedback of any kind; its id."""
+        return str((await self._post("/feedback", body)).json()["id"])
+
+    async def given(self, completion_id: str, source: str) -> list[dict[str, Any]]:
+        """The feedback on an answer that ``source`` gave, newest first."""
+        found = await self._get(f"/feedback?completion_id={quote(completion_id, safe='')}&source={source}")
+        return list(found.json()["data"])
+
+    async def bring(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Import what is known of the user from elsewhere; the ids of the feedback that came of it, newest first."""
+        content = "".join(f"{json.dumps(row)}\n" for row in rows)
+        options: Any = {"headers": {"Content-Type": "application/jsonl"}}
+        path = f"{self._path}/import"
+        told = await self._openai.post(path, cast_to=httpx.Response, content=content.encode(), options=options)
+        if told.json()["refused"]:
+            raise ValueError(f"Lines were refused: {told.json()['refused_lines'][:3]}")
+        found = await self._get(f"/feedback?type=demonstration&limit={len(rows)}")
+        return [str(one["id"]) for one in found.json()["data"]]
+
+    async def learned(self, feedback_id: str, seconds: float = LEARN_SECONDS) -> dict[str, Any]:
+        """The feedback, once it was learned from. Raises ``TimeoutError``."""
         pause = 0.02
         async with asyncio.timeout(seconds):
             while True:
-                held = (await self._get(f"/feedback/{sent['id']}")).json()
+                held = (await self._get(f"/feedback/{feedback_id}")).json()
                 if held["status"] != "pending":
                     return dict(held)
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, 0.2)
+
+    async def preferences(self) -> list[dict[str, Any]]:
+        """All of the user's preferences, oldest first, also those that no longer hold."""
+        return list((await self._get(f"{self._path}/preferences?superseded=true")).json()["data"])
 
     async def train(self) -> int:
         """Queue the training of an adapter; its version."""

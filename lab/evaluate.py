@@ -21,7 +21,7 @@ from lab.render import detect, render, slots
 from lab.style import DEFAULT, TASK_ATTRIBUTES
 from lab.world import Facts, Request, request_text
 from preference.distance import normalised_distance
-from preference.inference import parse_preferences
+from preference.learning.proposer import parse
 from preference.prompt import Message, compose
 
 TARGETS = {
@@ -149,7 +149,7 @@ def _writing(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, A
 def _lists(examples: Sequence[Example], answers: Sequence[str]) -> tuple[float, float]:
     found = right = wanted = 0
     for example, answer in zip(examples, answers, strict=True):
-        truth, given = set(parse_preferences(example.answer)), set(parse_preferences(answer))
+        truth, given = set(parse(example.answer)), set(parse(answer))
         found, right, wanted = found + len(given), right + len(truth & given), wanted + len(truth)
     return right / max(found, 1), right / max(wanted, 1)
 

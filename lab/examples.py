@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from lab.inferring import inference_messages
 from lab.lexicon import KINDS
 from lab.merging import merge_messages
 from lab.render import render
 from lab.style import PHRASINGS, canonical_phrase, held_out_phrase, random_style, trained_phrase
 from lab.world import Facts, Request, random_facts, random_request
-from preference.inference import inference_messages
 from preference.prompt import Message, compose
 from preference.values import Value
 

@@ -8,7 +8,7 @@ learned applies. Rows, embedder and `Recall` are the server's own. Half of the u
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from lab import recall_everyday
 from lab.provenance import commit
+from lab.recall_everyday import Case
 from preference import preferences, users
 from preference.database import Database
 from preference.owner import Owner
-from preference.ports import Embedder, Vectors
+from preference.ports import Kinds, Vectors
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from server.settings import Settings
@@ -29,8 +31,8 @@ from server.settings import Settings
 PAIRS = Path(__file__).resolve().parent / "recall_pairs.jsonl"
 SPLITS = ("dev", "test")
 SWEEP_K = (1, 3, 5, 10)
-SWEEP_ALIKE = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-SWEEP_SPREAD = (0.05, 0.1, 0.2)
+SWEEP_ALIKE = (0.6, 0.64, 0.68, 0.7, 0.72, 0.76, 0.8)
+SWEEP_SPREAD = (0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,10 @@ class Outcome:
 class RememberingEmbedder:
     """Embeds each text once, whatever is asked of it afterwards."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Kinds) -> None:
         self.name = embedder.name
         self.dimension = embedder.dimension
+        self.kinds = embedder.kinds
         self._embedder = embedder
         self._known: dict[str, Vectors] = {}
 
@@ -105,6 +108,10 @@ class RememberingEmbedder:
             if text not in self._known:
                 self._known[text] = self._embedder.embed([text])[0]
         return np.stack([self._known[text] for text in texts])
+
+    def goes_on(self, vector: Vectors) -> bool:
+        """As the embedder itself says."""
+        return self._embedder.goes_on(vector)
 
 
 def load(path: Path = PAIRS) -> list[Person]:
@@ -119,8 +126,16 @@ def load(path: Path = PAIRS) -> list[Person]:
     return list(people.values())
 
 
-async def measure(people: Sequence[Person], embedder: Embedder) -> dict[str, Any]:
-    """Everything, as JSON: figures by user and split with the server's settings, the ranks, and the sweep."""
+async def measure(
+    people: Sequence[Person],
+    embedder: Kinds,
+    everyday: Mapping[str, Sequence[Case]] | None = None,
+    stated: Sequence[dict[str, str]] = (),
+) -> dict[str, Any]:
+    """Everything, as JSON: figures by user and split with the server's settings, the ranks, and the sweep.
+
+    And of ``everyday`` cases by split, and of what one user ``stated``, where there are any.
+    """
     remembering = RememberingEmbedder(embedder)
     server = Setting.of_server()
     with tempfile.TemporaryDirectory(prefix="lab-recall-") as folder:
@@ -133,23 +148,33 @@ async def measure(people: Sequence[Person], embedder: Embedder) -> dict[str, Any
                 {**setting.named(), **_by_split(await _outcomes(stored, database, remembering, setting))}
                 for setting in _settings(server)
             ]
+            cases = {
+                split: await recall_everyday.everyday(split, found, database, remembering, server.k, server.limits)
+                for split, found in (everyday or {}).items()
+                if found
+            }
+            told = (
+                await recall_everyday.stated(stated, database, remembering, server.k, server.limits) if stated else {}
+            )
         finally:
             database.close()
     best = max(sweep, key=lambda found: found["dev"]["f1"])
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit("preference", "lab/recall_quality.py", "lab/recall_pairs.jsonl"),
+        "commit": commit("preference", "lab/recall_quality.py", "lab/recall_everyday.py", "lab/recall_pairs.jsonl"),
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),
         **{name: found | {"mrr": _mrr(people, remembering, name)} for name, found in _by_split(outcomes).items()},
         "users": {p.user: {"split": p.split, **_figures([o for o in outcomes if o.user == p.user])} for p in people},
         "best_on_dev": best,
+        "everyday": cases,
+        "stated": told,
         "sweep": sweep,
     }
 
 
-def _store(connection: Connection, person: Person, embedder: Embedder) -> User:
+def _store(connection: Connection, person: Person, embedder: Kinds) -> User:
     owner = person.owner
     users.ensure(connection, owner)
     for text in person.everywhere:
@@ -164,7 +189,7 @@ def _store(connection: Connection, person: Person, embedder: Embedder) -> User:
 
 
 async def _outcomes(
-    stored: Sequence[tuple[Person, User]], database: Database, embedder: Embedder, setting: Setting
+    stored: Sequence[tuple[Person, User]], database: Database, embedder: Kinds, setting: Setting
 ) -> list[Outcome]:
     recall = Recall(database, embedder, setting.limits)
     found = []
@@ -214,7 +239,7 @@ def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in figures.items()}
 
 
-def _mrr(people: Sequence[Person], embedder: Embedder, split: str) -> float:
+def _mrr(people: Sequence[Person], embedder: Kinds, split: str) -> float:
     """Mean reciprocal rank of the right situation among a user's, by cosine alone."""
     reciprocal = []
     for person in people:

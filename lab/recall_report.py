@@ -19,6 +19,12 @@ COLUMNS = {
     "applied": "applied",
     "mrr": "MRR",
 }
+EVERYDAY = {
+    "same": "one user a case: same kind",
+    "other": "other",
+    "together_same": "all of one user: same kind",
+    "together_other": "other",
+}
 _OF = ("recall", "precision", "f1")  # what is said of a setting
 _SHOWN = 8  # of the settings that are best on dev
 
@@ -64,6 +70,17 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
         + [f"{s[split][name]:.2f}" for split in ("dev", "test") for name in _OF]
         for s in sorted(sweep, key=lambda s: -s["dev"]["f1"])[:_SHOWN]
     ]
+    cases = [
+        [split, str(found["cases"]), *(f"{found[name]:.2f}" for name in EVERYDAY)]
+        for split, found in result["everyday"].items()
+    ]
+    told = result["stated"]
+    more = []
+    if cases:
+        more.append(("Everyday cases", ["part", "cases", *EVERYDAY.values()], cases))
+    if told:
+        cells = [str(told["stated"]), f"{told['by_likeness']:.2f}", f"{told['by_age']:.2f}"]
+        more.append(("Stated for everywhere, more than fits", ["stated", "came", "by age alone"], [cells]))
     named = f"k = {setting['k']}, alike = {setting['alike']}, spread = {setting['spread']}"
     return [
         (f"The server's settings ({named})", ["user", "part", *COLUMNS.values()], by_user),
@@ -73,6 +90,7 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
             ["k", "alike", "spread", *(f"{split} {COLUMNS[c]}" for split in ("dev", "test") for c in _OF)],
             best,
         ),
+        *more,
     ]
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -20,14 +22,18 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from preference.errors import AttuneError, Conflict, Invalid
+from preference.errors import Conflict, Invalid
+from preference.pulse import Pulse, StoreUnavailable
 from preference.shortcut import Shortcut
 from preference.tables import metadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_SECONDS = 30  # how long a SQLite writer waits for another process's transaction
+__all__ = ["Database", "StoreUnavailable", "migrations"]
+
+BUSY_SECONDS = 30.0  # how long a write waits for others, from when it is asked for
+BEAT_SECONDS = 1.0  # how long one waits that only finds out whether writes go through
 JOTS_PER_CHECKPOINT = 500  # some 15 MB of log
 SCRUB_SECONDS = 1  # how long emptying its log may wait for readers
 _SQLITE_BEGIN = {
@@ -37,13 +43,9 @@ _SQLITE_BEGIN = {
     # Rebuilding a table drops the old one, which would cascade.
     "migrate": ("PRAGMA query_only=OFF", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=OFF", "BEGIN IMMEDIATE"),
 }
+_until: ContextVar[float | None] = ContextVar("until", default=None)
+"""When the transaction that this thread begins has to have what it waits for; of the monotonic clock."""
 _MIGRATION_LOCK = 0x41747475  # PostgreSQL advisory lock: two servers that start together migrate once
-
-
-class StoreUnavailable(AttuneError):
-    """The database cannot be reached, or stayed locked; the same call may succeed later."""
-
-    code = "store_unavailable"
 
 
 class Database:
@@ -52,9 +54,10 @@ class Database:
     ``url`` is ``sqlite:///path/to/file`` or ``postgresql+psycopg://user:password@host/name``. Reads see one
     snapshot and cannot write; a write is one transaction, committed when the function returns and rolled back
     when it raises. A cancelled ``await`` does not stop a transaction that has begun: it still ends as a whole.
+    ``busy_seconds`` after it was asked for, a write that still waits for others raises ``StoreUnavailable``.
     """
 
-    def __init__(self, url: str, threads: int = 4) -> None:
+    def __init__(self, url: str, threads: int = 4, busy_seconds: float = BUSY_SECONDS) -> None:
         self.url = _parse(url)
         self._sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _sqlite_engine(self.url, threads) if self._sqlite else _postgresql_engine(self.url, threads)
@@ -64,6 +67,8 @@ class Database:
         self._jotter = self._engine.execution_options(begin="jot")
         self._shortcut = Shortcut(self._file, self._engine.dialect) if self._sqlite else None
         self._jotted = 0
+        self._busy_seconds = busy_seconds
+        self.pulse = Pulse(self._beat)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
         # SQLite has one writer at a time: queueing for it in one thread is fair and leaves the others to the readers.
         self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="write") if self._sqlite else self._threads
@@ -88,8 +93,7 @@ class Database:
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``fn(connection, *args, **kwargs)`` in a thread, in one writing transaction."""
-        call = partial(self.write_now, fn, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
+        return await self._told(self._writer, fn, *args, **kwargs)
 
     async def jot(self, fn: Callable[Concatenate[Connection | Shortcut, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``write`` by one prepared statement, without waiting for the disk.
@@ -101,12 +105,12 @@ class Database:
         if self._shortcut is not None:
             with suppress(sqlite3.Error):
                 done = fn(self._shortcut, *args, **kwargs)
+                self.pulse.succeeded()
                 self._jotted += 1
                 if self._jotted % JOTS_PER_CHECKPOINT == 0:
                     self._write_threads.submit(self._checkpoint)
                 return done
-        call = partial(self._in_transaction, self._jotter, fn, *args, **kwargs)
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._write_threads, call))
+        return await asyncio.shield(self._told(self._jotter, fn, *args, **kwargs))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``read``, blocking: for the command line and for threads."""
@@ -114,7 +118,7 @@ class Database:
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``write``, blocking: for the command line and for threads."""
-        return self._in_transaction(self._writer, fn, *args, **kwargs)
+        return self._by(time.monotonic() + self._busy_seconds, self._writer, fn, *args, **kwargs)
 
     def migrate(self) -> None:
         """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone."""
@@ -165,7 +169,7 @@ class Database:
                     cursor.execute("PRAGMA query_only=OFF")
                     cursor.execute("VACUUM")
                 busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
                 return not busy
         with _domain_errors(), self._engine.connect() as vacuum:
             how = "FULL" if full else "SKIP_LOCKED"
@@ -180,6 +184,46 @@ class Database:
         self._engine.dispose()
         if self._shortcut is not None:
             self._shortcut.close()
+
+    async def _told(
+        self, engine: Engine, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A write in a thread, its time counted from now, and what became of it told to the pulse."""
+        until = time.monotonic() + self._busy_seconds
+        call = partial(self._by, until, engine, fn, *args, **kwargs)
+        try:
+            done = await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
+        except StoreUnavailable as error:
+            self.pulse.failed(error)
+            raise
+        self.pulse.succeeded()
+        return done
+
+    def _by(
+        self,
+        until: float,
+        engine: Engine,
+        fn: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        token = _until.set(until)
+        try:
+            return self._in_transaction(engine, fn, *args, **kwargs)
+        finally:
+            _until.reset(token)
+
+    async def _beat(self) -> None:
+        """Write the smallest thing there is, durably: SQLite's header as it stands, PostgreSQL's record of a commit."""
+
+        def beat(c: Connection) -> None:
+            if self._sqlite:
+                version = c.exec_driver_sql("PRAGMA user_version").scalar_one()
+                c.exec_driver_sql(f"PRAGMA user_version={version}")
+            else:
+                c.exec_driver_sql("SELECT txid_current()")
+
+        await asyncio.to_thread(self._by, time.monotonic() + BEAT_SECONDS, self._writer, beat)
 
     def _checkpoint(self) -> None:
         """Move the log's pages into the database file, as far as that holds nobody up: its disk is slow."""
@@ -202,6 +246,11 @@ class Database:
             yield
         except OSError as error:
             raise StoreUnavailable(f"the database file {self._file} cannot be used: {error.strerror}") from error
+
+
+def clock(c: Connection) -> float:
+    """What a PostgreSQL server says the time is, in seconds since 1970."""
+    return float(c.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
 
 def migrations() -> Config:
@@ -245,6 +294,8 @@ def _sqlite_engine(url: URL, threads: int) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         try:
+            if (until := _until.get()) is not None:
+                raw(connection).execute(f"PRAGMA busy_timeout={_left(until)}").fetchall()
             for statement in _SQLITE_BEGIN[connection.get_execution_options()["begin"]]:
                 raw(connection).execute(statement)
         except sqlite3.OperationalError as error:
@@ -258,10 +309,23 @@ def _postgresql_engine(url: URL, threads: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        told = []
         if connection.get_execution_options().get("begin") == "jot":
-            connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+            told.append("SET LOCAL synchronous_commit TO off")
+        if (until := _until.get()) is not None:
+            told.append(f"SET LOCAL lock_timeout TO {_left(until)}")
+        if told:
+            connection.exec_driver_sql("; ".join(told))
 
     return engine
+
+
+def _left(until: float) -> int:
+    """Milliseconds until then. Raises ``StoreUnavailable`` when there are none."""
+    left = int((until - time.monotonic()) * 1000)
+    if left <= 0:
+        raise StoreUnavailable("the database is busy: others have been writing for too long")
+    return left
 
 
 def _json(value: Any) -> str:
@@ -273,11 +337,13 @@ def _domain_errors() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise Invalid(f"the database refuses a value: {_first_line(error.orig)}") from error
+        raise Invalid("the database cannot hold a value of the request") from error
     except (OperationalError, InterfaceError) as error:
         raise StoreUnavailable(f"the database is not available: {_first_line(error.orig)}") from error
     except DatabaseError as error:
-        if type(error) is not DatabaseError:  # its other kinds are mistakes of ours
+        # Its other kinds are mistakes of ours, but for PostgreSQL's word for a server that is read-only.
+        read_only = getattr(error.orig, "sqlstate", None) == "25006"
+        if type(error) is not DatabaseError and not read_only:
             raise
         raise StoreUnavailable(f"the database cannot be used: {_first_line(error.orig)}") from error
     except (PoolTimeout, NoSuchModuleError) as error:

@@ -50,3 +50,9 @@ class EngineRejected(AttuneError):
     """The engine refused the request itself; its message says why."""
 
     code = "engine_rejected"
+
+
+class ScoringUnavailable(EngineRejected):
+    """The engine cannot say how likely a text is: it has no ``prompt_logprobs``, or no tokenizer to ask."""
+
+    code = "scoring_unavailable"

@@ -82,14 +82,13 @@ def backlog(c: Connection, limit: int) -> Backlog:
 
 @dataclass(frozen=True)
 class Work:
-    """A job as its owner may see it."""
+    """A job as its owner may see it: without its error, which speaks of the machine. What came of it says why."""
 
     id: str
     kind: str
     subject: str
     state: str
     attempt: int
-    error: str | None
     created_at: float
 
 
@@ -98,6 +97,33 @@ def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -
     columns = [jobs.c[name] for name in Work.__dataclass_fields__]
     query = select(*columns).where(scope(jobs, owner), jobs.c.created_at > after)
     return [Work(*row) for row in c.execute(query.order_by(jobs.c.created_at).limit(limit))]
+
+
+def of_tenant(
+    c: Connection,
+    tenant: str,
+    *,
+    after: tuple[float, str] | None = None,
+    limit: int = 20,
+    state: str | None = None,
+) -> list[tuple[str, Work]]:
+    """A tenant's jobs with their users' names, the newest first, after a time and an id."""
+    columns = [jobs.c[name] for name in Work.__dataclass_fields__]
+    query = select(jobs.c.user_id, *columns).where(jobs.c.tenant_id == tenant)
+    if state is not None:
+        query = query.where(jobs.c.state == state)
+    if after is not None:
+        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < after)
+    rows = c.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
+    return [(user, Work(*rest)) for user, *rest in rows]
+
+
+def failures(c: Connection, limit: int) -> list[tuple[Owner, Work, str]]:
+    """The newest jobs of all tenants that failed for good, with their errors: for operators."""
+    columns = [jobs.c[name] for name in Work.__dataclass_fields__]
+    query = select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.error, *columns).where(jobs.c.state == "failed")
+    rows = c.execute(query.order_by(jobs.c.run_after.desc()).limit(limit))
+    return [(Owner(tenant, user), Work(*rest), error or "") for tenant, user, error, *rest in rows]
 
 
 def enqueue(c: Connection, owner: Owner, kind: str, subject: str, run_after: float | None = None) -> str:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from preference.errors import Invalid, NotFound
 from preference.rows import checked, findable
@@ -73,9 +73,22 @@ def find(c: Connection, plain: str) -> Key | None:
     return _key(row) if row is not None and hmac.compare_digest(row.sha256, digest) else None
 
 
-def any_active(c: Connection) -> bool:
-    """Whether any key works."""
-    return c.execute(select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)).first() is not None
+def digest(c: Connection, id: str) -> str | None:
+    """The SHA-256 of the working key ``id``, in hex, or None."""
+    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
+    return c.execute(select(api_keys.c.sha256).where(alive)).scalar() if findable(id) else None
+
+
+def any_ever(c: Connection) -> bool:
+    """Whether a key was ever made; a revoked one counts, so that revoking the last one opens nothing."""
+    return c.execute(select(api_keys.c.id).limit(1)).first() is not None
+
+
+def several_tenants(c: Connection) -> bool:
+    """Whether keys of more than one tenant work."""
+    alive = api_keys.c.revoked_at.is_(None)
+    first, last = c.execute(select(func.min(api_keys.c.tenant_id), func.max(api_keys.c.tenant_id)).where(alive)).one()
+    return bool(first != last)
 
 
 def _key(row: Row[Any]) -> Key:

@@ -22,6 +22,24 @@ class Generation:
     completion_tokens: int
 
 
+@dataclass(frozen=True)
+class TokenScores:
+    """An answer's tokens, the end of its turn last, and the log-probability of each in nats, [tokens] both."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+class Scorer(Protocol):
+    """Says how likely answers are, outside the request path. Raises ``EngineUnavailable``, ``ScoringUnavailable``."""
+
+    async def score(
+        self, pairs: Sequence[tuple[Sequence[Message], str]], *, model: str | None = None
+    ) -> list[TokenScores]:
+        """For each pair of messages and an answer to them, the scores of the answer's tokens."""
+        ...
+
+
 class TextGenerator(Protocol):
     """Greedy chat completion, outside the request path. Raises ``EngineUnavailable`` or ``EngineRejected``."""
 
@@ -38,4 +56,27 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed ``texts``; blocking, call it in a thread."""
+        ...
+
+
+class Kinds(Embedder, Protocol):
+    """An embedder of requests: the first ``kinds`` dimensions are near for one kind of task, whatever it is about.
+
+    The others say what a request is about.
+    """
+
+    kinds: int
+
+    def goes_on(self, vector: Vectors) -> bool:
+        """Whether a text with this vector, [dimension], only goes on with what was asked before: "shorter, please"."""
+        ...
+
+
+class Sentences(Protocol):
+    """A sentence encoder. ``name`` says which."""
+
+    name: str
+
+    def read(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """Unit vectors, [texts, dimension] each, of how ``texts`` are put and of what they are about; blocking."""
         ...

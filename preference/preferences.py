@@ -19,22 +19,25 @@ from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import checked, findable, key, later, scope
 from preference.tables import contexts as contexts_table
-from preference.tables import preferences
-from preference.text import as_data
+from preference.tables import feedback, preferences
+from preference.text import as_data, canonical
 
 Source = Literal["learned", "stated"]
+TAKEN_OVER = "prior-"
+"""How the situations of what was taken over from others are named (`prior.py`): they are no edits."""
 
 MAX_TEXT = 400  # characters; what a prompt shows of it (`text.as_data`)
 MAX_SITUATIONS = 256  # of a user, in which preferences were seen to hold
-CONTEXT_CHARACTERS = 4000
-"""How much of a request is kept as a context, and looked for; the embedder reads less."""
 
 _situation = func.coalesce(contexts_table.c.feedback_id, contexts_table.c.id)
 
 
 @dataclass(frozen=True)
 class Preference:
-    """A short text learned from feedback or stated by the user. Learning leaves a ``locked`` one alone."""
+    """A short text learned from feedback or stated by the user. Learning leaves a ``locked`` one alone.
+
+    ``favour``, in [-1, 1], is what signals say of it: it weighs what edits said.
+    """
 
     id: str
     text: str
@@ -44,11 +47,15 @@ class Preference:
     locked: bool
     created_at: float
     updated_at: float
+    favour: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """A situation in which a preference was seen to hold. ``vector`` is unit length, float32, [dimension]."""
+    """A situation that speaks for a preference, or against it. ``vector`` is unit length, float32, [dimension].
+
+    ``weight`` is what it says, as `evidence.py` adds it up; below 0 it speaks against.
+    """
 
     preference_id: str
     id: str
@@ -57,6 +64,9 @@ class Context:
     embedder: str
     vector: NDArray[np.float32]
     created_at: float
+    weight: float = 1.0
+    heard: bool = False
+    """Words said it, or others, and no text of the user's: what they do not speak of may hold all the same."""
 
 
 def active(c: Connection, owner: Owner) -> list[Preference]:
@@ -87,14 +97,29 @@ def get(c: Connection, owner: Owner, id: str) -> Preference:
 
 def contexts(c: Connection, owner: Owner, embedder: str) -> list[Context]:
     """The contexts of active preferences in the vector space of ``embedder``, oldest first."""
+    of = contexts_table.c.feedback_id
+    said = and_(feedback.c.id == of, scope(feedback, owner))
     query = (
-        select(contexts_table)
+        select(contexts_table, or_(feedback.c.type == "comment", of.startswith(TAKEN_OVER)).label("heard"))
         .join(preferences, preferences.c.id == contexts_table.c.preference_id)
+        .outerjoin(feedback, said)
         .where(scope(contexts_table, owner), scope(preferences, owner), preferences.c.status == "active")
         .where(contexts_table.c.embedder == embedder)
         .order_by(contexts_table.c.created_at)
     )
-    return [_context(row) for row in c.execute(query).mappings()]
+    return [_context(row, bool(row["heard"])) for row in c.execute(query).mappings()]
+
+
+def evidence_of(c: Connection, owner: Owner, ids: Collection[str] | None = None) -> dict[str, list[float]]:
+    """What each edit said for and against preferences, by their ids, oldest first; of all of them without ``ids``."""
+    table = contexts_table
+    query = select(table.c.preference_id, table.c.weight).where(scope(table, owner), table.c.feedback_id.is_not(None))
+    if ids is not None:
+        query = query.where(table.c.preference_id.in_(sorted(ids)))
+    said: dict[str, list[float]] = {}
+    for id, weight in c.execute(query.order_by(table.c.created_at)):
+        said.setdefault(id, []).append(weight)
+    return said
 
 
 def contexts_of(c: Connection, owner: Owner, preference_id: str) -> list[Context]:
@@ -117,6 +142,43 @@ def create(c: Connection, owner: Owner, text: str, source: Source, *, limit: int
     return row
 
 
+def alike(c: Connection, owner: Owner, text: str) -> Preference | None:
+    """The active preference that says the same: case, spacing and end punctuation aside."""
+    same = canonical(text)
+    return next((one for one in active(c, owner) if canonical(one.text) == same), None)
+
+
+def widen(c: Connection, owner: Owner, id: str) -> Preference:
+    """Make a preference one that the user stated for every request. Raises ``NotFound``."""
+    users.touch(c, owner)
+    get(c, owner, id)
+    held = and_(scope(contexts_table, owner), contexts_table.c.preference_id == id)
+    c.execute(delete_from(contexts_table).where(held))
+    return _update(c, owner, id, source="stated")
+
+
+def narrow(
+    c: Connection, owner: Owner, id: str, *, text: str, embedder: str, vector: NDArray[np.float32]
+) -> Preference:
+    """Make a preference one that the user stated for requests like ``text`` alone. Raises as ``add_context``."""
+    if get(c, owner, id).status != "active":
+        raise Conflict("a superseded preference cannot be changed", param="id")
+    widen(c, owner, id)
+    add_context(c, owner, id, feedback_id=None, text=text, embedder=embedder, vector=vector)
+    return get(c, owner, id)
+
+
+def newest_contexts(c: Connection, owner: Owner) -> list[Context]:
+    """Of each preference the newest situation that speaks for it; none of one that holds in every request."""
+    table = contexts_table
+    speaks = and_(scope(table, owner), table.c.weight > 0)
+    newest = select(table.c.preference_id, func.max(table.c.created_at).label("at")).where(speaks)
+    last = newest.group_by(table.c.preference_id).subquery()
+    is_last = and_(table.c.preference_id == last.c.preference_id, table.c.created_at == last.c.at)
+    query = select(table).join(last, is_last).where(scope(table, owner))
+    return [_context(row) for row in c.execute(query.order_by(table.c.created_at)).mappings()]
+
+
 def add_context(
     c: Connection,
     owner: Owner,
@@ -126,8 +188,9 @@ def add_context(
     text: str,
     embedder: str,
     vector: NDArray[np.float32],
+    weight: float = 1.0,
 ) -> Context:
-    """Key a preference by one more situation. Its text stays as old as it is.
+    """Key a preference by one more situation, which speaks for it, or against it. Its text stays as old as it is.
 
     Raises ``NotFound`` (``id``) and ``Invalid`` (``context``; ``vector`` that is not one of unit length).
     """
@@ -135,8 +198,9 @@ def add_context(
     checked(text, "context", 10_000_000)
     get(c, owner, preference_id)
     now = later(c, owner, contexts_table.c.created_at)
-    context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now)
+    context = Context(preference_id, f"ctx-{uuid.uuid4().hex}", feedback_id, text, embedder, _unit(vector), now, weight)
     stored = {**vars(context), "vector": context.vector.astype("<f4").tobytes()}
+    del stored["heard"]
     c.execute(insert(contexts_table).values(**key(owner), **stored))
     return context
 
@@ -152,10 +216,12 @@ def bound_situations(c: Connection, owner: Owner, limit: int = MAX_SITUATIONS) -
     mine = and_(scope(contexts_table, owner), contexts_table.c.feedback_id.is_not(None))
     if c.execute(select(func.count(_situation.distinct())).where(mine)).scalar_one() <= limit:
         return
-    rows = select(_situation, contexts_table.c.preference_id).where(mine).order_by(contexts_table.c.created_at)
+    columns = (_situation, contexts_table.c.preference_id, contexts_table.c.weight)
     held: dict[str, set[str]] = {}
-    for id, preference_id in c.execute(rows):
-        held.setdefault(id, set()).add(preference_id)
+    for id, preference_id, weight in c.execute(select(*columns).where(mine).order_by(contexts_table.c.created_at)):
+        holds = held.setdefault(id, set())
+        if weight > 0:
+            holds.add(preference_id)
     ((commonest, _),) = Counter(map(frozenset, held.values())).most_common(1)
     oldest = next(id for id, kind in held.items() if kind == commonest)
     c.execute(delete_from(contexts_table).where(mine, _situation == oldest))
@@ -164,18 +230,6 @@ def bound_situations(c: Connection, owner: Owner, limit: int = MAX_SITUATIONS) -
         preference = get(c, owner, id)
         if (preference.source, preference.status, preference.locked) == ("learned", "active", False):
             _update(c, owner, id, status="superseded")
-
-
-def end_situations(c: Connection, owner: Owner, ids: Collection[str]) -> None:
-    """Forget what held in these situations, by the id of the feedback that told of each, or of its context.
-
-    What the user locked or said goes on holding there.
-    """
-    users.touch(c, owner)
-    fixed = or_(preferences.c.locked, preferences.c.source == "stated")
-    kept = select(preferences.c.id).where(scope(preferences, owner), fixed)
-    ended = and_(_situation.in_(sorted(ids)), contexts_table.c.preference_id.not_in(kept))
-    c.execute(delete_from(contexts_table).where(scope(contexts_table, owner), ended))
 
 
 def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> list[Preference]:
@@ -191,7 +245,8 @@ def withdraw(c: Connection, owner: Owner, feedback_ids: Collection[str]) -> list
     for id in sorted(ids):
         held = get(c, owner, id)
         untouched = held.updated_at == held.created_at or held.status == "superseded"
-        if held.source == "learned" and untouched and not held.locked and not contexts_of(c, owner, id):
+        spoken_for = any(context.weight > 0 for context in contexts_of(c, owner, id))
+        if held.source == "learned" and untouched and not held.locked and not spoken_for:
             delete(c, owner, id)
             gone.append(held)
     return gone
@@ -205,9 +260,20 @@ def change(c: Connection, owner: Owner, id: str, *, text: str | None = None, loc
     values: dict[str, Any] = {}
     if text is not None:
         values["text"] = _line(text)
+        other = alike(c, owner, text)
+        if other is not None and other.id != id:
+            raise Conflict(f"the preference {other.id} says this already", param="text")
     if locked is not None:
         values["locked"] = locked
     return _update(c, owner, id, **values)
+
+
+def favour(c: Connection, owner: Owner, id: str, favour: float) -> None:
+    """Say what signals say of a preference, in [-1, 1]; its text stays as old as it is. Raises ``NotFound``."""
+    if abs(get(c, owner, id).favour - favour) > 1e-6:
+        users.touch(c, owner)
+        mine = and_(scope(preferences, owner), preferences.c.id == id)
+        c.execute(update(preferences).where(mine).values(favour=favour))
 
 
 def supersede(c: Connection, owner: Owner, id: str, by: str | None) -> Preference:
@@ -255,6 +321,7 @@ def _preference(row: Mapping[Any, Any]) -> Preference:
     return Preference(**{name: row[name] for name in Preference.__dataclass_fields__})
 
 
-def _context(row: Mapping[Any, Any]) -> Context:
-    values = {name: row[name] for name in Context.__dataclass_fields__}
-    return Context(**{**values, "vector": np.frombuffer(row["vector"], dtype="<f4").astype(np.float32)})
+def _context(row: Mapping[Any, Any], heard: bool = False) -> Context:
+    values = {name: row[name] for name in Context.__dataclass_fields__ if name != "heard"}
+    vector = np.frombuffer(row["vector"], dtype="<f4").astype(np.float32)
+    return Context(**{**values, "vector": vector, "heard": heard})

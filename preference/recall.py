@@ -1,16 +1,18 @@
-"""Which preferences apply to a request: those that the most similar contexts of the same user vote for.
+"""Which preferences apply to a request: those that the user's situations of the same kind vote for.
 
 One FAISS index per owner over all situations, in a byte a dimension, derived from rows and rebuilt when the user's
 revision moves, so a deleted preference cannot come back; a bounded LRU of them. CIPHER merges the preferences of the
 k nearest contexts (arXiv 2404.15269); here each of those contexts votes for the preferences that held in it, the
-nearer and the newer with more weight.
+nearer and the newer with more weight. Where what the user stated for everywhere does not fit, the likeness of its text
+to the request decides.
 """
 
 import asyncio
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,13 +22,20 @@ from sqlalchemy import Connection
 
 from preference import preferences
 from preference.database import Database
+from preference.evidence import ABSENT, ACCEPTED, COUNTED, FAVOUR, KEPT, LEAST, MOST, TENTATIVE
+from preference.kind import asked
 from preference.likeness import Likeness
-from preference.ports import Embedder, Vectors
-from preference.preferences import CONTEXT_CHARACTERS, Context, Preference
+from preference.ports import Kinds, Vectors
+from preference.preferences import Context, Preference
+from preference.prompt import Message
 from preference.users import User
 
 OnRecall = Callable[[int, int], None]
 
+REACH = 32
+"""So many of the nearest situations are asked for their kind: what a request is about may be nearer in others."""
+REACH_AGAINST = 5.0
+"""What an edit says against a preference counts for requests so many times less near: tastes change for a kind."""
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
 
 
@@ -42,28 +51,29 @@ class Recalled(NamedTuple):
 class RecallLimits:
     """How contexts vote, and how much of the result is used.
 
-    ``alike`` is the least cosine at which a context has a vote. Its weight falls by e for each ``spread`` of cosine
-    below the nearest one, and by ``recency`` for each newer context among those that vote. Spread grows by
-    ``widening`` with experience: once kinds are told apart, the near ones outvote a slip that happens to be nearest.
-    A preference applies with at least half of all weight. ``budget`` is in prompt tokens, one per three bytes, which
+    ``alike`` is the least cosine of kinds at which a context counts. Its weight falls by e for each ``spread`` of
+    likeness below the nearest one. Spread grows by ``widening`` with experience: once kinds are told apart, the near
+    ones outvote a slip that happens to be nearest. ``budget`` is in prompt tokens, one per three bytes, which
     overestimates English.
     """
 
-    alike: float = 0.2
-    spread: float = 0.03
-    widening: float = 0.07
-    recency: float = 0.8
+    alike: float = 0.7
+    spread: float = 0.02
+    widening: float = 0.05
     budget: int = 600
 
 
 class Query(NamedTuple):
     """A request's vector, [dimension], in whole numbers, and what its product with one kept is multiplied by.
 
-    That product is the ``Likeness`` of its user.
+    That product is the ``Likeness`` of its user; ``kind_factor`` is the same for the cosine of kinds. ``goes_on`` says
+    that the request is one about what was asked before.
     """
 
     vector: Vectors
     factor: float
+    kind_factor: float
+    goes_on: bool = False
 
 
 class Partition:
@@ -72,8 +82,17 @@ class Partition:
     ``situations`` are the ids of the feedback that told of them, or of the context; ``holds`` what held in each.
     """
 
-    def __init__(self, revision: int, active: list[Preference], contexts: list[Context], dimension: int) -> None:
+    def __init__(
+        self,
+        revision: int,
+        active: list[Preference],
+        contexts: list[Context],
+        dimension: int,
+        kinds: int | None = None,
+    ) -> None:
+        """Of ``dimension`` the first ``kinds`` say of which kind a situation is; all do without it."""
         self.revision = revision
+        self._dimensions = dimension if kinds is None else kinds
         self.preferences = active
         situations: dict[str, list[Context]] = {}
         for context in contexts:  # the preferences of one edit share its situation
@@ -84,14 +103,23 @@ class Partition:
         self._binding = {n for n, p in enumerate(active) if p.source == "stated" or p.locked}
         self.situations = list(situations)
         shared: dict[frozenset[str], frozenset[str]] = {}  # one set for all situations in which the same held
-        sets = (frozenset(context.preference_id for context in held) for held in situations.values())
+        sets = (frozenset(c.preference_id for c in told if c.weight > 0) for told in situations.values())
         self.holds = [shared.setdefault(ids, ids) for ids in sets]
         # What a recall reads: numbers, for each id would be one more place in memory that the processor waits for.
         numbers = {p.id: n for n, p in enumerate(active)}
-        numbered = {ids: tuple(sorted(numbers[id] for id in ids)) for ids in shared}
-        self._held = [numbered[ids] for ids in self.holds]
+        said = (tuple((numbers[c.preference_id], c.weight) for c in told) for told in situations.values())
+        alike: dict[tuple[tuple[int, float], ...], tuple[tuple[int, float], ...]] = {}
+        self._said = [alike.setdefault(one, one) for one in said]
+        self._heard = [told[0].heard for told in situations.values()]
+        self._favour = [1 + FAVOUR * p.favour for p in active]
         self._costs = [len(p.text.encode()) // 3 + 2 for p in active]
+        self.told: Vectors | None = None  # [everywhere, dimension], once their texts are embedded
         vectors = np.array([held[0].vector for held in situations.values()], np.float32).reshape(-1, dimension)
+        self._vectors = vectors
+        kind = vectors[:, : self._dimensions]
+        kind = kind / np.maximum(np.linalg.norm(kind, axis=1, keepdims=True), 1e-9)
+        self._kind_step = _step(kind)
+        self._kinds = np.rint(kind / self._kind_step).astype(np.int8)
         self._likeness = Likeness(vectors, self.holds)
         folded = self._likeness.folded(vectors)
         self._step = _step(folded)
@@ -99,7 +127,8 @@ class Partition:
         whole = faiss.ScalarQuantizer.QT_8bit_direct_signed
         self._index: Any = faiss.IndexScalarQuantizer(dimension, whole, faiss.METRIC_INNER_PRODUCT)
         _one_thread()
-        self._index.add(np.rint(folded / self._step))
+        # The newest first, as FAISS keeps the first of equally near ones: of a request that is made every day.
+        self._index.add(np.rint(folded / self._step)[::-1])
         self._experience = self._likeness.experience
 
     def __len__(self) -> int:
@@ -110,56 +139,95 @@ class Partition:
         """A request, whose ``vector`` is [dimension], of any length, as it is looked for here."""
         unit = np.asarray(vector / (np.linalg.norm(vector) or 1), np.float32)
         step = _step(unit)
-        return Query(np.rint(unit / step), step * self._step / self._likeness.length(unit))
+        kind = float(np.linalg.norm(unit[: self._dimensions])) or 1.0
+        factor, kind_factor = step * self._step / self._likeness.length(unit), step * self._kind_step / kind
+        return Query(np.rint(unit / step), factor, kind_factor)
 
     def elect(self, query: Query, k: int, limits: RecallLimits) -> dict[int, float]:
-        """What the ``k`` nearest contexts elect: a preference's number, and the likeness of the nearest that holds it.
+        """What the ``k`` nearest situations of the same kind speak for: a number, and how alike in kind the nearest is.
 
-        A preference that the user stated or locked needs one vote only.
+        Evidence is added up from the oldest to the newest (`evidence.py`), each by how near it is; where a preference
+        did not show, a little speaks against it. One that the user stated or locked needs to be spoken for once only.
         """
         scores = dict.fromkeys(self.everywhere, 1.0)
-        near = self._near(query, k, limits.alike)
+        near = self._of_kind(query, k, limits.alike)
         if not near:
             return scores
-        nearest = near[0][0]
+        nearest = max(likeness for likeness, *_ in near)
         spread = limits.spread + limits.widening * self._experience
-        newest = sorted([row for _, row in near], reverse=True)
-        votes: dict[int, float] = {}
+        numbers = {number for _, row, _ in near for number, _ in self._said[row]}
+        sums = dict.fromkeys(numbers, 0.0)
         likest: dict[int, float] = {}
-        total = 0.0
-        for likeness, row in near:
-            weight = math.exp((likeness - nearest) / spread) * limits.recency ** newest.index(row)
-            total += weight
-            for number in self._held[row]:
-                if number in votes:
-                    votes[number] += weight
-                else:
-                    votes[number], likest[number] = weight, likeness
-        for number, weight in votes.items():
-            if number not in scores and (weight >= total / 2 or number in self._binding):
+        for likeness, row, kind in sorted(near, key=lambda one: one[1]):
+            share, wide = (math.exp((likeness - nearest) / width) for width in (spread, REACH_AGAINST * spread))
+            said = dict(self._said[row])
+            kept = 1 - (1 - KEPT) * share
+            heard = self._heard[row]
+            for number in said if heard else numbers:
+                weight = said.get(number, ABSENT)
+                if weight > 0:  # however little that adds to the evidence: there it held
+                    likest[number] = max(likest.get(number, 0.0), kind)
+                    favour = self._favour[number]  # of signals, which end nothing by themselves
+                    hint = weight < ACCEPTED
+                    weight = weight * favour if hint else max(max(weight, TENTATIVE) * favour, TENTATIVE)
+                elif number in said:
+                    weight = max(weight, -COUNTED) * wide / share  # however strong, it may be a slip
+                told = share * weight
+                least = told if heard and weight >= TENTATIVE else LEAST  # what is said in words holds from then on
+                sums[number] = max(least, min(MOST, kept * sums[number] + told))
+        for number, sum in sums.items():
+            if number not in scores and number in likest and (sum >= TENTATIVE or number in self._binding):
                 scores[number] = min(1.0, round(likest[number], 3))  # rounding may exceed it
         return scores
 
-    def chosen(self, scores: Mapping[int, float], budget: int, since: float = 0.0) -> list[Recalled]:
+    def knows(self, query: Query, limits: RecallLimits) -> bool:
+        """Whether any situation is of the kind of a request."""
+        return bool(self._of_kind(query, 1, limits.alike))
+
+    def recalled_somewhere(self, id: str, k: int, limits: RecallLimits) -> bool:
+        """Whether some situation that speaks for a preference would recall it today."""
+        number = next(n for n, preference in enumerate(self.preferences) if preference.id == id)
+        rows = [row for row, ids in enumerate(self.holds) if id in ids]
+        return any(number in self.elect(self.query(self._vectors[row]), k, limits) for row in reversed(rows))
+
+    def crowded(self, budget: int) -> bool:
+        """Whether what was stated for everywhere does not fit the ``budget``."""
+        return sum(self._costs[number] for number in self.everywhere) > budget
+
+    def chosen(
+        self, scores: Mapping[int, float], budget: int, since: float = 0.0, query: Query | None = None
+    ) -> list[Recalled]:
         """Of the preferences elected what fits the ``budget``, best first, the older first among equals.
 
-        ``since`` leaves out learned ones not changed after that time, unless they are locked.
+        What was stated for everywhere comes first, but gives way: to what was elected for this request, and to what of
+        it is more like the ``query``. ``since`` leaves out learned ones not changed after that time, unless they are
+        locked.
         """
-        kept: dict[str, Recalled] = {}  # by text: two may say the same
+        relevance: dict[int, float] = {}
+        if self.told is not None and query is not None:
+            relevance = dict(zip(self.everywhere, (self.told @ query.vector).tolist(), strict=True))
+        everywhere = set(self.everywhere)
+        kept: dict[str, int] = {}  # by text: two may say the same
         spent = 0
-        for number in sorted(scores, key=lambda number: (-scores[number], number)):
+        for number in sorted(scores, key=lambda n: (n in everywhere, -relevance.get(n, 0.0), -scores[n], n)):
             preference = self.preferences[number]
             if preference.text in kept or (since and since >= preference.updated_at and number not in self._binding):
                 continue
             spent += self._costs[number]
             if spent > budget:
                 break
-            kept[preference.text] = Recalled(preference.id, preference.text, scores[number])
-        return list(kept.values())
+            kept[preference.text] = number
+        best = sorted(kept.values(), key=lambda number: (-scores[number], number))
+        return [Recalled(self.preferences[n].id, self.preferences[n].text, scores[n]) for n in best]
 
-    def alike(self, vector: Vectors, least: float) -> list[int]:
-        """The situations, oldest first, whose likeness to ``vector``, [dimension], is at least ``least``."""
-        return sorted(row for _, row in self._near(self.query(vector), len(self), least))
+    def _of_kind(self, query: Query, k: int, alike: float) -> list[tuple[float, int, float]]:
+        """Likeness, row and cosine of kinds of the ``k`` nearest situations ``alike`` in kind, nearest first."""
+        near = self._near(query, max(k, REACH) if k else 0, -math.inf)
+        rows = [row for _, row in near]
+        kinds = self._kinds[rows].astype(np.float32) @ query.vector[: self._dimensions] * query.kind_factor
+        found = [(*one, kind) for one, kind in zip(near, kinds.tolist(), strict=True) if kind >= alike]
+        # Of equally near ones the newest: FAISS's order among them is none.
+        return sorted(found, key=lambda one: (-round(one[0], 3), -one[1]))[:k]
 
     def _near(self, query: Query, k: int, alike: float) -> list[tuple[float, int]]:
         """Likeness and row of the nearest situations that are ``alike`` at least, nearest first."""
@@ -171,20 +239,25 @@ class Partition:
         # What `search` calls: all that it does besides takes as long again.
         self._index.search_c(1, faiss.swig_ptr(query.vector), k, faiss.swig_ptr(products), faiss.swig_ptr(rows))
         found = zip(products.tolist(), rows.tolist(), strict=True)
-        return [(product * query.factor, row) for product, row in found if product * query.factor >= alike]
+        last = len(self) - 1
+        return [(product * query.factor, last - row) for product, row in found if product * query.factor >= alike]
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What memory holds of a user: the index, and the latest texts as they are looked for, the last one last."""
+    """What memory holds of a user: the index, and the latest texts as they are looked for, the last one last.
+
+    ``told`` has the vectors, [dimension], of what the user stated for everywhere, if that is too much for a prompt.
+    """
 
     partition: Partition
     queries: dict[bytes, Query]
+    told: dict[str, Vectors]
 
     @property
     def size(self) -> int:
         """What it counts for in memory, in vectors."""
-        return 1 + len(self.partition) + len(self.queries)
+        return 1 + len(self.partition) + len(self.queries) + len(self.told)
 
 
 class Recall:
@@ -193,7 +266,7 @@ class Recall:
     def __init__(
         self,
         database: Database,
-        embedder: Embedder,
+        embedder: Kinds,
         limits: RecallLimits,
         capacity: int = 100_000,
         on_recall: OnRecall | None = None,
@@ -210,65 +283,126 @@ class Recall:
         self._on_recall = on_recall
         self._size = 0
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by opaque id: tombstones name no more
+        self._telling: set[asyncio.Task[None]] = set()
 
-    async def recall(self, user: User, context: str, *, k: int, since: float = 0.0) -> list[Recalled]:
+    async def recall(
+        self, user: User, context: str | Sequence[Message], *, k: int, since: float = 0.0
+    ) -> list[Recalled]:
         """The preferences that apply to ``context``, best first, by the vote of the ``k`` nearest alike contexts.
 
-        ``since`` leaves out learned ones not changed after that time (an adapter knows those), unless they are locked.
-        A user without preferences costs no embedding.
+        ``context`` is a conversation, of which the last message counts that does not only go on with another, or a
+        text. ``since`` leaves out learned ones not changed after that time (an adapter knows those), unless they are
+        locked. A user without preferences costs no embedding.
         """
-        context = context[:CONTEXT_CHARACTERS]
         known = await self._known_of(user)
         partition = known.partition
         if not partition.preferences:
             return []
-        if len(partition) and context.strip():
-            scores = partition.elect(await self._query(user.opaque_id, known, context), k, self.limits)
+        texts = asked([{"role": "user", "content": context}] if isinstance(context, str) else context)
+        query: Query | None = None
+        if texts and (len(partition) or partition.crowded(self.limits.budget)):
+            query = await self._query(user.opaque_id, known, texts)
+            scores = partition.elect(query, k, self.limits)
         else:
             scores = dict.fromkeys(partition.everywhere, 1.0)
-        kept = partition.chosen(scores, self.limits.budget, since)
+        kept = partition.chosen(scores, self.limits.budget, since, query)
         if self._on_recall is not None:
             self._on_recall(len(partition), len(kept))
         return kept
+
+    async def unknown(self, user: User, request: Sequence[Message]) -> Vectors | None:
+        """The kind of a request, [kinds], of unit length, where the user has no situation of it; else None."""
+        texts = asked(request)
+        if not texts:
+            return None
+        known = await self._known_of(user)
+        query = await self._query(user.opaque_id, known, texts)
+        if known.partition.knows(query, self.limits):
+            return None
+        kind = query.vector[: self._embedder.kinds]
+        unit: Vectors = kind / max(float(np.linalg.norm(kind)), 1e-9)
+        return unit
 
     def forget(self, opaque_id: str) -> None:
         """Drop a user's index and vectors from memory."""
         known = self._known.pop(opaque_id, None)
         self._size -= 0 if known is None else known.size
 
+    async def settled(self) -> None:
+        """Wait until all that users stated, and that was looked at, is embedded."""
+        await asyncio.gather(*self._telling)
+
     async def _known_of(self, user: User) -> "_Known":
         known = self._known.get(user.opaque_id)
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
-            remembered = known.queries.items() if known else ()
-            queries = {digest: partition.query(query.vector) for digest, query in remembered}
+            queries = {} if known is None else {d: _anew(partition, q) for d, q in known.queries.items()}
+            told = {} if known is None else known.told
+            stated = {partition.preferences[n].text for n in partition.everywhere}
+            told = {text: vector for text, vector in told.items() if text in stated}
             self.forget(user.opaque_id)
-            known = self._known[user.opaque_id] = _Known(partition, queries)
+            known = self._known[user.opaque_id] = _Known(partition, queries, told)
             self._size += known.size
+            if partition.crowded(self.limits.budget):
+                task = asyncio.create_task(self._tell(user.opaque_id, known))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
         self._known.move_to_end(user.opaque_id)
         while self._size > self._capacity and len(self._known) > 1:
             self.forget(next(iter(self._known)))
         return known
 
-    async def _query(self, opaque_id: str, known: "_Known", text: str) -> Query:
-        """Remembered for its user alone: nobody can tell from the time it takes what others asked."""
+    async def _tell(self, opaque_id: str, known: "_Known") -> None:
+        """Embed what the user stated for everywhere. No request waits for it; until then the older ones come."""
+        partition = known.partition
+        texts = [partition.preferences[number].text for number in partition.everywhere]
+        for text in texts:
+            if text not in known.told:
+                vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
+                with self._measured(opaque_id, known):
+                    known.told[text] = vector
+        partition.told = np.stack([known.told[text] for text in texts])
+
+    async def _query(self, opaque_id: str, known: "_Known", texts: Sequence[str]) -> Query:
+        """The first of ``texts`` that does not only go on with the next one, or the last of them.
+
+        Remembered for its user alone: nobody can tell from the time it takes what others asked.
+        """
+        for text in texts:
+            query = await self._query_of(opaque_id, known, text)
+            if not query.goes_on:
+                break
+        return query
+
+    async def _query_of(self, opaque_id: str, known: "_Known", text: str) -> Query:
         digest = hashlib.sha256(text.encode()).digest()
-        if query := known.queries.pop(digest, None):
+        if (query := known.queries.pop(digest, None)) is not None:
             known.queries[digest] = query
             return query
         vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
-        before = known.size
-        query = known.queries[digest] = known.partition.query(vector)
-        if len(known.queries) > _REMEMBERED_TEXTS:
-            del known.queries[next(iter(known.queries))]
-        if self._known.get(opaque_id) is known:  # else it was forgotten meanwhile
-            self._size += known.size - before
+        query = known.partition.query(vector)._replace(goes_on=self._embedder.goes_on(vector))
+        with self._measured(opaque_id, known):
+            known.queries[digest] = query
+            if len(known.queries) > _REMEMBERED_TEXTS:
+                del known.queries[next(iter(known.queries))]
         return query
+
+    @contextmanager
+    def _measured(self, opaque_id: str, known: "_Known") -> Iterator[None]:
+        """Count what ``known`` grows by, unless it was forgotten meanwhile."""
+        before = known.size
+        yield
+        if self._known.get(opaque_id) is known:
+            self._size += known.size - before
 
     def _load(self, connection: Connection, user: User) -> Partition:
         active = preferences.active(connection, user.owner)
         held = preferences.contexts(connection, user.owner, self._embedder.name)
-        return Partition(user.revision, active, held, self._embedder.dimension)
+        return Partition(user.revision, active, held, self._embedder.dimension, self._embedder.kinds)
+
+
+def _anew(partition: Partition, query: Query) -> Query:
+    return partition.query(query.vector)._replace(goes_on=query.goes_on)
 
 
 def _step(vectors: Vectors) -> float:

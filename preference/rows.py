@@ -4,12 +4,13 @@ import re
 import time
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, func, select
 
 from preference.errors import Invalid
 from preference.owner import Owner
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+LONE = re.compile("[\ud800-\udfff]")
+"""Half a character: a surrogate, of which a pair is one in UTF-16 and in JSON's escapes."""
 _TICK = 1e-6  # seconds; a float of today's Unix time resolves a quarter of it
 
 
@@ -31,7 +32,7 @@ def storable(text: str, param: str) -> str:
 
 def findable(*ids: str) -> bool:
     """Whether ids from outside can be looked up at all; one that cannot be stored exists nowhere."""
-    return not any("\x00" in i or (not i.isascii() and _SURROGATE.search(i)) for i in ids)
+    return not any("\x00" in i or (not i.isascii() and LONE.search(i)) for i in ids)
 
 
 def key(owner: Owner) -> dict[str, Any]:
@@ -45,6 +46,13 @@ def scope(table: Table, owner: Owner) -> ColumnElement[bool]:
     """The condition that a row of ``table`` is the owner's."""
     own = key(owner)
     return and_(table.c.tenant_id == own["tenant_id"], table.c.user_id == own["user_id"])
+
+
+def between(query: Select[Any], column: Column[Any], since: float | None, until: float | None) -> Select[Any]:
+    """``query`` for what was made from ``since`` on and before ``until``."""
+    if since is not None:
+        query = query.where(column >= since)
+    return query if until is None else query.where(column < until)
 
 
 def later(c: Connection, owner: Owner, column: Column[Any]) -> float:

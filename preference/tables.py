@@ -67,6 +67,7 @@ users = Table(
     Column("pinned", Boolean, nullable=False, server_default=false()),  # nothing but the API changes the active one
     Column("canary_adapter", Integer, nullable=False, server_default="0"),  # tried beside the active one; 0 = none
     Column("canary_share", Float, nullable=False, server_default="0"),  # of the conversations that it answers
+    Column("paused", Boolean, nullable=False, server_default=false()),  # nothing new is learned of the user
 )
 
 erasures = Table(
@@ -84,7 +85,7 @@ turns = Table(
     Column("created_at", Float, nullable=False),
     Column("model", String(512), nullable=False),
     Column("request", JSON, nullable=False),  # messages as the caller sent them
-    Column("prompt", JSON, nullable=False),  # messages as the engine got them
+    Column("prompt", JSON, nullable=False),  # messages as the engine got them, less what the request has (turns.py)
     Column("prompt_sha256", String(64), nullable=False),
     Column("answers", JSON, nullable=False),  # one text a choice
     Column("applied_values", JSON, nullable=False),
@@ -93,9 +94,18 @@ turns = Table(
     Column("personalized", String(32), nullable=False),  # none | retrieval | adapter | retrieval+adapter
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
-    Column("partial", Boolean, nullable=False),
+    Column("partial", Boolean, nullable=False),  # who asked went away meanwhile
+    Column("cut", Boolean, nullable=False, server_default=false()),  # ended by max_tokens or a stop sequence
+    Column("client_id", String(128)),  # the app's own name of the answer
+    Column("request_sha256", String(64)),  # of what was said before the answer (history.py)
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of the row, about
+    Column("first_token_ms", Integer),  # from the request to the first event of a streamed answer
+    Column("total_ms", Integer),  # from the request to the end of the answer
     _of_user(),
     Index(None, "tenant_id", "user_id", "created_at"),
+    Index(None, "tenant_id", "user_id", "client_id"),
+    Index(None, "tenant_id", "user_id", "request_sha256"),
+    Index(None, "tenant_id", "bytes"),
 )
 
 feedback = Table(
@@ -105,8 +115,8 @@ feedback = Table(
     Column("id", String(64), primary_key=True),
     Column("completion_id", String(128), nullable=False),
     Column("choice", Integer, nullable=False),
-    Column("type", String(32), nullable=False),  # edit | thumbs
-    Column("edited_text", Text),  # of an edit
+    Column("type", String(32), nullable=False),  # given.Type
+    Column("edited_text", Text),  # of an edit, of a demonstration
     Column("cost", Float),  # of an edit: normalised word edit distance from draft to edited text
     Column("status", String(32), nullable=False),  # pending | learned | nothing_learned | failed | replaced
     Column("reason", Text),
@@ -115,10 +125,20 @@ feedback = Table(
     Column("body_sha256", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("thumb", String(8)),  # of thumbs: up | down
+    Column("candidates", JSON),  # of an edit: what it might show, what became of each and why
+    Column("content", JSON),  # of the other kinds (given.py)
+    Column("slot", String(64)),  # which of a kind: a newer one replaces its own
+    Column("source", String(16), nullable=False, server_default="user"),  # given.Source
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("tags", JSON),
+    Column("metadata", JSON),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of the row, about
     _of_user(),
+    Index(None, "tenant_id", "type", "created_at"),
     UniqueConstraint("tenant_id", "user_id", "idempotency_key"),
     Index(None, "tenant_id", "user_id", "completion_id"),
     Index(None, "tenant_id", "user_id", "created_at"),
+    Index(None, "tenant_id", "bytes"),
 )
 
 preferences = Table(
@@ -133,6 +153,7 @@ preferences = Table(
     Column("locked", Boolean, nullable=False),  # learning never changes or supersedes a locked one
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("favour", Float, nullable=False, server_default="0"),  # what signals say of it, in [-1, 1]
     _of_user(),
 )
 
@@ -147,6 +168,7 @@ contexts = Table(
     Column("embedder", String(200), nullable=False),
     Column("vector", LargeBinary, nullable=False),  # float32, unit length, little endian
     Column("created_at", Float, nullable=False),
+    Column("weight", Float, nullable=False, server_default="1"),  # what it says for the preference; below 0 against
     ForeignKeyConstraint(
         ["tenant_id", "user_id", "preference_id"],
         ["preferences.tenant_id", "preferences.user_id", "preferences.id"],
@@ -159,7 +181,7 @@ jobs = Table(
     metadata,
     *_owner(),
     Column("id", String(64), primary_key=True),
-    Column("kind", String(16), nullable=False),  # learn | train | canary
+    Column("kind", String(16), nullable=False),  # learn | train | canary | weigh
     Column("subject", String(64), nullable=False),  # feedback id, or adapter version
     Column("state", String(16), nullable=False),  # queued | running | done | failed
     Column("run_after", Float, nullable=False),
@@ -188,6 +210,7 @@ adapters = Table(
     Column("updated_at", Float, nullable=False),
     Column("learned_from", JSON),  # feedback ids; null: not known, any of them
     Column("activated_at", Float),  # when it last became the active one
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of its files
     _of_user(),
 )
 
@@ -200,4 +223,28 @@ cohort_members = Table(
     Column("created_at", Float, nullable=False),
     _of_user(),
     Index(None, "tenant_id", "cohort_id"),
+)
+
+user_tokens = Table(
+    "user_tokens",  # what speaks for one user, for a while: as an API key, but of fewer things
+    metadata,
+    *_owner(),
+    Column("id", String(32), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("key_id", String(32), nullable=False),  # the API key that made it: revoked, and the token ends as well
+    Column("scopes", JSON, nullable=False),  # tokens.Scope
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    _of_user(),
+)
+
+spent_keys = Table(
+    "spent_keys",  # idempotency keys of feedback that was deleted: a repeat of it is answered, and stores nothing
+    metadata,
+    *_owner(),
+    Column("key_sha256", String(64), primary_key=True),
+    Column("body_sha256", String(64), nullable=False),  # of the key and the body's hash: tells nothing without the key
+    Column("answer", JSON, nullable=False),
+    Column("spent_at", Float, nullable=False, index=True),
+    _of_user(),
 )

@@ -4,14 +4,30 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, bindparam, cast, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from preference import users
+from preference import usage, users
 from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.prompt import Message
-from preference.rows import checked, findable, key, scope
+from preference.rows import between, checked, findable, key, scope
 from preference.shortcut import Shortcut
 from preference.tables import feedback, turns
 from preference.tables import users as users_table
@@ -20,6 +36,15 @@ from preference.values import Value
 REDACTED = "- [erased]"
 """The line that stands in a prompt where an erased preference stood."""
 _OWNER = {name: bindparam(name, type_=turns.c[name].type) for name in ("tenant_id", "user_id")}
+_SHORT = [
+    turns.c[name]
+    for name in (
+        *("completion_id", "created_at", "model", "personalized", "adapter_version", "partial"),
+        *("prompt_tokens", "completion_tokens"),
+    )
+]
+"""What tells of a turn without a text of it."""
+_TEXTS = ("request", "prompt", "answers", "applied_values", "applied_preferences")
 _OPAQUE_ID = bindparam("opaque_id", type_=users_table.c.opaque_id.type)
 # Made once: each request stores a turn. The user's row is held, so that it is not erased meanwhile.
 _RECORD = (
@@ -29,7 +54,7 @@ _RECORD = (
         select(*(_OWNER.get(column.name, bindparam(column.name, type_=column.type)) for column in turns.columns))
         .select_from(users_table)
         .where(users_table.c.tenant_id == _OWNER["tenant_id"], users_table.c.user_id == _OWNER["user_id"])
-        .where(or_(_OPAQUE_ID.is_(None), users_table.c.opaque_id == _OPAQUE_ID))
+        .where(or_(_OPAQUE_ID.is_(None), users_table.c.opaque_id == _OPAQUE_ID), users_table.c.paused == false())
         .with_for_update(of=users_table, key_share=True),
     )
     .execution_options(preserve_rowcount=True)
@@ -54,23 +79,31 @@ class Turn:
     prompt_tokens: int
     completion_tokens: int
     partial: bool
+    cut: bool = False
+    client_id: str | None = None
+    request_sha256: str | None = None
+    first_token_ms: int | None = None  # from the request's arrival, as total_ms
+    total_ms: int | None = None
 
 
 def record(c: Connection | Shortcut, owner: Owner, turn: Turn, opaque_id: str | None = None) -> None:
     """Store a turn of the user, who has to be ``opaque_id`` still (if given), not one made anew after an erasure.
 
-    Raises ``NotFound`` when that user was deleted meanwhile, ``Conflict`` for a known id.
+    Raises ``NotFound`` when that user was deleted or paused learning meanwhile, ``Conflict`` for a known id.
     """
     checked(turn.completion_id, "completion_id", 128)
     checked(turn.model, "model", 512)
+    if turn.client_id is not None:
+        checked(turn.client_id, "attune.client_id", 128)
     values = {
         **{name: getattr(turn, name) for name in Turn.__dataclass_fields__},
         "request": list(turn.request),
-        "prompt": list(turn.prompt),
+        "prompt": _difference(turn.request, turn.prompt),
         "answers": list(turn.answers),
         "applied_values": [value.model_dump() for value in turn.applied_values],
         "applied_preferences": [dict(applied) for applied in turn.applied_preferences],
     }
+    values["bytes"] = usage.size(*(values[name] for name in _TEXTS))
     try:
         stored = c.execute(_RECORD, {**key(owner), **values, "opaque_id": opaque_id}).rowcount
     except IntegrityError as error:
@@ -80,7 +113,7 @@ def record(c: Connection | Shortcut, owner: Owner, turn: Turn, opaque_id: str | 
             raise Invalid("messages must be JSON values", param="messages") from error
         raise
     if not stored:
-        raise NotFound("there is no such user", param="user")
+        raise NotFound("there is no such user, or learning is paused", param="user")
 
 
 def get(c: Connection, owner: Owner, completion_id: str) -> Turn:
@@ -92,6 +125,19 @@ def get(c: Connection, owner: Owner, completion_id: str) -> Turn:
     return of_row(row)
 
 
+def named(c: Connection, owner: Owner, id: str) -> Turn:
+    """The turn of this id, or else the newest that the app gave it as its own. Raises ``NotFound``."""
+    try:
+        return get(c, owner, id)
+    except NotFound:
+        query = select(turns).where(scope(turns, owner), turns.c.client_id == id)
+        newest = query.order_by(turns.c.created_at.desc()).limit(1)
+        row = c.execute(newest).mappings().first() if findable(id) else None
+        if row is None:
+            raise
+        return of_row(row)
+
+
 def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int = 500) -> list[Turn]:
     """The next turns after ``after``, oldest first: for the export."""
     query = select(turns).where(scope(turns, owner)).order_by(turns.c.created_at, turns.c.completion_id).limit(limit)
@@ -99,6 +145,38 @@ def page(c: Connection, owner: Owner, *, after: Turn | None = None, limit: int =
         position = tuple_(turns.c.created_at, turns.c.completion_id)
         query = query.where(position > (after.created_at, after.completion_id))
     return [of_row(row) for row in c.execute(query).mappings()]
+
+
+def newest(
+    c: Connection,
+    owner: Owner,
+    *,
+    after: tuple[float, str] | None = None,
+    limit: int = 20,
+    since: float | None = None,
+    until: float | None = None,
+    equal: Mapping[str, Any] = {},
+) -> list[Mapping[str, Any]]:
+    """The user's turns without their texts, the newest first, after a time and an id; ``equal`` are columns' values."""
+    query = between(select(*_SHORT).where(scope(turns, owner)), turns.c.created_at, since, until)
+    for name, value in equal.items():
+        query = query if value is None else query.where(turns.c[name] == value)
+    if after is not None:
+        query = query.where(tuple_(turns.c.created_at, turns.c.completion_id) < after)
+    rows = c.execute(query.order_by(turns.c.created_at.desc(), turns.c.completion_id.desc()).limit(limit))
+    return [dict(row) for row in rows.mappings()]
+
+
+def last_at(c: Connection, owner: Owner) -> float | None:
+    """When the user's newest turn was made, or None."""
+    return c.execute(select(func.max(turns.c.created_at)).where(scope(turns, owner))).scalar()
+
+
+def last_with(c: Connection, owner: Owner, preference_id: str) -> float | None:
+    """When a preference was last applied, as far as turns are held; None where it never was."""
+    applied = cast(turns.c.applied_preferences, String).contains(preference_id, autoescape=True)
+    newest = select(turns.c.created_at).where(scope(turns, owner), applied).order_by(turns.c.created_at.desc())
+    return c.execute(newest.limit(1)).scalar() if findable(preference_id) else None
 
 
 def redact(c: Connection, owner: Owner, ids: Collection[str]) -> None:
@@ -127,14 +205,82 @@ def _without(said: Any, line: str) -> Any:
     return [_without(one, line) for one in said] if isinstance(said, list) else said
 
 
+def _difference(request: Sequence[Message], prompt: Sequence[Message]) -> list[Any]:
+    """``prompt`` without what ``request`` has: a number stands for one of its messages, as it is.
+
+    ``[number, before, after]`` stands for a message whose content has these around it.
+    """
+    first = len(prompt) - len(request)  # 1 where a message of ours stands at the head
+    return [_part(request, number - first, message) for number, message in enumerate(prompt)]
+
+
+def _part(request: Sequence[Message], number: int, message: Message) -> Any:
+    if not 0 <= number < len(request):
+        return message
+    asked = request[number]
+    if message == asked:
+        return number
+    was, content = asked.get("content"), message.get("content")
+    if not isinstance(was, str | list) or type(was) is not type(content) or {**message, "content": was} != asked:
+        return message
+    assert isinstance(was, str | list)
+    assert isinstance(content, str | list)
+    start = _find(content, was)
+    return message if start < 0 else [number, content[:start], content[start + len(was) :]]
+
+
+def _find(content: Any, was: Any) -> int:
+    """Where ``was`` begins in ``content``, both texts or both lists of parts; -1 where it does not stand there."""
+    if isinstance(content, str):
+        return content.find(was)
+    places = range(min(len(content) - len(was), 2) + 1)  # ours is one part on each side at most
+    return next((start for start in places if content[start : start + len(was)] == was), -1)
+
+
+def _whole(request: Sequence[Message], stored: Sequence[Any]) -> list[Message]:
+    """The prompt of a ``_difference``. Messages are read as they are, as they were stored at first."""
+    messages: list[Message] = []
+    for part in stored:
+        if isinstance(part, int):
+            messages.append(request[part])
+        elif isinstance(part, list):
+            number, before, after = part
+            messages.append({**request[number], "content": before + request[number]["content"] + after})
+        else:
+            messages.append(part)
+    return messages
+
+
+def answer(c: Connection, owner: Owner, completion_id: str, prompt: Sequence[Message], text: str, **more: Any) -> None:
+    """Put in what would have been answered to a turn that was demonstrated. ``more`` are columns."""
+    row = c.execute(select(turns.c.request).where(_one(owner, completion_id))).first()
+    if row is not None:
+        values = {"prompt": _difference(row.request, prompt), "answers": [text], "partial": False, **more}
+        c.execute(update(turns).where(_one(owner, completion_id)).values(**values))
+
+
+def delete_one(c: Connection, owner: Owner, completion_id: str) -> None:
+    """Delete a turn that was demonstrated, with its demonstration."""
+    c.execute(delete(turns).where(_one(owner, completion_id)))
+
+
+def _one(owner: Owner, completion_id: str) -> ColumnElement[bool]:
+    return and_(scope(turns, owner), turns.c.completion_id == completion_id)
+
+
 def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
-    """Delete up to ``limit`` turns older than ``before`` that no standing feedback refers to; how many."""
+    """Delete up to ``limit`` turns older than ``before`` that no standing feedback refers to; how many.
+
+    Signals and outcomes keep no turn: they go with it.
+    """
     if not users.lock(c, owner):  # feedback on one of them may be coming in
         return 0
-    about = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced")
+    passing = feedback.c.type.in_(("signal", "outcome"))
+    about = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced", ~passing)
     kept = exists().where(scope(feedback, owner), about)
     old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~kept)
     ids = list(c.execute(old.order_by(turns.c.created_at).limit(limit)).scalars())
+    c.execute(delete(feedback).where(scope(feedback, owner), passing, feedback.c.completion_id.in_(ids)))
     c.execute(delete(turns).where(scope(turns, owner), turns.c.completion_id.in_(ids)))
     return len(ids)
 
@@ -142,5 +288,6 @@ def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
 def of_row(row: Mapping[Any, Any]) -> Turn:
     """The turn in a row that has the columns of ``turns``."""
     values = {name: row[name] for name in Turn.__dataclass_fields__}
+    values["prompt"] = _whole(row["request"], row["prompt"])
     values["applied_values"] = [Value.model_validate(value) for value in row["applied_values"]]
     return Turn(**values)

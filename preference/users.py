@@ -1,4 +1,4 @@
-"""Rows of ``users``: the standing values, the active adapter and the revision that caches are keyed by."""
+"""Rows of ``users``: standing values, the active adapter, whether learning is paused, the revision of caches."""
 
 import secrets
 import time
@@ -11,18 +11,18 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
 from preference import erasures
-from preference.errors import Invalid, NotFound
+from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
-from preference.rows import key, scope, storable
+from preference.rows import between, key, scope, storable
 from preference.shortcut import Shortcut
 from preference.tables import users
-from preference.values import Value
+from preference.values import Value, check_values
 
 MAX_STANDING_VALUES = 64
 # Made once: each request reads its user, and making the statement takes longer than running it.
 _ROW = (
     users.c.opaque_id, users.c.standing_values, users.c.active_adapter, users.c.revision, users.c.created_at,
-    users.c.pinned, users.c.canary_adapter, users.c.canary_share,
+    users.c.pinned, users.c.canary_adapter, users.c.canary_share, users.c.paused,
 )  # fmt: skip
 _BY_KEY = select(*_ROW).where(users.c.tenant_id == bindparam("tenant_id"), users.c.user_id == bindparam("user_id"))
 _LOCKED = _BY_KEY.with_only_columns(users.c.opaque_id).with_for_update(key_share=True)
@@ -33,7 +33,7 @@ class User:
     """An end user. ``opaque_id`` names the user's adapters in the engine; ``active_adapter`` 0 is none.
 
     A ``pinned`` one stays until it is unpinned. ``canary_adapter`` (0: none) answers ``canary_share``, in (0, 1], of
-    the user's conversations instead.
+    the user's conversations instead. While ``paused``, what is known is applied and nothing is learned.
 
     Caches are keyed by (``opaque_id``, ``revision``): a user deleted and made anew gets another of both.
     """
@@ -47,6 +47,7 @@ class User:
     pinned: bool = False
     canary_adapter: int = 0
     canary_share: float = 0.0
+    paused: bool = False
 
 
 def get(c: Connection | Shortcut, owner: Owner) -> User | None:
@@ -67,6 +68,25 @@ def page(c: Connection, *, after: Owner | None = None, limit: int = 100) -> list
     if after is not None:
         query = query.where(tuple_(users.c.tenant_id, users.c.user_id) > (after.tenant, after.user))
     return [Owner(tenant, user) for tenant, user in c.execute(query)]
+
+
+def of_tenant(
+    c: Connection,
+    tenant: str,
+    *,
+    after: tuple[float, str] | None = None,
+    limit: int = 20,
+    since: float | None = None,
+    until: float | None = None,
+) -> list[User]:
+    """A tenant's users, the newest first: those after the one made at ``after[0]`` whose name is ``after[1]``."""
+    made = tuple_(users.c.created_at, users.c.user_id)
+    query = select(users.c.user_id, *_ROW).where(users.c.tenant_id == tenant)
+    query = between(query, users.c.created_at, since, until)
+    if after is not None:
+        query = query.where(made < after)
+    rows = c.execute(query.order_by(users.c.created_at.desc(), users.c.user_id.desc()).limit(limit))
+    return [_user(Owner(tenant, name), *rest) for name, *rest in rows]
 
 
 def ensure(c: Connection, owner: Owner) -> User:
@@ -107,10 +127,12 @@ def set_standing_values(c: Connection, owner: Owner, values: Sequence[Value]) ->
     """Replace the standing values. Raises ``Invalid`` naming the field, ``NotFound`` for an unknown user."""
     if len(values) > MAX_STANDING_VALUES:
         raise Invalid(f"at most {MAX_STANDING_VALUES} standing values are allowed", param="values")
+    check_values(values, "values")
     dumped = [value.model_dump() for value in values]
     for index, fields in enumerate(dumped):
         for name, field in fields.items():
-            storable(field, f"values[{index}].{name}")
+            if isinstance(field, str):
+                storable(field, f"values[{index}].{name}")
     _change(c, owner, standing_values=dumped)
 
 
@@ -119,6 +141,22 @@ def set_active_adapter(
 ) -> None:
     """Point the user at the versions that serve, 0 is none. Raises ``NotFound`` for an unknown user."""
     _change(c, owner, active_adapter=version, pinned=pinned, canary_adapter=canary, canary_share=share)
+
+
+def set_paused(c: Connection, owner: Owner, paused: bool) -> None:
+    """Pause learning, or go on with it. Raises ``NotFound`` for an unknown user."""
+    _change(c, owner, paused=paused)
+
+
+def check_learning(c: Connection, owner: Owner) -> None:
+    """Raise ``Conflict`` while the user has paused learning."""
+    user = get(c, owner)
+    if user is not None and user.paused:
+        raise Conflict(
+            'Learning is paused for this user, so nothing is taken in. PATCH /v1/users/{user} with {"paused": false} '
+            "goes on with it.",
+            param="user",
+        )
 
 
 def delete(c: Connection, owner: Owner) -> bool:

@@ -94,6 +94,14 @@ class Worker:
         """Say that work came in, so that nobody waits for the next poll. Call it in the worker's event loop."""
         self._work.set()
 
+    async def until_idle(self) -> None:
+        """Wait until no job is due, or may be taken, and none is under way. What is put back for later is left."""
+        looks = 0
+        while looks < 2:  # between two looks a job is leased and not yet held
+            due = self._ready() and await self._database.look_up(jobs.is_due, self._due)
+            looks = 0 if due or self._held else looks + 1
+            await asyncio.sleep(self._poll_seconds)
+
     async def run(self) -> None:
         """Work until cancelled; then the handlers are cancelled and their jobs given back."""
         slots = asyncio.Semaphore(self._concurrency)

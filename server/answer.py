@@ -5,9 +5,10 @@ import hmac
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -15,21 +16,28 @@ from sqlalchemy import Connection
 from adapters import versions
 from adapters.canary import dealt
 from adapters.registry import Lease, Registry
-from preference import turns, users
+from preference import history, outcomes, turns, users
 from preference.database import Database
-from preference.errors import EngineFailed, EngineUnavailable, Invalid, NotFound
-from preference.prompt import Message, last_user_text
+from preference.errors import EngineFailed, EngineRejected, EngineUnavailable, Invalid, NotFound
+from preference.kind import asked
+from preference.owner import Owner
+from preference.prior import Prior
+from preference.prompt import Message
 from preference.recall import Recall, Recalled
 from preference.shortcut import Shortcut
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
+from server.choosing import Choosing, several
 from server.engine import AdapterGone, Engine, EngineStream
 from server.engines import Engines, Place
 from server.events import Transcript
-from server.generation import Attune, GenerationRequest
+from server.generation import Attune, Composed, GenerationRequest
 from server.identity import Caller
+from server.messages import CountTokensRequest
 from server.metrics import Metrics
+from server.quota import Quota
+from server.room import Room, too_long
 from server.settings import Settings
 from server.stream import Relay, with_attune
 
@@ -37,6 +45,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Engine, str, dict[str, Any]], Awaitable[T]]
 """Asks an engine's route with a payload."""
+OnTurn = Callable[[User, str], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,12 @@ class Plan:
     rewrites: list[tuple[bytes, bytes]]
     values: list[Value]
     recalled: list[Recalled]
+    left_out: int
     created_at: float
+    client_id: str | None = None
+    user: str | None = None
+    best_of: int = 0
+    chosen: dict[str, Any] | None = None
 
     @property
     def adapter_version(self) -> int:
@@ -73,6 +87,8 @@ class Plan:
             "preferences": self.preferences,
             "adapter_version": self.adapter_version,
             "personalized": self.personalized,
+            **({"preferences_left_out": self.left_out} if self.left_out else {}),
+            **({"best_of": self.chosen} if self.chosen else {}),
         }
         return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -93,21 +109,37 @@ class Assistant:
         recall: Recall,
         secret: bytes,
         metrics: Metrics,
+        quota: Quota,
+        *,
+        system_role: bool = True,
+        prior: Prior | None = None,
+        on_turn: OnTurn | None = None,
     ) -> None:
+        """``on_turn`` is told of each turn that is stored, with its user."""
+        self._prior = prior
+        self._on_turn = on_turn
         self._settings = settings
         self._database = database
         self._engines = engines
         self._recall = recall
+        self._room = Room()
         self._secret = secret
         self._metrics = metrics
+        self._quota = quota
+        self._system_role = system_role
+        self._choosing = Choosing(system_role=system_role)
+        self._under_way: Counter[tuple[Owner | None, str]] = Counter()
 
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
         """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
         started = time.perf_counter()
         plan, answered = await self._send(caller, body, self._complete)
         try:
+            if plan.best_of:
+                plan, answered = await self._chosen(plan, answered)
             if plan.store_for is not None:
-                await self._record(plan, body.transcript(json.loads(answered)), partial=False)
+                transcript = body.transcript(json.loads(answered))
+                await self._record(plan, transcript, partial=False, total_ms=_ms_since(started))
             for said, told in plan.rewrites:
                 answered = answered.replace(said, told)
             return with_attune(answered, plan.attune)
@@ -120,11 +152,27 @@ class Assistant:
         started = time.perf_counter()
         plan, upstream = await self._send(caller, body, self._stream)
 
+        owner = caller.owner
+        ids = [] if plan.client_id is None else [plan.client_id]
+        self._under_way.update((owner, id) for id in ids)
+        first_token_ms: int | None = None
+
+        def begun(event: dict[str, Any]) -> None:
+            nonlocal first_token_ms
+            first_token_ms = _ms_since(started)
+            ids.append(body.transcript_of([event]).completion_id)
+            self._under_way[owner, ids[-1]] += 1
+
         async def record(events: list[dict[str, Any]], partial: bool) -> None:
-            await self._record(plan, body.transcript_of(events), partial=partial)
+            transcript, total_ms = body.transcript_of(events), _ms_since(started)
+            await self._record(plan, transcript, partial=partial, total_ms=total_ms, first_token_ms=first_token_ms)
 
         def release() -> None:
             self._release(plan)
+            for id in ids:
+                self._under_way[owner, id] -= 1
+                if self._under_way[owner, id] <= 0:
+                    del self._under_way[owner, id]
             if upstream.first_byte_seconds is not None:
                 self._metrics.took("engine", upstream.first_byte_seconds)
             self._metrics.took("whole", time.perf_counter() - started)
@@ -137,7 +185,25 @@ class Assistant:
             wants_usage=body.wants_usage,
             record=record if plan.store_for else None,
             release=release,
+            begun=begun,
         )
+
+    def is_under_way(self, owner: Owner, completion_id: str) -> bool:
+        """Whether this server is streaming that answer, by its id or the app's own; its turn is stored at the end."""
+        return (owner, completion_id) in self._under_way
+
+    async def count_tokens(self, caller: Caller, body: CountTokensRequest) -> int:
+        """How many tokens the prompt would have, made personal as that of an answer by the base model."""
+        body.check(self._settings, await self._engines.model())
+        user, request = await self._user(caller, body), body.conversation()
+        values = merge_values(list(user.standing_values) if user else [], body.attune.values)
+        recalled = await self._recalled(user, None, request, body.attune)
+        composed = body.compose(values, [p.text for p in recalled], system_role=self._system_role)
+        asked: dict[str, Any] = {"model": body.model, "messages": composed.prompt}
+        if tools := body.chat_tools():
+            asked["tools"] = tools
+        place = self._engines.order(caller.owner)[0]
+        return int(json.loads(await place.engine.complete("/tokenize", asked))["count"])
 
     async def _complete(self, engine: Engine, path: str, payload: dict[str, Any]) -> bytes:
         with self._metrics.stage("engine"):
@@ -174,12 +240,23 @@ class Assistant:
                 raise
             # A remote engine restarted without telling us, or another server on it unloaded this one.
             await place.registry.reconcile()
-            plan = await self._plan(place, caller, body)
-            try:
-                return plan, await self._call(plan, body, call)
-            except BaseException:
-                self._release(plan)
+            return await self._again(place, caller, body, call)
+        except EngineRejected as error:
+            self._release(plan)
+            if not (plan.recalled and too_long(error)):
                 raise
+            return await self._again(place, caller, body, call, most=0)
+        except BaseException:
+            self._release(plan)
+            raise
+
+    async def _again(
+        self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T], most: int | None = None
+    ) -> tuple[Plan, T]:
+        """Once more, with a plan of its own that has at most so many preferences."""
+        plan = await self._plan(place, caller, body, most)
+        try:
+            return plan, await self._call(plan, body, call)
         except BaseException:
             self._release(plan)
             raise
@@ -191,34 +268,73 @@ class Assistant:
             self._engines.avoid(plan.place)
             raise
 
-    async def _plan(self, place: Place, caller: Caller, body: GenerationRequest) -> Plan:
+    async def _chosen(self, plan: Plan, answered: bytes) -> tuple[Plan, bytes]:
+        """The best of several answers, and the plan with what is told of it."""
+        preferences = [preference.text for preference in plan.recalled]
+        with self._metrics.stage("choose"):
+            chosen = await self._choosing.choose(
+                plan.place.engine, plan.user, plan.request, plan.values, preferences, answered
+            )
+        return replace(plan, chosen=chosen.told), chosen.answer
+
+    async def _plan(self, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None) -> Plan:
         wish, created_at = body.attune, time.time()
         user = await self._user(caller, body)
+        store_for = user if user and body.stores and not user.paused else None
         request = body.conversation()
+        if user and self._is_control(user, wish, request, created_at):
+            wish = wish.model_copy(update={"personalize": "retrieval", "k": 0})
         lease = await self._lease(place.registry, user, wish, request, created_at)
         try:
             values = merge_values(list(user.standing_values) if user else [], wish.values)
+            if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
+                user = await self._prior.welcome(store_for, request)
             recalled = await self._recalled(user, lease, request, wish)
-            composed = body.compose(values, [p.text for p in recalled], system_role=self._settings.system_role)
             model = lease.name if lease and lease.name else place.engine.base_model
+            salt, kept = self._salt(caller.tenant), recalled[:most]
+
+            def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
+                made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
+                return made, body.payload(made, model=model, cache_salt=salt)
+
+            composed, payload = composition(kept)
+            if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
+                kept = kept[:fit]
+                composed, payload = composition(kept)
+            # Of answers to no wish none is better.
+            best_of = (wish.best_of or 0) if values or kept else 0
+            if best_of:
+                payload |= several(payload, best_of)
             # Inside a JSON string these quotes would be escaped: no text can look like this member.
             told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
             return Plan(
                 place=place,
-                store_for=user if body.stores else None,
+                store_for=store_for,
                 lease=lease,
                 request=request,
                 prompt=composed.prompt,
-                payload=body.payload(composed, model=model, cache_salt=self._salt(caller.tenant)),
+                payload=payload,
                 rewrites=[*told, *body.rewrites(composed)],
                 values=values,
-                recalled=recalled,
+                recalled=kept,
+                left_out=len(recalled) - len(kept),
                 created_at=created_at,
+                client_id=wish.client_id,
+                user=store_for.opaque_id if store_for else None,
+                best_of=best_of,
             )
         except BaseException:
             if lease:
                 place.registry.release(lease)
             raise
+
+    def _is_control(self, user: User, wish: Attune, request: list[Message], at: float) -> bool:
+        """Whether this conversation is one of those that are left unpersonalised, unless it says how it is to be."""
+        share = self._settings.control_share
+        if not share or user.paused or wish.personalize != "auto" or wish.adapter_version is not None:
+            return False
+        opening = next((message for message in request if message["role"] == "user"), None)
+        return outcomes.is_control(user.opaque_id, json.dumps(opening, sort_keys=True), share, at)
 
     async def _user(self, caller: Caller, body: GenerationRequest) -> User | None:
         owner, wish = caller.owner, body.attune
@@ -228,8 +344,12 @@ class Assistant:
             return None
         with self._metrics.stage("load_user"):
             user = await self._database.look_up(users.get, owner)
-            # A user is made before the answer, so that one erased during it is not made anew by its turn.
-            return await self._database.write(users.ensure, owner) if user is None and body.stores else user
+        if not body.stores or (user is not None and user.paused):
+            return user
+        await self._database.pulse.check()  # an answer that could not be kept is not asked for
+        await self._quota.check(owner.tenant)
+        # A user is made before the answer, so that one erased during it is not made anew by its turn.
+        return await self._database.write(users.ensure, owner) if user is None else user
 
     async def _lease(
         self, registry: Registry, user: User | None, wish: Attune, request: list[Message], at: float
@@ -253,17 +373,18 @@ class Assistant:
     async def _recalled(
         self, user: User | None, lease: Lease | None, request: list[Message], wish: Attune
     ) -> list[Recalled]:
-        context = last_user_text(request)
         k = self._settings.recall_k if wish.k is None else wish.k
-        if user is None or wish.personalize == "adapter" or not context or k == 0:
+        if user is None or wish.personalize == "adapter" or k == 0 or not asked(request):
             return []
         # The gate found such an adapter best alone: it knows what was learned before it was trained.
         alone = wish.personalize == "auto" and lease is not None and lease.version and lease.mode == "adapter"
         since = lease.learned_through if alone and lease else 0.0
         with self._metrics.stage("recall"):
-            return await self._recall.recall(user, context, k=k, since=since)
+            return await self._recall.recall(user, request, k=k, since=since)
 
-    async def _record(self, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
+    async def _record(
+        self, plan: Plan, transcript: Transcript, *, partial: bool, total_ms: int, first_token_ms: int | None = None
+    ) -> None:
         if plan.store_for is None or not transcript.completion_id:
             return
         turn = Turn(
@@ -281,9 +402,16 @@ class Assistant:
             prompt_tokens=transcript.prompt_tokens,
             completion_tokens=transcript.completion_tokens,
             partial=partial,
+            cut=transcript.cut,
+            client_id=plan.client_id,
+            request_sha256=history.digest(plan.request) if self._on_turn else None,
+            first_token_ms=first_token_ms,
+            total_ms=total_ms,
         )
         with self._metrics.stage("record"):
             await self._database.jot(_record_unless_erased, plan.store_for, turn)
+        if self._on_turn:
+            self._on_turn(plan.store_for, turn.completion_id)
 
     def _release(self, plan: Plan) -> None:
         if plan.lease:
@@ -296,6 +424,10 @@ class Assistant:
 def _record_unless_erased(c: Connection | Shortcut, user: User, turn: Turn) -> None:
     with suppress(NotFound):
         turns.record(c, user.owner, turn, user.opaque_id)
+
+
+def _ms_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)
 
 
 def _model_member(model: str) -> bytes:

@@ -1,55 +1,75 @@
 """create_app(settings): the routes, their layers, and the lifespan that holds the services."""
 
 import gc
+import logging
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from adapters.trainer_process import RunTrainer
-from preference.ports import Embedder
+from preference.ports import Kinds
 from server import errors, middleware, openapi
 from server.access import Access
+from server.body import bounded_body
+from server.console import routes as console
 from server.limits import Limits
-from server.listener import Listener, allow_many_files
+from server.listener import Listener, allow_many_files, bound
+from server.mcp import mounted
 from server.routes import (
     adapters,
+    caller,
+    curve,
+    docs,
+    embeddings,
     export,
     feedback,
     fine_tuning,
     generations,
     health,
+    imports,
+    jobs,
+    keys,
     metrics,
     models,
     preferences,
+    status,
+    tokens,
     turns,
     users,
 )
+from server.routes.legible import legible
 from server.services import Services, build
 from server.settings import Settings
+
+log = logging.getLogger(__name__)
+_RATES = ("limit", "remaining", "reset")
 
 
 def create_app(
     settings: Settings,
     *,
     services: Services | None = None,
-    embedder: Embedder | None = None,
+    embedder: Kinds | None = None,
     run_trainer: RunTrainer | None = None,
 ) -> FastAPI:
     """The server as an ASGI application. Its lifespan builds the services unless they are given."""
+    tools = mounted.Mounted(settings.body_limit)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if services is not None:
-            app.state.services = services
-            yield
-            return
-        async with build(settings, embedder=embedder, run_trainer=run_trainer) as built:
-            app.state.services = built
+        async with AsyncExitStack() as stack:
+            app.state.services = services or await stack.enter_async_context(
+                build(settings, embedder=embedder, run_trainer=run_trainer)
+            )
+            await stack.enter_async_context(tools.running())
             yield
 
     app = FastAPI(
@@ -59,16 +79,30 @@ def create_app(
         version=_version(),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # a page of ours: FastAPI's fetches its scripts from elsewhere
+        redoc_url=None,
     )
     app.state.draining = False
-    v1 = APIRouter(prefix="/v1", dependencies=openapi.SECURITY, responses=openapi.ALWAYS)
-    for part in (generations, models, feedback, turns, preferences, adapters, fine_tuning, users, export):
+    app.state.prefix = settings.root_path
+    v1 = APIRouter(
+        prefix="/v1",
+        dependencies=[*openapi.SECURITY, Depends(bounded_body), Depends(legible)],
+        responses=openapi.ALWAYS,
+    )
+    v1.include_router(users.everybody)
+    for part in (
+        *(generations, embeddings, models, feedback, turns, preferences),
+        *(adapters, fine_tuning, users, tokens, export, curve, caller, keys, jobs, status, imports),
+    ):
         v1.include_router(part.router)
     app.include_router(v1)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(docs.router)
+    app.include_router(console.router)
+    app.router.routes.append(Route(mounted.PATH, tools, methods=["POST"]))
     errors.install(app)
-    openapi.install(app)
+    openapi.install(app, settings.root_path)
     # The last one added sees a request first.
     app.add_middleware(middleware.BodyLimit, limit=settings.body_limit, import_limit=settings.import_limit)
     app.add_middleware(
@@ -77,11 +111,23 @@ def create_app(
             requests_per_minute=settings.requests_per_minute,
             in_flight=settings.in_flight_per_key,
             total=settings.in_flight_total,
+            of_tenant=settings.in_flight_of_tenant,
         ),
+        origins=settings.cors,
     )
     app.add_middleware(middleware.RawUserPath)
     app.add_middleware(Access)
     app.add_middleware(middleware.RequestId)
+    if settings.cors:  # outside of what refuses: a page may read why, and asks first without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After", *(f"x-ratelimit-{part}-requests" for part in _RATES)],
+            max_age=3600,
+        )
+    app.add_middleware(middleware.Arrival, prefix=settings.root_path)
     return app
 
 
@@ -105,7 +151,12 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
         failure.append(reason)
         leave()
 
-    async with build(settings, on_fatal=stop) as services:
+    async with AsyncExitStack() as stack:
+        settings.check()
+        sockets = bound(settings.host, settings.port)  # before an engine is started for nothing
+        for one in sockets:
+            stack.callback(one.close)
+        services = await stack.enter_async_context(build(settings, on_fatal=stop))
         allow_many_files()
         server = Listener(create_app(settings, services=services), settings, cut=services.cut)
         # Until uvicorn listens; and it raises a signal that stopped it once more, while the services are still up.
@@ -113,9 +164,17 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
             signal.signal(sign, leave)
         if not failure:
             _favour_the_event_loop()
-            await server.serve()
+            log.info("The console: %s", _console(settings, sockets))
+            await server.serve(sockets=sockets)
             gc.unfreeze()  # what is frozen is not freed at exit, and triton's bindings write to stderr of each leak
     return failure[0] if failure else None
+
+
+def _console(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """Where a browser on this machine finds it, as far as the server knows."""
+    host = settings.host if settings.loopback else "localhost"
+    named = f"[{host}]" if ":" in host else host
+    return f"http://{named}:{sockets[0].getsockname()[1]}{settings.root_path}/console"
 
 
 def _favour_the_event_loop() -> None:

@@ -5,16 +5,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from preference import prompt
+from preference import prompt, usage
 from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
+from server.body import Items, few
 from server.events import ChoicesEvents, Events, Transcript
 from server.generation import (
+    Aside,
     Composed,
     Count,
     Effort,
+    Few,
     GenerationRequest,
+    Id,
     Penalty,
     Probability,
     Seed,
@@ -24,7 +28,7 @@ from server.generation import (
     TopK,
     check_count,
     check_logprobs,
-    check_text_only,
+    check_parts,
     name_or_object,
     one_or_more_strings,
     text_or_parts,
@@ -33,6 +37,8 @@ from server.schema import check_format, check_tool_choice, check_tool_names, che
 from server.settings import Settings
 
 TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
+MAX_ASIDE = 512 * 1024
+"""Characters that a conversation may hold beside its texts: they may cost no token, and are kept with the turn."""
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
@@ -42,18 +48,54 @@ class ChatMessage(Strict):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Any = Field(default=None, description="A string, or a list of text parts.")
     name: str | None = Field(default=None, max_length=256, pattern=r"^[^\s<>|\[\]{}\\]+$")
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    reasoning: str | None = None
+    tool_calls: Items[dict[str, Any]] | None = None
+    tool_call_id: Id | None = None
+    refusal: Aside | None = None
+    reasoning: Aside | None = None
+    reasoning_content: Aside | None = Field(default=None, description="What other servers call `reasoning`.")
 
     _content = field_validator("content")(text_or_parts)
+
+    @property
+    def is_ours(self) -> bool:
+        """True of an assistant's message."""
+        return self.role == "assistant"
+
+    def as_sent(self) -> Message:
+        """The message as the engine takes it, without what is null or empty."""
+        sent = self.model_dump(exclude_unset=True, exclude={"reasoning_content"})
+        if self.reasoning_content and not self.reasoning:
+            sent["reasoning"] = self.reasoning_content
+        if self.is_ours and self.tool_calls:
+            sent["tool_calls"] = list(map(_as_called, self.tool_calls))
+        return {name: value for name, value in sent.items() if name == "content" or value not in (None, [])}
+
+
+def _as_called(call: dict[str, Any]) -> dict[str, Any]:
+    """A call of a tool without what is null, and without what OpenAI's helpers add to it."""
+    held = {name: value for name, value in call.items() if value is not None and name != "index"}
+    function = held.get("function")
+    if isinstance(function, dict):
+        kept = {name: value for name, value in function.items() if value is not None and name != "parsed_arguments"}
+        held["function"] = kept
+    return held
+
+
+def _aside(message: ChatMessage) -> int:
+    """Characters of what is neither a message's text or image, nor what a function was called with."""
+    whole, said = message.as_sent(), list[Any]()
+    content = whole.get("content")
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        said.append((part.get("text") if part["type"] == "text" else part) if part["type"] != "refusal" else None)
+    functions = [call.get("function") for call in message.tool_calls or ()]
+    said += [function.get("arguments") for function in functions if isinstance(function, dict)]
+    return usage.size(whole) - sum(usage.size(one) - usage.ROW for one in said if one is not None) - usage.ROW
 
 
 class Choices(GenerationRequest):
     """What OpenAI's two routes that answer in choices share."""
 
-    n: int | None = Field(default=None, ge=1)
+    n: Count | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = None
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -64,8 +106,8 @@ class Choices(GenerationRequest):
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     seed: Seed | None = None
     max_tokens: Count | None = None
-    stop: str | list[str] | None = None
-    logit_bias: dict[TokenId, Bias] | None = Field(default=None, max_length=1024)
+    stop: str | Items[str] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], few(1024)] | None = None
     response_format: dict[str, Any] | None = None
 
     _stop = field_validator("stop", mode="before")(one_or_more_strings)
@@ -94,6 +136,12 @@ class Choices(GenerationRequest):
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request. A stream always asks for usage: the turn keeps it, and the client may not want it."""
         sent = super().payload(composed, model=model, cache_salt=cache_salt)
+        if not sent.get("tools"):  # vLLM refuses an empty list, and any choice without tools; agents send both
+            sent = {name: value for name, value in sent.items() if name not in ("tools", "parallel_tool_calls")}
+            if sent.get("tool_choice") in (None, "none", "auto"):
+                sent.pop("tool_choice", None)
+        if self.choices > 1 and self.temperature == 0:  # vLLM refuses several greedy answers; this is one as well
+            sent |= {"temperature": 1.0, "top_k": 1}
         if self.stream:
             options = sent.get("stream_options") or {} if self.wants_usage else {}
             sent["stream_options"] = {**options, "include_usage": True}
@@ -105,15 +153,26 @@ class ChatRequest(Choices):
 
     path: ClassVar[str] = "/v1/chat/completions"
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"messages"})
+    chooses: ClassVar[bool] = True
+    not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {
+        "verbosity",
+        "prediction",
+        "modalities",
+        "functions",
+    }
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Items[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0)
-    tools: list[dict[str, Any]] | None = None
+    top_logprobs: Few | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
+    verbosity: str | None = Field(default=None, description="Accepted and without effect.")
+    prediction: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+    modalities: list[Literal["text"]] | None = Field(default=None, max_length=1)
+    functions: list[Any] | None = Field(default=None, max_length=0, description="Only empty: send `tools`.")
 
     _tool_choice = field_validator("tool_choice", mode="before")(name_or_object)
 
@@ -124,16 +183,19 @@ class ChatRequest(Choices):
         check_logprobs(self.top_logprobs, settings)
         check_tools(self.tools)
         check_tool_choice(self.tool_choice)
+        if sum(map(_aside, self.messages)) > MAX_ASIDE:
+            raise Invalid(
+                f"The messages may hold {MAX_ASIDE:,} characters beside their texts: reasoning, refusals, annotations.",
+                param="messages",
+            )
         for place, message in enumerate(self.messages):
             for number, call in enumerate(message.tool_calls or ()):
                 check_tool_names(call, f"messages.{place}.tool_calls.{number}")
-        if not settings.allow_media:
-            for place, message in enumerate(self.messages):
-                check_text_only(message.content, f"messages.{place}.content")
+            check_parts(message.content, settings, f"messages.{place}.content")
 
     def conversation(self) -> list[Message]:
         """The messages as the caller sent them."""
-        return [message.model_dump(exclude_unset=True) for message in self.messages]
+        return [message.as_sent() for message in self.messages]
 
     def compose(self, values: Sequence[Value], preferences: Sequence[str], *, system_role: bool) -> Composed:
         """The messages, personalised."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
@@ -23,9 +24,10 @@ from preference import keys
 from preference.database import Database
 from preference.errors import AttuneError
 from preference.owner import Owner
-from server import logs
+from server import client_commands, logs
 from server.errors import StartRefused
-from server.settings import Settings
+from server.models.command import app as models_app
+from server.settings import Settings, Work
 
 T = TypeVar("T")
 
@@ -72,6 +74,9 @@ keys_app = typer.Typer(
     help="API keys: each belongs to one tenant. A key is shown once and stored as a hash.", no_args_is_help=True
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
+app.command("import")(client_commands.import_file)
+app.command("mcp")(client_commands.mcp)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -80,7 +85,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (ATTUNE_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (ATTUNE_PORT).")] = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or hub name (ATTUNE_MODEL).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder, hub name or fetched model (ATTUNE_MODEL).")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for everything stored (ATTUNE_DATA_DIR).")] = None,
 ) -> None:
     """Serve the API, with vLLM as a supervised child unless ATTUNE_ENGINE_URL names one."""
@@ -94,7 +99,10 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    only: Annotated[Work | None, typer.Option(help="Do this alone; by default both.")] = None,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is due, as a job.")] = False,
+) -> None:
     """Learn and train apart from the server: set ATTUNE_WORKER_IN_PROCESS=false there, and the same settings here."""
     from server.services import build
 
@@ -107,8 +115,15 @@ def worker() -> None:
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-        async with build(settings, work=True, serve=False):
-            await stop.wait()
+        async with build(settings, work=True, only=only, serve=False) as services:
+            waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
+            if until_idle:
+                waiting.append(asyncio.create_task(services.until_idle()))
+            ended, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in left:
+                task.cancel()
+            for task in ended:
+                task.result()
 
     _or_exit(lambda: asyncio.run(until_stopped()))
 
@@ -130,6 +145,27 @@ def settings(
     for row in rows:
         table.add_row(row["variable"], row["default"], row["description"])
     Console().print(table)
+
+
+@app.command()
+def doctor(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings here too.")] = None,
+) -> None:
+    """Look at this deployment by its settings and say what is wrong and what to do. Exits with 1 on an error."""
+    from server.doctor import examine
+
+    with Console(stderr=True).status("looking"):
+        found = asyncio.run(examine(_settings()))
+    table = Table("part", "", "how it is", "what to do")
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    for one in found:
+        table.add_row(one.part, f"[{colours[one.state]}]{one.state}", escape(one.said), escape(one.advice))
+    Console().print(table)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps([vars(one) for one in found], indent=2))
+    if any(one.state == "error" for one in found):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -163,9 +199,10 @@ def reembed() -> None:
     """After a change of ATTUNE_EMBEDDER: embed anew what another one has embedded. Run it while no server runs."""
     from preference import embedding
     from preference.embedder import SentenceEmbedder
+    from preference.kind import KindEmbedder
 
     def brought_over(database: Database) -> int:
-        embedder = SentenceEmbedder(_settings().embedder)
+        embedder = KindEmbedder(SentenceEmbedder(_settings().embedder))
         total = database.read_now(embedding.count, embedder)
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task("contexts", total=total)

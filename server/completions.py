@@ -12,7 +12,7 @@ from preference.prompt import Message, preferences_block, values_block
 from preference.values import Value
 from server.chat import Choices
 from server.events import Transcript
-from server.generation import Composed, check_logprobs
+from server.generation import Composed, Few, check_logprobs
 from server.settings import Settings
 
 
@@ -23,7 +23,7 @@ class CompletionRequest(Choices):
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"prompt"})
 
     prompt: str = Field(description="One text.")
-    logprobs: int | None = Field(default=None, ge=0)
+    logprobs: Few | None = None
     echo: bool | None = Field(default=None, description="Only false: the prompt that is sent holds more than yours.")
 
     @field_validator("prompt", mode="before")

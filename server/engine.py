@@ -5,15 +5,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import aiohttp
 
-from preference.errors import EngineFailed, EngineRejected, EngineUnavailable
-from preference.ports import Generation
+from preference.errors import EngineFailed, EngineRejected, EngineUnavailable, ScoringUnavailable
+from preference.ports import Generation, TokenScores
 from preference.prompt import Message
 
 _GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, asyncio.TimeoutError)
@@ -21,6 +20,7 @@ _PROBE = aiohttp.ClientTimeout(total=3)
 _LOAD = aiohttp.ClientTimeout(total=120)
 IDLE_SECONDS = 2.0
 """For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
+SCORED_AT_ONCE = 8
 _STOPPING = "The server is stopping; try again."
 
 
@@ -86,6 +86,8 @@ class Engine:
         self._asking: set[asyncio.Task[Any]] = set()
         self._streams: WeakSet[EngineStream] = WeakSet()
         self._stopping = asyncio.Event()
+        self._scoring = asyncio.Lock()
+        self._ends: list[int] | None = None
 
     async def complete(self, path: str, payload: dict[str, Any]) -> bytes:
         """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation."""
@@ -129,22 +131,79 @@ class Engine:
         return Generation(text, usage["prompt_tokens"], usage["completion_tokens"])
 
     async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
-        """Negative log-likelihood of ``answer`` to ``messages``, its end included, in nats a token.
+        """Negative log-likelihood of ``answer`` to ``messages``, its end included, in nats a token."""
+        (scored,) = await self.score([(messages, answer)], model=model)
+        return -sum(scored.logprobs) / max(1, len(scored.logprobs))
 
-        By vLLM's ``prompt_logprobs`` over the conversation as the chat template renders it. What that has in common
-        with the prompt of a generation is the prompt; blanks that a template sets after the end do not count.
+    async def score(
+        self, pairs: Sequence[tuple[Sequence[Message], str]], *, model: str | None = None
+    ) -> list[TokenScores]:
+        """How likely each answer is to its messages, token by token, by vLLM's ``prompt_logprobs``.
+
+        The engine tokenizes the prompt by its chat template and the answer as it is: templates trim texts, so the two
+        are joined as tokens. At most ``SCORED_AT_ONCE`` texts are sent at a time, and one such request is in flight:
+        vLLM does not account for the memory that ``prompt_logprobs`` take (vllm#5907). Raises ``ScoringUnavailable``.
         """
-        asked = {"model": model or await self.model(), "messages": list(messages)}
-        prompt = json.loads(await self.complete("/tokenize", asked))["tokens"]
-        said = [*asked["messages"], {"role": "assistant", "content": answer}]
-        scored = {**asked, "messages": said, "add_generation_prompt": False, "prompt_logprobs": 0, "max_tokens": 1}
-        told = json.loads(await self.complete("/v1/chat/completions", scored))["prompt_logprobs"]
-        tokens = [(int(id), of["logprob"], of["decoded_token"]) for at in told[1:] for id, of in at.items()]
-        while tokens and tokens[-1][2].isspace():
-            tokens.pop()
-        common = takewhile(lambda pair: pair[0][0] == pair[1], zip(tokens, prompt[1:], strict=False))
-        logprobs: list[float] = [logprob for _, logprob, _ in tokens[sum(1 for _ in common) :]]
-        return -sum(logprobs) / max(1, len(logprobs))
+        name = model or await self.model()
+        ends = await self._end_of_turn(name)
+        prompts = {}
+        for messages, _ in pairs:
+            key = json.dumps(messages, sort_keys=True)
+            if key not in prompts:
+                prompts[key] = await self._tokens({"model": name, "messages": list(messages)})
+        texts = {answer: await self._tokens({"model": name, "prompt": answer, "add_special_tokens": False})
+                 for answer in dict.fromkeys(answer for _, answer in pairs)}  # fmt: skip
+        asked = [(prompts[json.dumps(messages, sort_keys=True)], [*texts[answer], *ends]) for messages, answer in pairs]
+        found: list[TokenScores] = []
+        for start in range(0, len(asked), SCORED_AT_ONCE):
+            found += await self._scored(name, asked[start : start + SCORED_AT_ONCE])
+        return found
+
+    async def _scored(self, name: str, asked: Sequence[tuple[list[int], list[int]]]) -> list[TokenScores]:
+        payload = {
+            "model": name, "prompt": [prompt + text for prompt, text in asked],
+            "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0,
+        }  # fmt: skip
+        async with self._scoring:
+            try:
+                choices = json.loads(await self.complete("/v1/completions", payload))["choices"]
+            except EngineRejected as error:
+                self._raise_if_gone(error, name)
+                raise ScoringUnavailable(f"The engine does not score texts: {error.message}") from error
+        found = []
+        for (_, text), choice in zip(asked, sorted(choices, key=lambda choice: choice["index"]), strict=True):
+            told = choice.get("prompt_logprobs")
+            if not told:
+                raise ScoringUnavailable("The engine gives no prompt_logprobs.")
+            at = told[len(told) - len(text) :]
+            logprobs = tuple(float(of[str(id)]["logprob"]) for id, of in zip(text, at, strict=True))
+            found.append(TokenScores(tuple(text), logprobs))
+        return found
+
+    async def _tokens(self, asked: dict[str, Any]) -> list[int]:
+        try:
+            tokens: list[int] = json.loads(await self.complete("/tokenize", asked))["tokens"]
+        except EngineRejected as error:
+            self._raise_if_gone(error, asked["model"])
+            raise ScoringUnavailable(f"The engine does not tokenize: {error.message}") from error
+        return tokens
+
+    def _raise_if_gone(self, error: EngineRejected, name: str) -> None:
+        """Of the base model, which goes nowhere, "not found" means the route."""
+        if isinstance(error, AdapterGone) and name != self.base_model:
+            raise error
+
+    async def _end_of_turn(self, name: str) -> list[int]:
+        """The token by which the chat template ends an answer; none where the template shows none."""
+        if self._ends is None:
+            asked: list[Message] = [{"role": "user", "content": "a"}]
+            before = await self._tokens({"model": name, "messages": asked})
+            said: list[Message] = [*asked, {"role": "assistant", "content": "a"}]
+            whole = await self._tokens({"model": name, "messages": said, "add_generation_prompt": False})
+            text = await self._tokens({"model": name, "prompt": "a", "add_special_tokens": False})
+            at = len(before) + len(text)
+            self._ends = whole[at : at + 1] if whole[:at] == [*before, *text] else []
+        return self._ends
 
     async def load(self, name: str, path: Path) -> None:
         """Load the adapter at ``path`` (a folder the engine can read) under ``name``; a second time does nothing."""

@@ -3,7 +3,7 @@
 On CPUs, base-model answers stay free of them. vLLM marks a token of the base model with the adapter index -1. Its GPU
 kernels skip such tokens; its CPU operations (0.32.0) index the stacked weights with -1 instead, which is the last slot:
 once all slots are filled, a base-model answer that shares a batch with an adapter's is computed with somebody else's
-weights (vllm-project/vllm#48421). Zero inputs give such tokens a zero delta. With a vLLM that skips them itself this
+weights (vllm-project/vllm#48421). Here such tokens' rows stay as they were. With a vLLM that skips them itself this
 changes nothing. And likelihoods of a prompt, which the gate asks for, do not end the engine there: vLLM corrects the
 logits of all its tokens by an index for each sampled one (vllm-project/vllm#16668).
 
@@ -42,12 +42,16 @@ def register() -> None:
 def skip_base_tokens(operation: Callable[..., None]) -> Callable[..., None]:
     """``operation(inputs, weights, output, indices, ...)`` without a delta for the tokens whose index is -1.
 
-    ``inputs`` is [tokens, features], ``indices`` [tokens].
+    ``output`` is [tokens, features], ``indices`` [tokens]. Such a token's row stays as it was, whatever the weights
+    are: zero times infinity is no number.
     """
 
     @wraps(operation)
     def skipping(inputs: Any, weights: Any, output: Any, indices: Any, *rest: Any, **named: Any) -> None:
-        operation(inputs.masked_fill((indices < 0).unsqueeze(1), 0), weights, output, indices, *rest, **named)
+        before = output.clone()
+        operation(inputs, weights, output, indices, *rest, **named)
+        rows = slice(len(indices))
+        output[rows] = output[rows].where((indices >= 0).unsqueeze(1), before[rows])
 
     return skipping
 

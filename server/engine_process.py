@@ -19,7 +19,9 @@ from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from adapters.environment import inherited
 from server.errors import StartRefused
+from server.processor import cores, holds_in_float32, multiplies_bfloat16
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ _CAUSE = re.compile(
 _UNTELLING = (" WARNING ", "Engine core initialization failed", "EngineCore failed to start", "See root cause above")
 
 
+_HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # what a model may be downloaded by
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """The model in the engine's own process, by the class's name: by its short name, vLLM takes two processes on a CPU, of
 which one spins while the other computes, so that on two cores nobody else is left to send tokens on."""
@@ -70,11 +73,11 @@ def command(settings: Settings, socket: Path) -> list[str]:
         flags["--structured-outputs-config"] = '{"backend":"xgrammar","disable_any_whitespace":true}'
         flags["--tool-call-parser"] = "xlam"
     utilization = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
-    dtype = settings.dtype or ("float32" if on_cpu() and settings.bundled else None)
+    dtype = settings.dtype or ("float32" if on_cpu() and in_float32(settings) else None)
     for flag, value in (
         ("--gpu-memory-utilization", utilization),
         ("--dtype", dtype),
-        ("--max-model-len", settings.max_model_len),
+        ("--max-model-len", settings.max_model_len or "auto"),  # the model's own, or what the key-value cache holds
     ):
         if value is not None:
             flags[flag] = value
@@ -83,7 +86,7 @@ def command(settings: Settings, socket: Path) -> list[str]:
         switches.append("--enable-auto-tool-choice")
     if on_cpu():
         switches.append("--enforce-eager")
-        if settings.bundled:
+        if not any(flag.startswith(("--distributed-executor", "--tensor-parallel", "-tp")) for flag in further):
             flags["--distributed-executor-backend"] = ONE_PROCESS
     pairs = [str(part) for pair in flags.items() for part in pair]
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
@@ -91,13 +94,15 @@ def command(settings: Settings, socket: Path) -> list[str]:
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
-    """The child's environment: ours without our own settings (they hold secrets), plus what vLLM needs."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATTUNE_")}
+    """The child's environment: what it needs of ours, which holds secrets, and what vLLM needs besides."""
+    named = filter(None, (name.strip() for name in settings.engine_environment.split(",")))
+    kept = inherited([*(() if settings.model_folder else _HUB), *named])
     ours = {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_RPC_BASE_PATH": str(folder),  # its inner sockets, too, out of others' reach
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # they would lead elsewhere than a message may name
         "PYTHONUNBUFFERED": "1",
     }
     if settings.model_folder is not None:
@@ -106,13 +111,14 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         ours["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
         # OpenMP's threads wait for each other by spinning: with as many as cores, anything else that runs here
         # makes an answer take a hundred times as long. Pinned ones would share a core with another process's.
-        inherited.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        inherited.setdefault("OMP_NUM_THREADS", str(1 if settings.bundled else max(1, _cores() - 1)))
-    return inherited | ours
+        kept.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        kept.setdefault("OMP_NUM_THREADS", str(1 if settings.bundled else max(1, cores() - 1)))
+    return kept | ours
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def in_float32(settings: Settings) -> bool:
+    """Whether a CPU answers faster by weights in 32 bits, and has the memory for them."""
+    return settings.bundled or (not multiplies_bfloat16() and holds_in_float32(settings.model_folder))
 
 
 def likely_cause(lines: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from adapters.registry import Choice, Registry
 from adapters.versions import Version
 from preference.errors import AttuneError, EngineFailed, EngineUnavailable
 from preference.owner import Owner
-from preference.ports import Generation
+from preference.ports import Generation, TokenScores
 from preference.prompt import Message
 from preference.users import User
 from server.engine import Engine
@@ -81,6 +81,12 @@ class Engines:
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         """Answer ``messages`` greedily, outside the request path, with the base model of any engine."""
         return await self._first(lambda place: place.engine.generate(messages, max_tokens=max_tokens, model=model))
+
+    async def score(
+        self, pairs: Sequence[tuple[Sequence[Message], str]], *, model: str | None = None
+    ) -> list[TokenScores]:
+        """How likely answers are by the base model, outside the request path, of any engine."""
+        return await self._first(lambda place: place.engine.score(pairs, model=model))
 
     async def loaded(self) -> set[str]:
         """Names of the adapters that some engine would serve now. Raises unless all of them tell."""

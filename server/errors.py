@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,7 @@ from preference.errors import (
     Invalid,
     NotFound,
 )
+from preference.given import Type
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,12 @@ class Unauthorized(AttuneError):
     """No key, an unknown key or a revoked one."""
 
     code = "invalid_api_key"
+
+
+class Forbidden(AttuneError):
+    """A token of one user asked for what it does not allow."""
+
+    code = "forbidden"
 
 
 class ModelNotFound(NotFound):
@@ -54,6 +61,15 @@ class BodyTooLarge(AttuneError):
     code = "body_too_large"
 
 
+class UnsupportedEncoding(AttuneError):
+    """The body is compressed."""
+
+    code = "unsupported_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Send the body as it is: Content-Encoding {encoding[:40]!r} is not taken.")
+
+
 class TooManyRequests(AttuneError):
     """The API key is at a limit of its own; ``headers`` say which, and when it may ask again."""
 
@@ -62,6 +78,17 @@ class TooManyRequests(AttuneError):
     def __init__(self, message: str, *, retry_after: int = 1, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.headers = {**(headers or {}), "Retry-After": str(retry_after)}
+
+
+class QuotaExceeded(AttuneError):
+    """The tenant keeps as much as it may."""
+
+    code = "insufficient_quota"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This tenant keeps the {limit:,} bytes that it may: erase users or feedback, or ask with store: false."
+        )
 
 
 class Overloaded(EngineUnavailable):
@@ -73,10 +100,13 @@ class Overloaded(EngineUnavailable):
 # The first entry whose class fits decides; OpenAI's clients choose their exception by the status.
 _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (Unauthorized, 401, "authentication_error"),
+    (Forbidden, 403, "permission_error"),
+    (QuotaExceeded, 403, "insufficient_quota"),
     (NotFound, 404, "invalid_request_error"),
     (IdempotencyConflict, 422, "invalid_request_error"),
     (Conflict, 409, "invalid_request_error"),
     (BodyTooLarge, 413, "invalid_request_error"),
+    (UnsupportedEncoding, 415, "invalid_request_error"),
     (TooManyRequests, 429, "rate_limit_error"),
     (EngineUnavailable, 503, "server_error"),
     (StoreUnavailable, 503, "server_error"),
@@ -84,8 +114,9 @@ _TABLE: Sequence[tuple[type[AttuneError], int, str]] = (
     (Invalid, 400, "invalid_request_error"),
 )
 _PLACES = ("body", "query", "path", "header")
-# Pydantic's names of a union's members; those of feedback are called by their type.
-_FORM = re.compile(r"str|int|float|bool|function-\w+\(.*|[A-Z]\w*|\w+\[.*|edit|thumbs")
+# Pydantic's names of a union's members; those of feedback, which come first, are called by their type.
+_FORM = re.compile(r"str|int|float|bool|function-\w+\(.*|[A-Z]\w*|\w+\[.*")
+_KINDS = frozenset(get_args(Type))
 _RETRY_AFTER = {503: "2"}
 
 
@@ -110,10 +141,14 @@ def body_of(error: AttuneError) -> bytes:
 
 def render(error: AttuneError) -> Response:
     """A domain error as a response."""
+    if isinstance(error, StoreUnavailable):
+        log.warning("a request failed: %s", error)  # what it tells operators
     status = status_of(error)[0]
     headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
     if isinstance(error, TooManyRequests):
         headers |= error.headers
+    if status == 415:
+        headers["Accept-Encoding"] = "identity"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return _json(status, body_of(error), headers)
@@ -160,7 +195,8 @@ def _methods(request: Request) -> set[str]:
     """The methods of the routes that have the request's path."""
     path = getattr(request.scope.get("route"), "path", None)
     routes = (route for route in request.app.routes if isinstance(route, Route) and route.path == path)
-    return {method for route in routes for method in route.methods or ()}
+    methods = {method for route in routes for method in route.methods or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -175,7 +211,10 @@ def describe(errors: Sequence[Any]) -> tuple[str, str | None]:
     """The most telling of pydantic's errors as a sentence, and the dotted path of the field it is about."""
     # Of a field that takes one form or another, the error deepest inside belongs to the form that was meant.
     first = max((error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]), key=lambda e: len(e["loc"]))
-    place = [part for part in first["loc"] if part not in _PLACES and not _FORM.fullmatch(str(part))]
+    loc = first["loc"]
+    if len(loc) > 2 and loc[0] == "body" and loc[1] in _KINDS:  # a field may have the same name
+        loc = (loc[0], *loc[2:])
+    place = [part for part in loc if part not in _PLACES and not _FORM.fullmatch(str(part))]
     if first["type"] == "json_invalid":
         return f"The body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):  # the field that says which form it is

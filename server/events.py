@@ -21,6 +21,8 @@ class Transcript:
     answers: list[str] = field(default_factory=list)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut: bool = False
+    """Whether the engine ended it at a bound or a stop sequence, not where the model would have."""
 
     @classmethod
     def of_choices(
@@ -31,9 +33,10 @@ class Transcript:
         Without a usage chunk (cut short) tokens are the chunks that carried text.
         """
         texts: dict[int, list[str]] = {}
-        spoken, usage = 0, None
+        spoken, usage, cut = 0, None, False
         for completion in completions:
             for choice in completion.get("choices", ()):
+                cut = cut or choice.get("finish_reason") == "length" or isinstance(choice.get("stop_reason"), str)
                 text = text_of(choice) or ""
                 texts.setdefault(int(choice["index"]), []).append(text)
                 spoken += bool(text)
@@ -43,6 +46,7 @@ class Transcript:
             ["".join(texts.get(index, [])) for index in range(max(texts, default=-1) + 1)],
             int(usage["prompt_tokens"]) if usage else 0,
             int(usage.get("completion_tokens") or 0) if usage else spoken,
+            cut,
         )
 
 

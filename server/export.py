@@ -11,6 +11,7 @@ import os
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -21,14 +22,16 @@ from adapters.directories import Directories
 from adapters.manifest import MANIFEST
 from adapters.validation import CONFIG, WEIGHTS
 from adapters.versions import Version
-from preference import feedback, jobs, preferences, turns, users
+from preference import feedback, idempotency, jobs, opinions, preferences, tokens, turns, users
 from preference.database import Database
 from preference.errors import NotFound
+from preference.idempotency import Spent
 from preference.owner import Owner
 from preference.preferences import Context, Preference
 from preference.turns import Turn
 from preference.users import User
 from server.settings import Settings
+from server.system_role import has_system_role
 
 PAGE = 16  # rows read at once: a turn may take megabytes
 _PIECE = 1 << 20
@@ -67,12 +70,37 @@ async def everything(database: Database, directories: Directories, user: User) -
         yield _line("cohort", asdict(member))
     async for work in _pages(database, user, jobs.page):
         yield b"".join(_line("job", asdict(one)) for one in work)
+    for token in await _read(database, user, tokens.all_of, expired=True):
+        yield _line("token", {name: value for name, value in vars(token).items() if name != "owner"})
+    spent: Spent | None = None
+    while answers := await _read(database, user, idempotency.page, after=spent, limit=PAGE):
+        spent = answers[-1]
+        yield b"".join(_line("spent_key", {"answer": one.answer, "spent_at": one.spent_at}) for one in answers)
 
 
 async def sft(database: Database, user: User, *, system_role: bool) -> AsyncIterator[bytes]:
     """Rows of ``messages`` for supervised training: the prompts and texts that the user's adapters learn from."""
     async for edits in _pages(database, user, feedback.edit_page):
         yield _rows(row for edit in edits for row in dataset.sft_rows(edit, system_role))
+
+
+async def ratings(database: Database, user: User) -> AsyncIterator[bytes]:
+    """The same of ratings of whole answers: above the user's own median, or below it."""
+    border = await _read(database, user, opinions.border)
+    async for given in _pages(database, user, partial(opinions.rating_page, border=border)):
+        yield _rows(row for thumb in given if (row := dataset.unpaired_row(thumb)) is not None)
+
+
+async def rankings(database: Database, user: User) -> AsyncIterator[bytes]:
+    """Rows of ``prompt``, ``chosen`` and ``rejected``: the best of ranked answers, and each of the others."""
+    async for given in _pages(database, user, opinions.ranking_page):
+        yield _rows(row for ranking in given for row in dataset.ranking_pairs(ranking))
+
+
+async def completions(database: Database, user: User) -> AsyncIterator[bytes]:
+    """Rows of ``prompt`` and ``completion``: requests, and the texts that the user sent or wrote."""
+    async for edits in _pages(database, user, feedback.edit_page):
+        yield _rows(row for edit in edits for row in dataset.completion_rows(edit))
 
 
 async def thumbs(database: Database, user: User) -> AsyncIterator[bytes]:
@@ -149,9 +177,12 @@ def write(settings: Settings, database: Database, directories: Directories, owne
         raise NotFound("Nothing is held about this user.", param="user")
     streams = {
         "all.jsonl": everything(database, directories, user),
-        "sft.jsonl": sft(database, user, system_role=settings.system_role),
+        "sft.jsonl": sft(database, user, system_role=has_system_role(settings)),
         "preferences.jsonl": preference_pairs(database, user),
         "thumbs.jsonl": thumbs(database, user),
+        "ratings.jsonl": ratings(database, user),
+        "rankings.jsonl": rankings(database, user),
+        "completions.jsonl": completions(database, user),
     }
     for version in database.read_now(versions.all_of, owner):
         if version.state == "ready":

@@ -7,17 +7,20 @@ Each of the engine's routes that we serve has a file of its own with the allow-l
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import InitErrorDetails
 
 from preference.errors import Invalid
 from preference.prompt import Message
-from preference.values import Value
+from preference.values import Value, check_values
+from server.body import few
 from server.errors import ModelNotFound
 from server.events import Events, Transcript
+from server.media import check_media
 from server.schema import MAX_DEPTH, check_depth, check_schemas
 from server.settings import Settings
 
@@ -27,8 +30,13 @@ Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Few = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TopK = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Id = Annotated[str, Field(max_length=256)]
+"""Of something in the conversation, as its maker named it."""
+Aside = Annotated[str, Field(max_length=65_536)]
+"""What stands beside an answer's text, and is kept with the turn."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MAX_STOPS, MAX_STOP = 16, 256
 """Stop strings of a request, and the characters of one."""
@@ -43,15 +51,41 @@ _REFUSAL_PART = {"type", "refusal"}
 
 
 class Strict(BaseModel):
-    """Accepts what is declared and nothing else, without converting types."""
+    """Accepts what is declared and nothing else, without converting types.
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    A null is no field, and of what was answered any field is taken back: clients send what they hold as it is. Neither
+    goes any further.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra={"additionalProperties": False})
+
+    @property
+    def is_ours(self) -> bool:
+        """True of a piece of the conversation that an answer may have been."""
+        return False
+
+    @model_validator(mode="after")
+    def _declared(self) -> Self:
+        if self.__pydantic_extra__:
+            self.drop_undeclared(all=self.is_ours)
+        return self
+
+    def drop_undeclared(self, *, all: bool) -> None:
+        """Drop the fields that are not declared: those that are null, or all. Raises ``ValidationError`` of others."""
+        extra = self.__pydantic_extra__ or {}
+        strange = [name for name, value in extra.items() if value is not None and not all]
+        if strange:
+            found = [InitErrorDetails(type="extra_forbidden", loc=(name,), input=None) for name in strange[:1]]
+            raise ValidationError.from_exception_data(type(self).__name__, found)
+        extra.clear()
 
 
 class Attune(Strict):
     """What to personalise in this request."""
 
-    values: list[Value] = Field(default_factory=list, max_length=32, description="Values for this request alone.")
+    values: Annotated[list[Value], Field(max_length=32, fail_fast=True)] = Field(
+        default_factory=list, description="Values for this request alone."
+    )
     personalize: Personalize = Field(default="auto", description="Which of the user's preferences and adapter to use.")
     k: int | None = Field(
         default=None,
@@ -59,8 +93,20 @@ class Attune(Strict):
         le=50,
         description="How many of the nearest earlier contexts vote on the preferences; 0: no preferences.",
     )
-    adapter_version: int | None = Field(default=None, ge=0, description="One of the user's ready versions; 0 is none.")
+    adapter_version: Few | None = Field(default=None, description="One of the user's ready versions; 0 is none.")
+    best_of: int | None = Field(
+        default=None,
+        ge=2,
+        le=4,
+        description="So many answers are written, and the one that keeps all of the user's wishes best is given.",
+    )
     store: bool = Field(default=True, description="False: nothing is written about this request.")
+    client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Your own name of the answer, which feedback may be about before you know its `id`.",
+    )
 
 
 class StreamOptions(Strict):
@@ -85,20 +131,34 @@ class GenerationRequest(Strict, ABC):
     path: ClassVar[str]
     """The engine's route, which is ours too."""
     not_forwarded: ClassVar[frozenset[str]] = frozenset(
-        {"attune", "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key"}
+        {
+            "attune",
+            "user",
+            "safety_identifier",
+            "metadata",
+            "store",
+            "service_tier",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+        }
     )
     """What the engine never sees: whose request it is, and what it has no use for."""
     prompt_fields: ClassVar[frozenset[str]]
     """What ``compose`` puts in place."""
+    chooses: ClassVar[bool] = False
+    """Whether ``attune.best_of`` is served."""
 
     model: str = Field(min_length=1, max_length=512, description="The model that `GET /v1/models` names.")
     stream: bool | None = None
     user: str | None = None
     safety_identifier: str | None = None
-    metadata: dict[str, str | None] | None = Field(default=None, max_length=16)
+    metadata: Annotated[dict[str, str | None], few(16)] | None = None
     store: bool | None = Field(default=None, description="False: nothing is written about this request.")
     service_tier: str | None = Field(default=None, description="Accepted and without effect.")
     prompt_cache_key: str | None = Field(default=None, description="Accepted and without effect.")
+    prompt_cache_options: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+    prompt_cache_retention: str | None = Field(default=None, description="Accepted and without effect.")
     attune: Attune = Field(default_factory=Attune)
 
     @classmethod
@@ -164,11 +224,28 @@ class GenerationRequest(Strict, ABC):
             raise Invalid(f"n must be at most {settings.choices_limit}.", param="n")
         if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
+        check_values(self.attune.values, "attune.values")
+        self._check_best_of(settings)
         check_schemas(self.model_dump(include=_SCHEMAS, exclude_none=True))
+
+    def _check_best_of(self, settings: Settings) -> None:
+        most = min(4, settings.choices_limit)
+        if self.attune.best_of is None:
+            return
+        if not self.chooses or self.stream:
+            reason = "is served for whole answers of /v1/chat/completions alone."
+        elif self.choices > 1:
+            reason = "gives one answer: leave out n."
+        elif self.attune.best_of > most:
+            reason = f"must be at most {most}."
+        else:
+            return
+        raise Invalid(f"best_of {reason}", param="attune.best_of")
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""
-        sent = self.model_dump(exclude_unset=True, exclude={*self.not_forwarded, *self.prompt_fields})
+        dumped = self.model_dump(exclude_unset=True, exclude={*self.not_forwarded, *self.prompt_fields})
+        sent = {name: value for name, value in dumped.items() if value is not None}  # clients send what they left unset
         return {**sent, **composed.fields, "model": model, "cache_salt": cache_salt}
 
 
@@ -184,17 +261,24 @@ def check_logprobs(top_logprobs: int | None, settings: Settings, param: str = "t
         raise Invalid(f"{param} must be at most {settings.logprobs_limit}.", param=param)
 
 
-def check_text_only(content: Any, param: str, accepted: frozenset[str] = TEXT) -> None:
-    """Raise ``Invalid`` for a content part that is not text: the engine might fetch what it points to."""
+def check_parts(content: Any, settings: Settings, param: str, accepted: frozenset[str] = TEXT) -> None:
+    """Raise ``Invalid`` for a content part that is not text, unless its URLs are of what the engine may fetch."""
     for number, part in enumerate(content if isinstance(content, list) else ()):
         if part["type"] not in accepted:
-            raise Invalid(
-                f"Parts of type {part['type']!r} are not accepted here: only text.", param=f"{param}.{number}"
-            )
+            check_media(part, settings.media, f"{param}.{number}")
 
 
-def text_or_parts(content: Any) -> Any:
-    """A validator: a string, ``None``, or a list of parts, each with a type and, where it is text, what it says."""
+def answered(message: Mapping[str, Any]) -> bool:
+    """Whether a piece of a conversation may be an answer of ours that came back."""
+    return message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
+
+
+def text_or_parts(content: Any, info: ValidationInfo) -> Any:
+    """A validator: a string, ``None``, or a list of parts, each with a type and, where it is text, what it says.
+
+    Of parts of text, other fields are dropped where they are null, and in what was answered.
+    """
+    ours = answered(info.data)
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -206,8 +290,11 @@ def text_or_parts(content: Any) -> Any:
             said, fields = ("refusal", _REFUSAL_PART) if part["type"] == "refusal" else ("text", _TEXT_PART)
             if not isinstance(part.get(said), str):
                 raise ValueError(f"part {number} must have a {said}")
-            if strange := sorted(part.keys() - fields):
-                raise ValueError(f"part {number} is text and may not have the field {strange[0]!r}")
+            strange = sorted(part.keys() - fields)
+            if named := [field for field in strange if part[field] is not None and not ours]:
+                raise ValueError(f"part {number} is text and may not have the field {named[0]!r}")
+            for field in strange:
+                del part[field]
     return content
 
 

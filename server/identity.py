@@ -6,15 +6,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from cachetools import TTLCache
 
-from preference import keys
+from preference import keys, tokens
 from preference.database import Database
 from preference.errors import Invalid
 from preference.keys import Key
+from preference.normal import nfc
 from preference.owner import Owner
+from preference.tokens import Scope, Token
 from server.errors import StartRefused, Unauthorized
+from server.session import unseal
 
 LOCAL_KEY = Key(id="local", tenant="local", name="no key", created_at=0.0)
 USER_LIMIT = 256
@@ -34,6 +38,14 @@ class Caller:
         return Owner(self.tenant, self.user) if self.user is not None else None
 
 
+@dataclass(frozen=True)
+class UserKey(Key):
+    """What a token of one user is to the limits; and whom, and in what, it speaks for."""
+
+    user: str = ""
+    scopes: tuple[Scope, ...] = ()
+
+
 class Identity:
     """Looks up API keys, remembering a good one for a second."""
 
@@ -44,13 +56,15 @@ class Identity:
         self._open_checked = 0.0
         self._known: TTLCache[bytes, Key] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
         self._unknown: TTLCache[bytes, None] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
+        self._tokens: TTLCache[bytes, Token] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
+        self._sessions: TTLCache[bytes, Key] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
 
     async def start(self) -> bool:
         """Decide whether requests without a key are let in (True); raises ``StartRefused`` where that is unsafe.
 
-        Once a key appears the server asks for keys until it is started again: revoking the last one never opens it.
+        They are until the first key is made, and never again.
         """
-        self._open = not await self._database.read(keys.any_active)
+        self._open = not await self._database.read(keys.any_ever)
         if self._open and not self._loopback:
             raise StartRefused(
                 "No API key exists and ATTUNE_HOST is not a loopback address: create a key with `attune keys create`, "
@@ -59,31 +73,83 @@ class Identity:
         self._open_checked = time.monotonic()
         return self._open
 
-    async def key(self, authorization: str | None, x_api_key: str | None, client: tuple[str, int] | None) -> Key:
-        """The key in ``Authorization: Bearer``, else in ``x-api-key``. Raises ``Unauthorized``.
+    async def key(
+        self,
+        authorization: str | None,
+        x_api_key: str | None,
+        client: tuple[str, int] | None,
+        host: str | None = None,
+        origin: str | None = None,
+        session: str | None = None,
+    ) -> Key:
+        """The key in ``Authorization: Bearer``, else in ``x-api-key``, else in a browser's session. ``Unauthorized``.
 
-        ``client`` is the caller's address as ASGI has it; without any key, only this machine is let in.
+        ``client`` is the caller's address as ASGI has it, ``host`` and ``origin`` are headers. Without any key only
+        this machine is let in, and no page of another one that is open in a browser here. ``session`` is the cookie of
+        a page of ours.
         """
         if self._open and time.monotonic() - self._open_checked > _CACHE_SECONDS:
-            self._open = not await self._database.read(keys.any_active)
+            self._open = not await self._database.read(keys.any_ever)
             self._open_checked = time.monotonic()
+        plain = _plain(authorization, x_api_key)
+        if self._open and not _is_local(client):  # whatever address an ASGI server of somebody's own listens on
+            raise Unauthorized("No API key exists, so only this machine is served: see `attune keys create`.")
+        if not plain and session is not None and (found := await self._of_session(session)) is not None:
+            return found
+        if plain.startswith(tokens.PREFIX):
+            return await self._token(plain)
         if self._open:
-            if not _is_local(client):  # whatever address an ASGI server of somebody's own listens on
-                raise Unauthorized("No API key exists, so only this machine is served: see `attune keys create`.")
+            if not is_loopback_host(host) or not (origin is None or _is_loopback_origin(origin)):
+                raise Unauthorized(
+                    "No API key exists, so only localhost is served, and no page of another site: "
+                    "see `attune keys create`."
+                )
             return LOCAL_KEY
-        scheme, _, plain = (authorization or "").partition(" ")
-        plain = (plain if scheme.lower() == "bearer" else x_api_key or "").strip()
         if not plain:
             raise Unauthorized("Send your API key in the header Authorization: Bearer <key>, or in x-api-key.")
         digest = hashlib.sha256(plain.encode()).digest()  # so that a memory dump shows no keys
-        found = self._known.get(digest)
-        if found is None:
-            found = None if digest in self._unknown else await self._database.read(keys.find, plain)
-            if found is None:
+        known = self._known.get(digest)
+        if known is None:
+            known = None if digest in self._unknown else await self._database.read(keys.find, plain)
+            if known is None:
                 self._unknown[digest] = None
                 raise Unauthorized("The API key is unknown or revoked.")
-            self._known[digest] = found
+            self._known[digest] = known
+        return known
+
+    async def _of_session(self, session: str) -> Key | None:
+        """Whose session it is. Raises ``Unauthorized`` when it has ended; None where none is needed."""
+        digest = hashlib.sha256(session.encode(errors="surrogatepass")).digest()
+        found = self._sessions.get(digest)
+        if found is None:
+            plain = await unseal(self._database, session)
+            if plain is None:
+                if self._open:  # another server's of this machine: a browser tells ports not apart
+                    return None
+                raise Unauthorized("You are signed in no more: sign in again.")
+            found = self._sessions[digest] = await self.key(f"Bearer {plain}", None, None)
         return found
+
+    async def _token(self, plain: str) -> Key:
+        """The key that a token of one user is: with the limits of all tokens of that user together."""
+        digest = hashlib.sha256(plain.encode(errors="surrogatepass")).digest()
+        found = self._tokens.get(digest)
+        if found is None or found.expires_at <= time.time():
+            found = None
+            if digest not in self._unknown:
+                found = await self._database.read(tokens.find, plain, open=self._open)
+            if found is None:
+                self._unknown[digest] = None
+                raise Unauthorized("The token is unknown, revoked or expired.")
+            self._tokens[digest] = found
+        tenant, user = found.owner.tenant, found.owner.user
+        return UserKey(f"{tenant}\0{user}", tenant, "token", found.created_at, user=user, scopes=found.scopes)
+
+
+def _plain(authorization: str | None, x_api_key: str | None) -> str:
+    """The key or token of these headers; empty without one."""
+    scheme, _, plain = (authorization or "").partition(" ")
+    return (plain if scheme.lower() == "bearer" else x_api_key or "").strip()
 
 
 def _is_local(client: tuple[str, int] | None) -> bool:
@@ -94,26 +160,52 @@ def _is_local(client: tuple[str, int] | None) -> bool:
         return False
 
 
+def is_loopback_host(host: str | None) -> bool:
+    """Whether ``Host`` names this machine. A name of somebody's own may lead a browser here (DNS rebinding)."""
+    return host is None or _is_loopback_origin(f"http://{host}")  # who sends none is no browser
+
+
+def _is_loopback_origin(origin: str) -> bool:
+    try:
+        name = urlsplit(origin).hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def user_of(header: str | None, body: Mapping[str, Any]) -> str | None:
-    """The user: ``X-User-Id``, else ``safety_identifier``, ``user`` or ``metadata.user_id`` of the body."""
+    """The user: ``X-User-Id``, or ``safety_identifier``, ``user`` or ``metadata.user_id`` of the body.
+
+    Raises ``Invalid`` where they differ: whichever won, a mistake would be stored as somebody else's.
+    """
     candidates = {
         "X-User-Id": header,
         "safety_identifier": body.get("safety_identifier"),
         "user": body.get("user"),
         "metadata.user_id": (body.get("metadata") or {}).get("user_id"),
     }
-    for param, user in candidates.items():
-        if user:
-            return checked_user(user, param)
-    return None
+    named = {param: checked_user(user, param) for param, user in candidates.items() if user}
+    if len(set(named.values())) > 1:
+        first, *others = named
+        other = next(param for param in others if named[param] != named[first])
+        raise Invalid(f"{first} and {other} name two users: send one of them, or the same in both.", param=other)
+    return next(iter(named.values()), None)
 
 
 def checked_user(user: str, param: str) -> str:
-    """``user`` itself, or ``Invalid`` when it is empty, too long or not printable."""
-    if not user.strip():
+    """``user`` as it is stored: without spaces around it, in NFC. Raises ``Invalid``: empty, too long, not printable.
+
+    A header's value ends before the spaces behind it (RFC 9110), and one name typed on two systems is one user.
+    """
+    user = user.strip()
+    if not user:
         raise Invalid("The user id must not be empty.", param=param)
     if len(user) > USER_LIMIT:
         raise Invalid(f"The user id may have {USER_LIMIT} characters at most.", param=param)
     if not user.isprintable():
-        raise Invalid("The user id must be printable.", param=param)
+        hidden = next(character for character in user if not character.isprintable())
+        raise Invalid(f"The user id must be printable, and U+{ord(hidden):04X} is not.", param=param)
+    user = nfc(user)
+    if len(user) > USER_LIMIT:  # a few characters are longer so
+        raise Invalid(f"The user id may have {USER_LIMIT} characters at most, in NFC.", param=param)
     return user

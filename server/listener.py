@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.connection import limited
+from server.errors import StartRefused
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,26 @@ class Listener(uvicorn.Server):
         """Wait for those that uvicorn cancelled: they may still store what was said."""
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_WORDS)
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets of ``host`` and ``port`` that do not listen yet. Raises ``StartRefused``: the port is taken, for one."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sockets.append(one := socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+            one.bind(address)
+        return sockets
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        raise StartRefused(
+            f"ATTUNE_HOST={host}, ATTUNE_PORT={port} cannot be listened on: {error.strerror or error}."
+        ) from error
 
 
 def allow_many_files() -> None:

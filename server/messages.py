@@ -2,24 +2,27 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from preference import prompt
 from preference.errors import Invalid
 from preference.prompt import Message, values_block
 from preference.values import Value
+from server.body import Items
 from server.events import Events, NamedEvents, Transcript
 from server.generation import (
     Composed,
     Count,
     GenerationRequest,
+    Id,
     Strict,
     Temperature,
     TopK,
+    answered,
     check_count,
-    check_text_only,
+    check_parts,
     one_or_more_strings,
     text_of,
     text_or_parts,
@@ -27,6 +30,7 @@ from server.generation import (
 from server.schema import check_format, check_tool_name, check_tools
 from server.settings import Settings
 
+_CUT = ("max_tokens", "stop_sequence")
 _TEXT = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 
 
@@ -35,8 +39,8 @@ class Block(Strict):
 
     type: str
     text: str | None = None
-    id: str | None = None
-    tool_use_id: str | None = None
+    id: Id | None = None
+    tool_use_id: Id | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
     content: Any = None
@@ -56,12 +60,36 @@ class Block(Strict):
             raise ValueError("must have a text")
         return self
 
+    @model_validator(mode="after")
+    def _declared(self) -> Self:
+        return self  # whose block it is, its message knows
+
+
+Blocks = TypeVar("Blocks", bound=str | list[Block] | None)
+
 
 class AnthropicMessage(Strict):
     """One message."""
 
     role: Literal["user", "assistant"]
-    content: str | list[Block]
+    content: str | Items[Block]
+
+    @property
+    def is_ours(self) -> bool:
+        """True of an assistant's message."""
+        return self.role == "assistant"
+
+    @field_validator("content")
+    @classmethod
+    def _blocks(cls, content: Blocks, info: ValidationInfo) -> Blocks:
+        return declared(content, all=answered(info.data))
+
+
+def declared(blocks: Blocks, *, all: bool = False) -> Blocks:
+    """``blocks`` without undeclared fields that are null, or without any. Raises ``ValidationError`` of others."""
+    for block in blocks if isinstance(blocks, list) else ():
+        block.drop_undeclared(all=all)
+    return blocks
 
 
 class Tool(Strict):
@@ -73,6 +101,10 @@ class Tool(Strict):
     input_schema: dict[str, Any]
     strict: bool | None = None
     cache_control: dict[str, Any] | None = Field(default=None, exclude=True)
+    defer_loading: bool | None = Field(default=None, exclude=True)
+    eager_input_streaming: bool | None = Field(default=None, exclude=True)
+    input_examples: Items[dict[str, Any]] | None = Field(default=None, exclude=True)
+    allowed_callers: Items[str] | None = Field(default=None, exclude=True)
 
 
 class ToolChoice(Strict):
@@ -87,7 +119,7 @@ class Thinking(Strict):
     """Whether to think aloud, and how long."""
 
     type: Literal["enabled", "disabled", "adaptive"]
-    budget_tokens: int | None = Field(default=None, ge=1024)
+    budget_tokens: int | None = Field(default=None, ge=1024, le=2**31 - 1)
     display: str | None = None
 
 
@@ -103,21 +135,30 @@ class MessagesRequest(GenerationRequest):
 
     path: ClassVar[str] = "/v1/messages"
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"messages", "system"})
-    not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {"cache_control"}
+    not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {
+        "cache_control",
+        "context_management",
+        "inference_geo",
+        "speed",
+    }
 
-    messages: list[AnthropicMessage] = Field(min_length=1)
+    messages: Items[AnthropicMessage] = Field(min_length=1)
     max_tokens: Count
-    system: str | list[Block] | None = None
+    system: str | Items[Block] | None = None
     temperature: Temperature | None = None
     top_k: TopK | None = None
     top_p: float | None = Field(default=None, gt=0, le=1)
-    stop_sequences: list[str] | None = None
-    tools: list[Tool] | None = None
+    stop_sequences: Items[str] | None = None
+    tools: Items[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     cache_control: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+    context_management: dict[str, Any] | None = Field(default=None, description="Accepted and without effect.")
+    inference_geo: str | None = Field(default=None, description="Accepted and without effect.")
+    speed: str | None = Field(default=None, description="Accepted and without effect.")
 
+    _system = field_validator("system")(declared)
     _stop = field_validator("stop_sequences", mode="before")(one_or_more_strings)
 
     @property
@@ -138,14 +179,11 @@ class MessagesRequest(GenerationRequest):
                 raise Invalid("The system prompt may hold text blocks only.", param="system")
         for place, message in enumerate(self.messages):
             blocks = message.model_dump()["content"]
-            if not settings.allow_media:
-                check_text_only(blocks, f"messages.{place}.content", _TEXT)
+            check_parts(blocks, settings, f"messages.{place}.content", _TEXT)
             for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
                 if block["type"] == "tool_use" or block["name"] is not None:
                     check_tool_name(block["name"], f"messages.{place}.content.{number}.name")
-                if settings.allow_media:
-                    continue
-                check_text_only(block["content"], f"messages.{place}.content.{number}.content")
+                check_parts(block["content"], settings, f"messages.{place}.content.{number}.content")
 
     def conversation(self) -> list[Message]:
         """System prompt and messages as chat messages."""
@@ -173,7 +211,8 @@ class MessagesRequest(GenerationRequest):
         """What a message said."""
         text = "".join(block["text"] for block in answer["content"] if block["type"] == "text")
         usage = answer.get("usage") or {}
-        return Transcript(str(answer["id"]), [text], _prompt_tokens(usage), int(usage.get("output_tokens") or 0))
+        tokens = int(usage.get("output_tokens") or 0)
+        return Transcript(str(answer["id"]), [text], _prompt_tokens(usage), tokens, answer.get("stop_reason") in _CUT)
 
     @staticmethod
     def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
@@ -184,7 +223,29 @@ class MessagesRequest(GenerationRequest):
         deltas = [event["delta"]["text"] for event in events if event.get("delta", {}).get("type") == "text_delta"]
         usage = {**started["usage"], **next((e["usage"] for e in events if e.get("type") == "message_delta"), {})}
         tokens = int(usage.get("output_tokens") or 0) or len(deltas)
-        return Transcript(str(started["id"]), ["".join(deltas)], _prompt_tokens(usage), tokens)
+        cut = any(event.get("delta", {}).get("stop_reason") in _CUT for event in events)
+        return Transcript(str(started["id"]), ["".join(deltas)], _prompt_tokens(usage), tokens, cut)
+
+
+class CountTokensRequest(MessagesRequest):
+    """Anthropic's request to count a message's tokens; nothing is generated or stored."""
+
+    max_tokens: Count = 1
+
+    @property
+    def stores(self) -> bool:
+        """Never."""
+        return False
+
+    def chat_tools(self) -> list[dict[str, Any]]:
+        """The tools as a chat has them."""
+        return [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description or "", "parameters": tool.input_schema},
+            }
+            for tool in self.tools or ()
+        ]
 
 
 def _prompt_tokens(usage: dict[str, Any]) -> int:

@@ -14,8 +14,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from server.tracing import Tracing
 
-Stage = Literal["load_user", "recall", "engine", "record", "whole"]
-"""The parts of a generation: ``recall`` with its embedding; ``engine`` until a stream begins or an answer is there."""
+Stage = Literal["load_user", "recall", "engine", "choose", "record", "whole"]
+"""The parts of a generation: ``recall`` with its embedding; ``engine`` until a stream begins or an answer is there.
+
+``choose`` is of ``attune.best_of`` alone.
+"""
 
 OTHER = "other"
 """The label of what is not told apart: tenants beyond the limit, paths and methods that are no route's."""
@@ -94,7 +97,7 @@ class Metrics:
         )
         self._feedback = Counter(
             "attune_feedback",
-            "Edits by what came of them: accepted, then learned, nothing_learned or failed; and thumbs.",
+            "Feedback: edits as accepted, other kinds by type; then what came of it: learned, nothing_learned, failed.",
             ("status",),
             registry=registry,
         )
@@ -149,9 +152,9 @@ class Metrics:
         finally:
             self._job_seconds.labels(kind, outcome).observe(time.perf_counter() - started)
 
-    def accepted(self, tenant: str, cost: float | None) -> None:
-        """An edit was accepted, and what it cost its user; or a thumb, which has no cost."""
-        self._feedback.labels("thumbs" if cost is None else "accepted").inc()
+    def accepted(self, tenant: str, type: str, cost: float | None) -> None:
+        """Feedback was accepted; an edit with what it cost its user."""
+        self._feedback.labels("accepted" if type == "edit" else type).inc()
         if cost is not None:
             self._edit_cost.labels(self._named(tenant)).observe(cost)
 

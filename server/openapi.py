@@ -43,11 +43,18 @@ class ErrorResponse(BaseModel):
 _ERRORS: dict[int, tuple[str, str, str | None, str]] = {
     400: ("A field is wrong", "n: Input should be a valid integer", "n", "invalid_value"),
     401: ("No API key, or a wrong one", "The API key is unknown or revoked.", None, "invalid_api_key"),
+    403: ("A token of one user does not allow it", "This token is another user's.", "user", "forbidden"),
     404: ("Not there, for this user", "Nothing is held about this user.", "user", "not_found"),
     405: ("Not a method of this path", "PUT is not allowed on /v1/models", None, "method_not_allowed"),
     408: ("The request did not arrive in time", "The request did not arrive in time.", None, "request_timeout"),
     409: ("Against what is there", "Adapter version 3 is already being made.", "version", "conflict"),
     413: ("The body is too large", "The body is over 4194304 bytes.", None, "body_too_large"),
+    415: (
+        "The body is compressed",
+        "Send the body as it is: Content-Encoding 'gzip' is not taken.",
+        None,
+        "unsupported_encoding",
+    ),
     422: (
         "The Idempotency-Key came with another body before",
         "this Idempotency-Key was used with another body",
@@ -67,7 +74,7 @@ _ERRORS: dict[int, tuple[str, str, str | None, str]] = {
         "engine_unavailable",
     ),
 }
-_TYPES = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
@@ -80,12 +87,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
-ALWAYS = errors(400, 401, 408, 413, 429, 503)
+ALWAYS = errors(400, 401, 403, 408, 413, 415, 429, 503)
 """What every request under ``/v1`` may get."""
 
 
-def install(app: FastAPI) -> None:
-    """Give ``app`` its document: FastAPI's own, with an example for each error, without the errors of FastAPI."""
+def install(app: FastAPI, prefix: str = "") -> None:
+    """Give ``app`` its document: FastAPI's own, with an example for each error, without the errors of FastAPI.
+
+    ``prefix`` is where a proxy has put the server.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -96,6 +106,7 @@ def install(app: FastAPI) -> None:
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
+                servers=[{"url": prefix}] if prefix else None,
             )
             app.openapi_schema = _with_our_errors(made)
         return app.openapi_schema

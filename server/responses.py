@@ -8,25 +8,29 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from preference import prompt
 from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
+from server.body import Items
 from server.events import Events, NamedEvents, Transcript
 from server.generation import (
     TEXT,
     Composed,
     Count,
     Effort,
+    Few,
     GenerationRequest,
+    Id,
     Penalty,
     Strict,
     Temperature,
+    answered,
     check_count,
     check_logprobs,
-    check_text_only,
+    check_parts,
     name_or_object,
     text_of,
     text_or_parts,
@@ -42,12 +46,12 @@ class InputItem(Strict):
     """A message, a call of a function, what the function gave, or reasoning; the fields of each as OpenAI has them."""
 
     type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
-    id: str | None = None
-    status: str | None = None
+    id: Id | None = None
+    status: Id | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: Any = Field(default=None, description="A string, or a list of text parts.")
-    phase: str | None = None
-    call_id: str | None = None
+    phase: Id | None = None
+    call_id: Id | None = None
     name: str | None = None
     namespace: str | None = None
     arguments: str | None = None
@@ -56,13 +60,18 @@ class InputItem(Strict):
 
     @field_validator("content", "output", "summary")
     @classmethod
-    def _texts(cls, content: Any) -> Any:
+    def _texts(cls, content: Any, info: ValidationInfo) -> Any:
         """The engine fails on a refusal: what was said is text to it."""
-        parts = text_or_parts(content)
+        parts = text_or_parts(content, info)
         if not isinstance(parts, list):
             return parts
         text = {"type": "output_text", "annotations": list[Any]()}
         return [{**text, "text": part["refusal"]} if part["type"] == "refusal" else part for part in parts]
+
+    @property
+    def is_ours(self) -> bool:
+        """True of what a response puts out."""
+        return answered(vars(self))
 
 
 class Reasoning(Strict):
@@ -86,7 +95,7 @@ class ResponsesRequest(GenerationRequest):
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"input", "instructions"})
     not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {"stream_options"}
 
-    input: str | list[InputItem] = Field(description="A text, or the whole conversation.")
+    input: str | Items[InputItem] = Field(description="A text, or the whole conversation.")
     instructions: str | None = None
     max_output_tokens: Count | None = None
     max_tool_calls: Count | None = None
@@ -94,11 +103,11 @@ class ResponsesRequest(GenerationRequest):
     top_p: float | None = Field(default=None, gt=0, le=1)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    top_logprobs: int | None = Field(default=None, ge=0)
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    top_logprobs: Few | None = None
+    include: Items[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = None
     text: TextFormat | None = None
     reasoning: Reasoning | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -133,15 +142,17 @@ class ResponsesRequest(GenerationRequest):
         if isinstance(self.input, str):
             return
         check_count(self.input, settings, "input")
+        if not any(item.type != "message" or item.content for item in self.input):
+            raise Invalid("The input says nothing.", param="input")
         for place, item in enumerate(self.input):
-            if item.type == "message" and (item.role is None or item.content in (None, [])):
+            empty = item.content in (None, []) and not item.is_ours
+            if item.type == "message" and (item.role is None or empty):
                 raise Invalid("A message needs a role and a content.", param=f"input.{place}")
             for name in (item.name, item.namespace):
                 if name is not None or (item.type == "function_call" and item.name is None):
                     check_tool_name(name, f"input.{place}")
-            if not settings.allow_media:
-                for field in ("content", "output", "summary"):
-                    check_text_only(getattr(item, field), f"input.{place}.{field}", _TEXT)
+            for field in ("content", "output", "summary"):
+                check_parts(getattr(item, field), settings, f"input.{place}.{field}", _TEXT)
 
     def conversation(self) -> list[Message]:
         """Instructions and input as chat messages."""
@@ -184,6 +195,7 @@ class ResponsesRequest(GenerationRequest):
             ["".join(texts)],
             int(usage.get("input_tokens") or 0),
             int(usage.get("output_tokens") or 0),
+            answer.get("status") == "incomplete",
         )
 
     @staticmethod
@@ -201,7 +213,9 @@ class ResponsesRequest(GenerationRequest):
         head = [{"role": "system", "content": self.instructions}] if self.instructions else []
         if isinstance(self.input, str):
             return [*head, {"role": "user", "content": self.input}]
-        return [*head, *(item.model_dump(exclude_unset=True) for item in self.input)]
+        # Of an answer that was cut before its first word nothing is left to be sent.
+        said = (item for item in self.input if item.type != "message" or item.content)
+        return [*head, *(item.model_dump(exclude_unset=True, exclude_none=True) for item in said)]
 
 
 def _member(name: str, value: Any) -> bytes:

@@ -19,6 +19,8 @@ MAX_DEPTH = 60
 MAX_TOOLS = 128
 MAX_PATTERN = 512
 """Characters of one regular expression."""
+MAX_PATTERNS = 16 * 1024
+"""Characters of a request's regular expressions together."""
 MAX_COST = 4000
 """Sum of what a request's regular expressions cost, see ``_cost``: a second or two of the engine's time at most."""
 MAX_LENGTHS = 1_000_000
@@ -38,20 +40,22 @@ _FORMATS = ["text", "json_object", "json_schema"]
 
 def check_schemas(fields: Mapping[str, Any]) -> None:
     """Raise ``Invalid`` where ``fields``, which hold schemas at any depth, ask together for more than the bounds."""
-    cost = lengths = size = 0
+    cost = lengths = size = characters = 0
     for param, field in fields.items():
+        size += len(json.dumps(field))  # the sizes first: what follows takes longer than they do
+        _size(size, MAX_BYTES, f"{param}: the size of the request's schemas in bytes", param)
         objects = [item for level in _levels(field, param) for item in level if isinstance(item, dict)]
         for key, value in (pair for item in objects for pair in item.items()):
             for pattern in _patterns(key, value):
+                characters += len(pattern)
+                _size(characters, MAX_PATTERNS, f"{param}: the characters of the request's patterns", param)
                 cost += _cost(pattern, param)
+                _size(cost, MAX_COST, f"{param}: the cost of the repeats in the request's patterns", param)
             if isinstance(value, int | float) and key in _SIZES:
                 lengths += _size(value, MAX_LENGTHS, f"{param}: {key}", param)
             elif isinstance(value, int | float) and key in _PROPERTIES:
                 _size(value, MAX_PROPERTIES, f"{param}: {key}", param)
-        size += len(json.dumps(field))
-        _size(cost, MAX_COST, f"{param}: the cost of the repeats in the request's patterns", param)
         _size(lengths, MAX_LENGTHS, f"{param}: the sum of the request's lengths and numbers of items", param)
-        _size(size, MAX_BYTES, f"{param}: the size of the request's schemas in bytes", param)
 
 
 def check_depth(field: Any, param: str) -> None:

@@ -17,10 +17,16 @@ from adapters.registry import Registry
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
 from adapters.training import Training
+from preference import keys
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
-from preference.learning import Learner
-from preference.ports import Embedder
+from preference.feedback import Feedback
+from preference.kind import KindEmbedder
+from preference.learning.learner import Learner
+from preference.learning.prompt_file import NAME, PromptFile
+from preference.owner import Owner
+from preference.ports import Embedder, Kinds
+from preference.prior import Prior
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from preference.worker import Worker
@@ -31,11 +37,17 @@ from server.engine_process import EngineProcess, command, environment, on_cpu
 from server.engines import Engines, Place, Registries
 from server.erasure import Erasures
 from server.gauges import Gauges
+from server.history import Histories
 from server.identity import Identity
+from server.last_hour import LastHour
+from server.learner_model import LearnerModel
+from server.limits import Rate
 from server.metrics import Metrics
+from server.quota import Quota
 from server.rollout import roll_out, serving
-from server.settings import Settings
+from server.settings import Settings, Work
 from server.storage import check_embedder, open_database, open_directories, private_directory, server_secret
+from server.system_role import has_system_role
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
 from server.workers import make_workers
@@ -50,8 +62,13 @@ class Services:
     """What routes and commands work with. Without ``workers`` or ``engine_process``, others run them."""
 
     settings: Settings
+    system_role: bool
+    """Whether the served model's chat template has one."""
     database: Database
-    embedder: Embedder
+    embedder: Kinds
+    """By kind of task: what preferences are found by."""
+    sentences: Embedder
+    """By meaning: what callers may use, too."""
     engine: Engines
     engine_process: EngineProcess | None
     recall: Recall
@@ -61,11 +78,15 @@ class Services:
     erasures: Erasures
     identity: Identity
     assistant: Assistant
+    quota: Quota
     workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
     metrics: Metrics
     gauges: Gauges
+    last_hour: LastHour
     tracing: Tracing
+    signal_rate: Rate
+    """Of signals and outcomes, by API key."""
     follow: Callable[[User], Coroutine[Any, Any, bool]]
     """Serve a user as the rows say; False where that is not complete yet, and goes on by itself."""
 
@@ -75,6 +96,11 @@ class Services:
             if task.get_name() == "worker":
                 task.cancel()
         self.engine.cut()
+
+    async def until_idle(self) -> None:
+        """Wait until no worker has anything to do."""
+        for worker in self.workers * 2:  # what one has done may be work for another
+            await worker.until_idle()
 
     def wake_worker(self) -> None:
         """Say that a job was queued."""
@@ -91,8 +117,9 @@ async def build(
     settings: Settings,
     *,
     work: bool | None = None,
+    only: Work | None = None,
     serve: bool = True,
-    embedder: Embedder | None = None,
+    embedder: Kinds | None = None,
     run_trainer: RunTrainer | None = None,
     lease_seconds: float = 60.0,
     max_attempts: int = 5,
@@ -100,9 +127,10 @@ async def build(
 ) -> AsyncIterator[Services]:
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
-    ``work`` overrides ``worker_in_process``; with ``serve=False`` nobody will be let in, and no API key is asked
-    for. ``run_trainer`` takes the place of the trainers' programs. ``lease_seconds`` and ``max_attempts`` are the
-    workers'. ``on_fatal`` is told, once, when the engine cannot start at all.
+    ``work`` overrides ``worker_in_process``, and ``only`` leaves one kind of work to it. With ``serve=False`` nobody
+    will be let in, and no API key is asked for. ``run_trainer`` takes the place of the trainers' programs.
+    ``lease_seconds`` and ``max_attempts`` are the workers'. ``on_fatal`` is told, once, when the engine cannot start
+    at all.
     """
     settings.check()
     private_directory(settings.data_dir)
@@ -130,15 +158,25 @@ async def build(
         tasks: list[asyncio.Task[None]] = []
         if process is not None:
             tasks.append(_run(stack, _supervise(process, on_fatal), "engine"))
-        if embedder is None:  # read from disk while the engine starts
-            embedder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
-        await check_embedder(database, embedder)
+        sentences: Embedder
+        if embedder is not None:
+            sentences = kinds = embedder
+        else:  # read from disk while the engine starts
+            sentences = encoder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
+            kinds = await asyncio.to_thread(KindEmbedder, encoder)
+        await check_embedder(database, kinds)
+        system_role = await asyncio.to_thread(has_system_role, settings)
         base_hash = BaseHash(settings)
+
+        async def places_of_tenant() -> int:
+            return settings.places_of_tenant(several=await database.read(keys.several_tenants))
+
         for name, host in hosts.items():
             held = Registry(
                 host,
                 directories,
                 capacity=settings.adapter_places,
+                of_tenant=places_of_tenant,
                 version_of=lambda user: serving(database, user),
                 base_sha256=base_hash,
                 pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
@@ -151,7 +189,8 @@ async def build(
         stack.push_async_callback(engine.close)
         registry = Registries(engine)
         limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
-        recall = Recall(database, embedder, limits, on_recall=metrics.recalled)
+        recall = Recall(database, kinds, limits, on_recall=metrics.recalled)
+        prior = Prior(database, kinds, recall, settings.prior_tenants)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
         together = (
             Together(at_once=settings.train_at_once, allowance=allowance)
@@ -167,13 +206,13 @@ async def build(
         cohorts = Cohorts(
             database,
             directories,
-            embedder,
+            sentences,
             tenants=settings.cohort_tenants,
             base_model=settings.training_base,
             recipe=settings.recipe,
             run_trainer=together,
             ready=together.ready,
-            system_role=settings.system_role,
+            system_role=system_role,
         )
         training = Training(
             database,
@@ -182,19 +221,34 @@ async def build(
             base_model=settings.training_base,
             recipe=settings.recipe,
             objectives=settings.tenant_objectives,
-            system_role=settings.system_role,
+            system_role=system_role,
             run_trainer=together,
             beginning=cohorts.beginning,
             follow=follow,
             policy=policy,
             commit=settings.commit,
         )
+        proposing = None
+        if settings.learner_url is not None:
+            key = settings.learner_api_key
+            proposing = LearnerModel(
+                settings.learner_url,
+                settings.learner_model or "",
+                key.get_secret_value() if key else None,
+                settings.engine_read_timeout,
+            )
+            stack.push_async_callback(proposing.close)
         learner = Learner(
             database,
             engine,
-            embedder,
+            kinds,
+            scorer=engine,
+            limits=limits,
+            k=settings.recall_k,
+            prompts=learner_prompts(settings),
+            proposing=proposing,
             max_preferences=settings.max_preferences,
-            system_role=settings.system_role,
+            system_role=system_role,
             on_tokens=metrics.studied,
         )
         erasures = Erasures(
@@ -225,16 +279,37 @@ async def build(
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
             canaries = Canaries(database, policy, follow)
             workers = make_workers(
-                database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace
+                database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace, only
             )
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
             if settings.cohort_tenants:
                 tasks.append(_run(stack, cohorts.run(), "cohorts"))
+        last_hour = LastHour(database, registry, metrics.registry)
+        if serve:
+            tasks.append(_run(stack, last_hour.run(), "last hour"))
         secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        histories = None
+        if settings.history_days:
+
+            def given(owner: Owner, held: Feedback) -> None:
+                metrics.accepted(owner.tenant, held.type, held.cost)
+                for worker in workers if held.status == "pending" else ():
+                    worker.wake()
+
+            min_edits = settings.adapter_min_edits
+            histories = Histories(database, kinds, days=settings.history_days, min_edits=min_edits, on_given=given)
+            tasks.append(_run(stack, histories.run(), "histories"))
+        quota = Quota(database, settings.bytes_per_tenant)
+        assistant = Assistant(
+            settings, database, engine, recall, secret, metrics, quota,
+            system_role=system_role, prior=prior, on_turn=histories.notice if histories else None,
+        )  # fmt: skip
         yield Services(
             settings=settings,
+            system_role=system_role,
             database=database,
-            embedder=embedder,
+            embedder=kinds,
+            sentences=sentences,
             engine=engine,
             engine_process=process,
             recall=recall,
@@ -243,14 +318,26 @@ async def build(
             training=training,
             erasures=erasures,
             identity=identity,
-            assistant=Assistant(settings, database, engine, recall, secret, metrics),
+            assistant=assistant,
+            quota=quota,
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
+            last_hour=last_hour,
             gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
             tracing=traces,
+            signal_rate=Rate(settings.signals_per_minute, "signals"),
             follow=follow,
         )
+
+
+def learner_prompts(settings: Settings) -> PromptFile:
+    """How edits are asked about: by the file set, by the one in the model's folder, or as models are in general."""
+    if settings.learner_prompt is not None:
+        return PromptFile.load(settings.learner_prompt)
+    folder = settings.model_folder
+    own = None if folder is None or settings.learner_url is not None else folder / NAME
+    return PromptFile.load(own) if own is not None and own.is_file() else PromptFile.load()
 
 
 async def engine_state(engine: Engines, process: EngineProcess | None) -> str:

@@ -1,6 +1,7 @@
 """Every setting, documented where it is defined. Environment variables carry the prefix ``ATTUNE_``."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,10 +14,18 @@ from adapters.serving import Policy
 from adapters.train import Recipe
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
+from server.media import DATA, DOMAIN
+from server.models.catalog import KNOWN, KnownModel
+from server.models.fetch import manifest
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
 BUNDLED_NAME = "attune-tiny"
 _SPARE_PLACES = 4
+_ORIGIN = re.compile(r"https?://[^/\s,]+|null")
+
+
+Work = Literal["learn", "train"]
+"""What a worker does: learning, and what else is quick; or training."""
 
 
 class Settings(BaseSettings):
@@ -31,6 +40,12 @@ class Settings(BaseSettings):
         default=None,
         description="`sqlite:///PATH` or `postgresql+psycopg://...`; by default a SQLite file in the data folder.",
     )
+    store_timeout: float = Field(
+        default=30,
+        ge=0.1,
+        le=3600,
+        description="Seconds that a write may wait for others, from when it is asked for; then the request is a 503.",
+    )
     migrate: bool = Field(
         default=True, description="Apply pending database migrations at start; if false, refuse to start."
     )
@@ -39,7 +54,11 @@ class Settings(BaseSettings):
     )
 
     model: str | None = Field(
-        default=None, description="Folder or hub name that vLLM takes; by default the bundled model."
+        default=None,
+        description="Folder, hub name, or a name of `attune models list`; by default the bundled model.",
+    )
+    models_dir: Path = Field(
+        default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."
     )
     served_model_name: str | None = Field(
         default=None,
@@ -51,17 +70,30 @@ class Settings(BaseSettings):
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
     engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
+    engine_environment: str = Field(
+        default="",
+        description="Further environment variables that vLLM gets, by name, with commas: credentials to load a model "
+        "by. It sees none of the others but those that are known to matter to it.",
+    )
     engine_start_timeout: float = Field(default=900, gt=0, description="Seconds vLLM may take to become ready.")
     engine_read_timeout: float = Field(
         default=300, gt=0, description="Seconds without a byte after which a request fails."
     )
     max_model_len: int | None = Field(
-        default=None, gt=0, description="Context length in tokens; by default the model's own."
+        default=None,
+        gt=0,
+        description="Context length in tokens; by default the model's own, or less if the key-value cache holds less.",
     )
     dtype: str | None = Field(
-        default=None, description="Weights' type; by default `auto`, and `float32` for the bundled model on a CPU."
+        default=None,
+        description="Weights' type; by default `auto`, and `float32` on a CPU for the bundled model, and for others "
+        "where the processor does not multiply bfloat16 and half of the memory holds them.",
     )
-    system_role: bool = Field(default=True, description="False for a chat template without a system role.")
+    system_role: bool | None = Field(
+        default=None,
+        description="Whether the chat template has a system role; by default as the served folder's template shows, "
+        "true for a remote engine.",
+    )
     gpu_memory_utilization: float | None = Field(
         default=None, gt=0, le=1, description="Share of the memory vLLM may take; by default vLLM's own, 0.3 on a CPU."
     )
@@ -77,15 +109,32 @@ class Settings(BaseSettings):
         description="Nearest contexts that vote on the preferences of a request; `k` there overrides it.",
     )
     recall_min_score: float = Field(
-        default=0.2,
+        default=0.7,
         ge=-1,
         le=1,
-        description="Earlier contexts less alike than this (cosine) have no vote; more recalls less.",
+        description="Earlier requests less alike in kind than this (cosine) have no vote; more recalls less.",
     )
     preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
     max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
 
+    learner_url: str | None = Field(
+        default=None,
+        description="Another OpenAI-compatible server that says what edits show; by default the engine does.",
+    )
+    learner_model: str | None = Field(default=None, description="The model to ask there.")
+    learner_api_key: SecretStr | None = Field(default=None, description="Bearer key that it asks for.")
+    learner_prompt: Path | None = Field(
+        default=None,
+        description="How it is asked, a TOML file; by default the model folder's `learner.toml`, or the general one.",
+    )
     learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
+    history_days: float = Field(
+        default=14,
+        ge=0,
+        le=3650,
+        description="Answers of so many days are looked for in the history of later requests, where the user edited "
+        "them or went on with them; 0: histories teach nothing.",
+    )
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
     train_at_once: int = Field(
         default=16,
@@ -103,6 +152,11 @@ class Settings(BaseSettings):
         default=frozenset(),
         description="Tenants whose new users may begin from an adapter made of the edits of users who prefer alike, as "
         'JSON like `["acme"]`: docs/adapters.md says what that means for privacy. By default none.',
+    )
+    prior_tenants: frozenset[str] = Field(
+        default=frozenset(),
+        description="Tenants whose users are first answered by what most of their other users prefer in that kind of "
+        'request, until an edit says otherwise, as JSON like `["acme"]`: docs/feedback.md. By default none.',
     )
     train_hours: str | None = Field(
         default=None,
@@ -122,6 +176,13 @@ class Settings(BaseSettings):
     )
     tenant_objectives: dict[str, Objective] = Field(
         default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+    )
+    control_share: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of conversations that get no preferences and no adapter, so that outcomes can be told from "
+        "what else explains them; the rest is as ever.",
     )
     canary_share: float = Field(
         default=0,
@@ -160,12 +221,24 @@ class Settings(BaseSettings):
     )
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
     max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
+    adapter_places_per_tenant: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many of these one tenant may take. By default three quarters where several tenants have keys, "
+        f"else all; {_SPARE_PLACES} are for swaps and gates.",
+    )
 
     pinned_users: dict[str, frozenset[str]] = Field(
         default={},
         description='Users whose adapters, once loaded, make no room for others, by tenant: `{"acme": ["ann"]}`.',
     )
 
+    bytes_per_tenant: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes that may be kept for a tenant's users, about: turns, feedback, adapters, preferences; what "
+        "would be stored beyond is a 403. By default any.",
+    )
     retain_jobs_days: float = Field(
         default=30, gt=0, description="Days after which finished jobs are deleted; what they did stays."
     )
@@ -178,14 +251,20 @@ class Settings(BaseSettings):
     commit: str | None = Field(
         default=None, description="The code's commit as adapters' manifests name it; by default git is asked for it."
     )
-    import_limit: int = Field(default=1 << 30, gt=0, description="Largest adapter that is imported, in bytes.")
+    import_limit: int = Field(
+        default=1 << 30,
+        gt=0,
+        description="Largest adapter, and largest file of a user's past, that is imported, in bytes.",
+    )
     body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
     messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
     edit_limit: int = Field(default=100_000, gt=0, description="Longest edited text in characters.")
     choices_limit: int = Field(default=4, ge=1, description="Largest `n`.")
     logprobs_limit: int = Field(default=5, ge=0, description="Largest `top_logprobs`.")
-    allow_media: bool = Field(
-        default=False, description="Accept message parts other than text; the engine may fetch their URLs."
+    allow_media: str = Field(
+        default="",
+        description="Accept message parts other than text whose URLs are all of these, with commas: `data` for `data:` "
+        "URLs, and names of hosts, which the engine fetches from.",
     )
     requests_per_minute: int = Field(
         default=0,
@@ -194,11 +273,24 @@ class Settings(BaseSettings):
         description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit. "
         "Each server process counts its own.",
     )
+    signals_per_minute: int = Field(
+        default=1200,
+        ge=0,
+        le=MAX_LIMIT,
+        description="Signals and outcomes a minute per API key, more get 429, and other feedback goes on; 0 is no "
+        "limit. Each server process counts its own.",
+    )
     in_flight_per_key: int = Field(
         default=64,
         ge=1,
         le=MAX_LIMIT,
         description="Concurrent requests per API key without a limit of its own; more get 429.",
+    )
+    in_flight_per_tenant: int | None = Field(
+        default=None,
+        ge=1,
+        description="Concurrent requests of a tenant's keys together; more get 429. By default three quarters of "
+        "`ATTUNE_IN_FLIGHT_TOTAL`.",
     )
     in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
     drain_seconds: float = Field(
@@ -211,7 +303,9 @@ class Settings(BaseSettings):
         "load balancers have seen it.",
     )
     request_timeout: float = Field(
-        default=30, gt=0, description="Seconds in which a request has to arrive whole, its body included."
+        default=30,
+        gt=0,
+        description="Seconds in which a request has to arrive whole, its body included; of an import, some of it.",
     )
     connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -227,6 +321,33 @@ class Settings(BaseSettings):
         default=None,
         description="OpenTelemetry collector for traces, `http://host:4318`; the `OTEL_*` variables work, too.",
     )
+
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Where a proxy has put the server, like `/attune`; whether it leaves that in the path or not.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins of pages whose scripts may ask, like `https://app.example`, several by commas; `*` is "
+        "any. By default none. A key in a page is everybody's: give pages tokens of one user.",
+    )
+
+    operator_keys: str = Field(
+        default="",
+        description="Ids of API keys, with commas, that may make and revoke keys over the API and see figures of the "
+        "whole server. By default none: `attune keys` does it.",
+    )
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Ids of the operators' keys."""
+        return frozenset(one.strip() for one in self.operator_keys.split(",") if one.strip())
+
+    @property
+    def cors(self) -> tuple[str, ...]:
+        """The origins, each once."""
+        return tuple(dict.fromkeys(one.strip() for one in self.cors_origins.split(",") if one.strip()))
 
     @property
     def database(self) -> str:
@@ -244,8 +365,20 @@ class Settings(BaseSettings):
         return self.model is None and self.engine_url is None
 
     @property
+    def models_folder(self) -> Path:
+        """Where fetched models lie."""
+        return self.models_dir.expanduser().absolute()
+
+    @property
+    def known_model(self) -> KnownModel | None:
+        """The model of `attune models list` that ``model`` names."""
+        return KNOWN.get(self.model or "")
+
+    @property
     def model_source(self) -> str:
         """The folder or hub name given to vLLM."""
+        if self.known_model is not None:
+            return str(self.known_model.folder(self.models_folder))
         return str(BUNDLED_MODEL) if self.model is None else self.model
 
     @property
@@ -281,6 +414,15 @@ class Settings(BaseSettings):
         return max(1, self.max_cpu_loras - _SPARE_PLACES)
 
     @property
+    def in_flight_of_tenant(self) -> int:
+        """How many requests a tenant may have at a time."""
+        return self.in_flight_per_tenant or _most(self.in_flight_total)
+
+    def places_of_tenant(self, *, several: bool) -> int:
+        """How many adapters one of ``several`` tenants may have in the engine."""
+        return self.adapter_places_per_tenant or (_most(self.adapter_places) if several else self.adapter_places)
+
+    @property
     def recipe(self) -> Recipe:
         """How adapters are trained, but for tenants' own objectives; what is imported has to fit in."""
         objective = self.adapter_objective or Objective()
@@ -304,6 +446,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def media(self) -> frozenset[str]:
+        """What URLs of media may be of: ``data``, and hosts."""
+        return frozenset(name.strip().lower() for name in self.allow_media.split(",") if name.strip())
+
+    @property
     def loopback(self) -> bool:
         """True when only this machine can reach the server."""
         try:
@@ -313,6 +460,8 @@ class Settings(BaseSettings):
 
     def check(self) -> None:
         """Raise ``StartRefused`` in one sentence when these settings cannot work."""
+        if strange := sorted(name for name in self.media if name != DATA and not DOMAIN.fullmatch(name)):
+            raise StartRefused(f"ATTUNE_ALLOW_MEDIA lists `data` and hosts, with commas; {strange[0]!r} is neither.")
         if self.max_cpu_loras < self.max_loras:
             raise StartRefused("ATTUNE_MAX_CPU_LORAS must be at least ATTUNE_MAX_LORAS.")
         if sum(map(len, self.pinned_users.values())) >= self.adapter_places:
@@ -320,6 +469,17 @@ class Settings(BaseSettings):
                 f"ATTUNE_PINNED_USERS must be fewer than the places for adapters, {self.adapter_places}: "
                 f"ATTUNE_MAX_CPU_LORAS less {_SPARE_PLACES}."
             )
+        if self.learner_url is not None:
+            if not self.learner_url.startswith(("http://", "https://")):
+                raise StartRefused(f"ATTUNE_LEARNER_URL must start with http:// or https://, got {self.learner_url!r}.")
+            if not self.learner_model:
+                raise StartRefused("ATTUNE_LEARNER_URL needs ATTUNE_LEARNER_MODEL: the model to ask there.")
+        known = self.known_model
+        if known is not None and manifest(known, self.models_folder) is None:
+            raise StartRefused(f"ATTUNE_MODEL={known.name} is not fetched: run `attune models fetch {known.name}`.")
+        for origin in self.cors:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise StartRefused(f"ATTUNE_CORS_ORIGINS takes origins like https://app.example, got {origin!r}.")
         if self.engine_url is not None:
             for url in self.engine_urls or (self.engine_url,):
                 if not url.startswith(("http://", "https://")):
@@ -333,3 +493,8 @@ class Settings(BaseSettings):
                 )
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise StartRefused(f"ATTUNE_MODEL={self.model} {found}: give a model folder or a hub name.")
+
+
+def _most(number: int) -> int:
+    """Three quarters: what one tenant may take of what all share."""
+    return -(-3 * number // 4)

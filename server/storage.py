@@ -43,7 +43,7 @@ def server_secret(data_dir: Path) -> bytes:
 
 def open_database(settings: Settings) -> Database:
     """The database, migrated. Raises ``StartRefused`` where that is pending and not allowed."""
-    database = Database(settings.database)
+    database = Database(settings.database, busy_seconds=settings.store_timeout)
     if database.pending():
         if not settings.migrate:
             database.close()
@@ -57,7 +57,7 @@ async def check_embedder(database: Database, embedder: Embedder) -> None:
     if (other := await database.read(embedding.stranger, embedder)) is not None:
         raise StartRefused(
             f"ATTUNE_EMBEDDER is {embedder.name!r} ({embedder.dimension} dimensions), but contexts are stored that "
-            f"{other!r} has embedded: set it back, or stop all servers and run `attune reembed`."
+            f"{other!r} has embedded: stop all servers and run `attune reembed`, or go back to what it was."
         )
 
 

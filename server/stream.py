@@ -9,6 +9,7 @@ forwarded before it is read.
 """
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
@@ -26,6 +27,7 @@ from server.events import Events, Part, data_of
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_LINE_ENDS = [(end.encode(), json.dumps(end)[1:-1].encode()) for end in "\u0085\u2028\u2029"]
 _EVENT_LIMIT = 16 << 20
 _END_OF_EVENT = re.compile(rb"\r?\n\r?\n")
 
@@ -44,6 +46,14 @@ def with_attune(body: bytes, attune: bytes) -> bytes:
     return head + b',"attune":' + attune + brace + tail
 
 
+def one_line(event: bytes) -> bytes:
+    """JSON whose texts have no Unicode line ends as they are: many clients end a line of a stream there."""
+    for character, escaped in _LINE_ENDS:
+        if character in event:
+            event = event.replace(character, escaped)
+    return event
+
+
 class Relay:
     """One streamed answer on its way through. ``close`` must be called, whatever happened; it may be called twice."""
 
@@ -57,14 +67,17 @@ class Relay:
         wants_usage: bool,
         record: Record | None,
         release: Callable[[], None],
+        begun: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        """``begun`` is told what the first event holds of an answer that will be stored."""
         self._upstream = upstream
         self._events = events
-        self._attune = attune
+        self._attune = one_line(attune)
         self._rewrites = rewrites
         self._wants_usage = wants_usage
         self._record = record
         self._release = release
+        self._begun = begun
         self._kept: list[bytes] = []
         self._held = b""
         self._failed = False
@@ -94,7 +107,7 @@ class Relay:
         except AttuneError as error:
             if self._done:  # the last event is out: what breaks after it concerns nobody
                 return
-            log.warning("a streamed answer failed: %s", error.message)
+            log.warning("a streamed answer failed: %s", error)
             yield self._held + self._events.error(body_of(error))
         except Exception:
             log.exception("a streamed answer failed")
@@ -106,7 +119,7 @@ class Relay:
         try:
             await self._store(partial=True)
         except AttuneError as error:
-            log.warning("a partial turn was not stored: %s", error.message)
+            log.warning("a partial turn was not stored: %s", error)
         finally:
             release, self._release = self._release, _nothing
             release()
@@ -114,12 +127,14 @@ class Relay:
     def _rewritten(self, event: bytes) -> bytes:
         for said, told in self._rewrites:
             event = event.replace(said, told)
-        return event
+        return one_line(event)
 
     def _pass(self, part: Part, event: bytes) -> bytes:
         """What goes on now that this event came."""
         if self._record is not None:
             self._kept.append(event)
+            if self._begun is not None and len(self._kept) == 1:
+                self._begun(data_of(event) or {})
         if part is Part.BODY and not self._held:
             return event
         if part is Part.ERROR:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from adapters import versions
 from adapters.directories import Directories
-from preference import jobs, turns, users
+from preference import idempotency, jobs, tokens, turns, users
 from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
@@ -76,6 +76,8 @@ class Upkeep:
         now = time.time()
         while await self._database.write(jobs.prune, now - self._jobs_days * _DAY, _BATCH) == _BATCH:
             pass
+        await self._database.write(idempotency.prune, now - self._jobs_days * _DAY)
+        await self._database.write(tokens.prune, now)
         if self._turns_days is None:
             return
         owners = await self._database.read(users.page, limit=_OWNERS)

@@ -6,13 +6,14 @@ from typing import Any
 from adapters.canary import Canaries
 from adapters.together import Together
 from adapters.training import Training
-from preference import feedback
+from preference import feedback, outcomes
 from preference.database import Database
 from preference.errors import NotFound
 from preference.jobs import Job
-from preference.learning import Learner
+from preference.learning.learner import Learner
 from preference.worker import Worker
 from server.metrics import Metrics
+from server.settings import Work
 
 
 def make_workers(
@@ -24,8 +25,9 @@ def make_workers(
     metrics: Metrics,
     learn_concurrency: int,
     pace: Mapping[str, Any],
+    only: Work | None = None,
 ) -> tuple[Worker, ...]:
-    """They run when the caller runs them. ``pace`` are the arguments of ``Worker`` that both share."""
+    """They run when told to. ``pace`` are the arguments of ``Worker`` that both share; ``only`` names one."""
 
     async def learn(job: Job) -> None:
         with metrics.job(job.kind):
@@ -41,9 +43,15 @@ def make_workers(
         with metrics.job(job.kind):
             await canaries(job)
 
+    async def weigh(job: Job) -> None:
+        with metrics.job(job.kind):
+            await database.write(outcomes.weigh, job.owner, job.subject)
+
     async def failed(job: Job, reason: str | None) -> None:
         if job.kind == canaries.kind:
             return await canaries.on_failed(job, reason)
+        if job.kind == "weigh":  # the next outcome asks for it again
+            return None
         told = reason or "learning failed; the server's log says why"
         try:
             held = await database.write(feedback.resolve, job.owner, job.subject, "failed", told)
@@ -52,9 +60,9 @@ def make_workers(
         if held.status == "failed":  # not one that was learned from, or replaced, before its job was given up
             metrics.resolved(held.status)
 
-    quick = {"learn": learn, canaries.kind: look}
+    quick = {"learn": learn, canaries.kind: look, "weigh": weigh}
     # Apart, so that a training, which takes minutes, holds up nobody else's learning.
-    return (
+    learning, trainer = (
         Worker(database, quick, concurrency=learn_concurrency, on_failed=failed, **pace),
         Worker(
             database,
@@ -65,3 +73,4 @@ def make_workers(
             **pace,
         ),
     )
+    return {None: (learning, trainer), "learn": (learning,), "train": (trainer,)}[only]

@@ -33,5 +33,17 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_each_row_of_adoption_has_a_test_or_says_that_it_was_not_tried() -> None:
+    lines = (ROOT / "docs" / "adoption.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for client, *_, tried in rows:
+        named = re.findall(r"`(test_\w+|tests/[\w/]+\.py)`", tried)
+        assert named or tried == "not tried", client
+        for name in named:
+            assert (ROOT / name).exists() if "/" in name else f"def {name}(" in written, name
+
+
 def test_no_placeholder_is_left_in_the_readme() -> None:
     assert "@@" not in (ROOT / "README.md").read_text()

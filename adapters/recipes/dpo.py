@@ -20,7 +20,7 @@ MIN_PAIRS = 8
 
 
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
-    """The rows whose draft was changed, as pairs; a thumb is none."""
+    """The rows whose draft was changed, and those of rankings, as pairs; a thumb is none."""
     return [pair(row, objective) for row in rows if "rejected" in row]
 
 

@@ -17,12 +17,12 @@ lacks = dpo.lacks
 
 
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
-    """Every row of an edit as a pair; no thumbs.
+    """Every row of an edit as a pair; no thumbs, no rankings: the best of some answers is not yet right.
 
     An accepted answer is a pair with itself, no preference and all supervision: the gradient of the preference
     between a text and itself is exactly zero, so what is left of it is SFT.
     """
-    edits = [row for row in rows if "label" not in row]
+    edits = [row for row in rows if "label" not in row and "ranked" not in row]
     return [dpo.pair({"rejected": row["completion"], "cost": 0.0, **row}, objective) for row in edits]
 
 

@@ -24,6 +24,7 @@ def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
     return [
         {"prompt": row["prompt"], "completion": row[text], "label": row.get("label", text == "completion")}
         for row in rows
+        if "ranked" not in row  # better than another is not right
         for text in ("completion", "rejected")
         if text in row
     ]

@@ -15,8 +15,9 @@ SEQUENCES = 1
 
 
 def examples(rows: Sequence[Row], objective: Objective) -> list[Row]:
-    """Every row of an edit: accepted answers count too, they say what is right; no thumbs."""
-    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows if "label" not in row]
+    """Every row of an edit: accepted answers count too, they say what is right; no thumbs, no rankings."""
+    edits = [row for row in rows if "label" not in row and "ranked" not in row]
+    return [{"prompt": row["prompt"], "completion": row["completion"]} for row in edits]
 
 
 def lacks(found: Sequence[Row]) -> str | None:

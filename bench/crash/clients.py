@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from bench.crash.engine import MODEL, ScriptedEngine, edited
-from bench.crash.ledger import Edit, Faults, Person
+from bench.crash.ledger import Edit, Faults, Other, Person
 
 EDITS_A_PERSON = 24
 """Then somebody new comes: what one user has stays small enough to be compared after every kill."""
@@ -57,6 +57,7 @@ class Clients:
             self._race: 2,
             self._repeat: 2,
             self._reuse_key: 1,
+            self._other: 4,
             self._train: 1,
             self._activate: 1,
             self._delete: 0.3,
@@ -66,6 +67,8 @@ class Clients:
             for edit in person.in_doubt:
                 await self._send(session, person, edit)
                 self.done["in doubt, sent again"] += 1
+            for other in [one for one in person.others.values() if one.id is None]:
+                await self._send_other(session, person, other)
             pause = next(seconds for waiting, seconds in _PAUSES if self.waiting >= waiting)
             while True:
                 (act,) = self._rng.choices(list(acts), weights=list(acts.values()))
@@ -123,6 +126,31 @@ class Clients:
             status, answer = await self._call(session, person, "POST", "/v1/feedback", body, headers)
             if status != 422:
                 self._unexpected("a key with another body", status, answer)
+
+    async def _other(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """Feedback of another kind on an earlier answer."""
+        if not person.drafts:
+            return
+        says: list[dict[str, Any]] = [
+            {"type": "rating", "rating": self._rng.randint(1, 7)},
+            {"type": "thumbs", "thumb": self._rng.choice(["up", "down"])},
+            {"type": "signal", "signal": self._rng.choice(["copied", "sent", "discarded"])},
+        ]
+        body = {**self._rng.choice(says), "completion_id": self._rng.choice(list(person.drafts))}
+        other = Other(f"other-{next(self._marks):06d}", body)
+        person.others[other.key] = other
+        await self._send_other(session, person, other)
+
+    async def _send_other(self, session: aiohttp.ClientSession, person: Person, other: Other) -> None:
+        headers = {"Idempotency-Key": other.key}
+        status, answer = await self._call(session, person, "POST", "/v1/feedback", other.body, headers)
+        if status != 202:
+            self._unexpected("feedback of another kind", status, answer)
+            return
+        if other.id not in (None, answer["id"]):
+            self._faults.add("doubled", f"{other.key} was accepted as {other.id}, then as {answer['id']}")
+        self.done["other feedback"] += other.id is None
+        other.id = answer["id"]
 
     async def _train(self, session: aiohttp.ClientSession, person: Person) -> None:
         path = f"/v1/users/{person.name}/adapters"

@@ -11,6 +11,7 @@ import json
 import random
 import re
 import uuid
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from aiohttp import web
 
 from adapters.manifest import Manifest
 from bench.crash.trainer import read_shapes
-from preference.inference import parse_preferences
+from preference.learning.proposer import parse
 
 MODEL = "scripted"
 MAX_SECONDS = 0.004  # one answer
+LIKELY, UNLIKELY = -0.1, -5.0  # nats
 _MARK = re.compile(r"mark\d+")
+_WORD = re.compile(r"\w+")
 _EDIT = re.compile(r"<draft>\n(.*)\n</draft>\n\n<edited>\n(.*)\n</edited>", re.DOTALL)
 _VERSION = re.compile(r"\.v(\d+)-candidate$")
 
@@ -75,6 +78,7 @@ class ScriptedEngine:
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._score)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
@@ -123,17 +127,31 @@ class ScriptedEngine:
             self._on_event("publishing")
         return web.Response(text="Success")
 
-    async def _tokenize(self, _: web.Request) -> web.Response:
-        return web.json_response({"tokens": [1]})
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        texts = [message["content"] for message in body["messages"]] if "messages" in body else [body["prompt"]]
+        return web.json_response(
+            {"tokens": [zlib.crc32(word.encode()) for text in texts for word in _WORD.findall(text)]}
+        )
+
+    async def _score(self, request: web.Request) -> web.Response:
+        """A word is likely where it was said before, as a mark is that a preference in the prompt names."""
+        choices = []
+        for index, ids in enumerate((await request.json())["prompt"]):
+            said: set[int] = set()
+            told: list[dict[str, Any] | None] = []
+            for id in ids:
+                told.append({str(id): {"logprob": LIKELY if id in said else UNLIKELY, "rank": 1}})
+                said.add(id)
+            told[0] = None
+            choices.append({"index": index, "text": ".", "finish_reason": "length", "prompt_logprobs": told})
+        return web.json_response({"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self._adapters:
             return _error(404, f"The model `{body['model']}` does not exist.")
         await asyncio.sleep(self._rng.uniform(0, MAX_SECONDS))
-        if "prompt_logprobs" in body:  # all texts are equally likely to it
-            said = {"2": {"logprob": -1.0, "rank": 1, "decoded_token": "text"}}
-            return web.json_response({"prompt_logprobs": [None, said]})
         text = self._answer(body["model"], body["messages"][-1]["content"])
         prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
         usage = {"prompt_tokens": prompt, "completion_tokens": len(text.split())}
@@ -163,7 +181,7 @@ class ScriptedEngine:
             new = [mark for mark in _MARK.findall(text) if mark not in draft]
             return "\n".join(f"- {preference_of(mark)}" for mark in new) or "none"
         if prompt.startswith("<preferences>"):
-            kept = parse_preferences(prompt.split("</preferences>")[0])
+            kept = parse(prompt.split("</preferences>")[0])
             return "\n".join(f"- {line}" for line in kept)
         topic = prompt.split("\n", 1)[0]
         if found := _VERSION.search(model):

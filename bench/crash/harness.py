@@ -25,6 +25,8 @@ from bench.crash.trainer import write_tensors
 from preference import tables
 from preference.database import Database
 
+PROMPT = Path(__file__).parents[2] / "lab" / "model" / "learner.toml"
+"""The layout in which the engine is asked what an edit shows: the bundled model's."""
 PERSONS = 6
 MIN_EDITS = 8
 LEARN_SECONDS = 300
@@ -245,6 +247,7 @@ class Harness:
             "engine_url": engine_url,
             "model": str(base),
             "served_model_name": MODEL,
+            "learner_prompt": PROMPT,
             "adapter_min_edits": MIN_EDITS,
             "adapter_rank": 2,
             "drain_seconds": 1,

@@ -42,12 +42,22 @@ class Edit:
 
 
 @dataclass(eq=False)
+class Other:
+    """Feedback of another kind that was sent under its key: ``id`` is what was acknowledged, None while in doubt."""
+
+    key: str
+    body: dict[str, Any]
+    id: str | None = None
+
+
+@dataclass(eq=False)
 class Person:
     """One user: what the server said to it, and what it sent."""
 
     name: str
     drafts: dict[str, str] = field(default_factory=dict)  # completion id → draft
     edits: dict[str, Edit] = field(default_factory=dict)  # mark → edit, in the order they were sent
+    others: dict[str, Other] = field(default_factory=dict)  # by key
     deleted: set[int] = field(default_factory=set)  # versions whose deletion was acknowledged
 
     @property
@@ -85,7 +95,7 @@ class Faults:
 
 @dataclass
 class Rows:
-    """All rows of one user."""
+    """All rows of one user; ``feedback`` are edits, ``others`` feedback of other kinds."""
 
     user: Row[Any] | None
     turns: list[Row[Any]]
@@ -94,6 +104,7 @@ class Rows:
     contexts: list[Row[Any]]
     jobs: list[Row[Any]]
     adapters: list[Row[Any]]
+    others: list[Row[Any]]
 
 
 def _rows(c: Connection, owner: Owner) -> Rows:
@@ -101,8 +112,18 @@ def _rows(c: Connection, owner: Owner) -> Rows:
         return list(c.execute(select(table).where(scope(table, owner))))
 
     found = of(tables.users)
-    others = (tables.turns, tables.feedback, tables.preferences, tables.contexts, tables.jobs, tables.adapters)
-    return Rows(found[0] if found else None, *(of(table) for table in others))
+    given = of(tables.feedback)
+    edits, others = ([row for row in given if (row.type == "edit") == is_edit] for is_edit in (True, False))
+    return Rows(
+        user=found[0] if found else None,
+        turns=of(tables.turns),
+        feedback=edits,
+        preferences=of(tables.preferences),
+        contexts=of(tables.contexts),
+        jobs=of(tables.jobs),
+        adapters=of(tables.adapters),
+        others=others,
+    )
 
 
 class Ledger:
@@ -125,6 +146,7 @@ class Ledger:
         for completion_id in person.drafts.keys() - held:
             self.faults.add("lost", f"the answer {completion_id} was given, its turn is not there")
         self._check_edits(person, rows)
+        self._check_others(person, rows)
         self._check_replacements(person, rows)
         self._check_learning(rows)
         self._check_adapters(person, rows, final)
@@ -152,6 +174,23 @@ class Ledger:
                 self.faults.add("unexpected", f"nobody sent the edit {mark}")
             if count > 1:
                 self.faults.add("doubled", f"the edit {mark} has {count} rows")
+
+    def _check_others(self, person: Person, rows: Rows) -> None:
+        """What was acknowledged is there as it was sent, and nothing is that nobody sent."""
+        by_id = {row.id: row for row in rows.others}
+        for other in person.others.values():
+            row = by_id.get(other.id) if other.id else None
+            if other.id is not None and row is None:
+                self.faults.add("lost", f"{other.key} was accepted as {other.id}, which is not there")
+            if row is not None and (row.type, row.completion_id) != (other.body["type"], other.body["completion_id"]):
+                self.faults.add("lost", f"{other.id} is not what {other.key} was accepted as")
+        for row in rows.others:
+            if row.idempotency_key not in person.others:
+                self.faults.add("unexpected", f"nobody sent {row.type} {row.idempotency_key}")
+        standing = Counter((row.completion_id, row.type, row.slot) for row in rows.others if row.status != "replaced")
+        for place, count in standing.items():
+            if count > 1:
+                self.faults.add("doubled", f"{count} of {place} stand")
 
     def _check_replacements(self, person: Person, rows: Rows) -> None:
         """Of an answer's edits the last one stands, and the last one acknowledged is not older than it."""

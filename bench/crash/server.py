@@ -42,6 +42,7 @@ class WordEmbedder:
 
     name = "words"
     dimension = 64
+    kinds = 64
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row a text."""
@@ -51,6 +52,10 @@ class WordEmbedder:
                 row[hashlib.sha256(word.encode()).digest()[0] % self.dimension] += 1
         lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / lengths
+
+    def goes_on(self, vector: Vectors) -> bool:
+        """Never."""
+        return False
 
 
 async def run_trainer(directory: Path, seconds: float) -> None:

@@ -7,47 +7,36 @@ from functools import partial
 from typing import Any
 
 PARTS = {
-    "verification": "what was inferred is believed, and what was applied stays",
-    "pruning": "what was inferred is kept or dropped as a whole",
-    "plain answer": "it is inferred beside the draft alone",
-    "contradiction": "no situation is ended, and no preference superseded",
+    "judgement": "what was proposed is believed, and what was applied stays",
+    "contradiction": "an edit says nothing against a preference",
+    "absence": "a situation says nothing against what did not show there",
+    "fading": "old and new evidence count the same",
     "likeness": "plain cosine",
     "nearness": "near and less near contexts count the same",
-    "experience": "votes spread as narrowly as of a new user, however well kinds are known",
-    "recency": "old and new contexts count the same",
+    "experience": "evidence spreads as narrowly as of a new user, however well kinds are known",
 }
 """What happens where a part is missing."""
 
 
 def leave_out(part: str) -> None:
     """Take a part out of this process. Raises ``KeyError`` for an unknown one."""
-    from preference import learning, likeness
+    from preference import evidence, likeness, recall
+    from preference.learning import judge
+    from preference.learning.judge import Lift, LikelihoodJudge
     from preference.recall import RecallLimits
-    from preference.study import Study
     from server import services
 
-    infer = Study._infer
-
-    async def believe(self: Study, cost: int) -> tuple[list[str], list[str]]:
-        applied = [p.text for p in self._applied]
-        (inferred,) = await infer(self, [self._edit.draft])
-        return list(dict.fromkeys([*applied, *inferred])), []
-
-    async def infer_once(self: Study, drafts: Sequence[str]) -> list[list[str]]:
-        return await infer(self, drafts[:1])
-
-    async def keep(self: Study, texts: list[str], candidates: list[str], _: object) -> list[str]:
-        return [*texts, *candidates]
+    async def believe(self: LikelihoodJudge, candidates: Sequence[str], beside: Sequence[str] = ()) -> list[Lift]:
+        return [Lift(1.0, 1.0, 1.0) for _ in candidates]
 
     places: dict[str, tuple[Any, str, Any]] = {
-        "verification": (Study, "_explain", believe),
-        "pruning": (Study, "_prune", keep),
-        "plain answer": (Study, "_infer", infer_once),
-        "contradiction": (learning.Learner, "_end", lambda *_: set()),
+        "judgement": (judge.LikelihoodJudge, "lifts", believe),
+        "contradiction": (evidence, "of_lift", lambda z: max(0.25, z)),
+        "absence": (recall, "ABSENT", 0.0),
+        "fading": (recall, "KEPT", 1.0),
         "likeness": (likeness, "FLOOR", 1e9),
         "nearness": (services, "RecallLimits", partial(RecallLimits, spread=math.inf)),
         "experience": (services, "RecallLimits", partial(RecallLimits, widening=0.0)),
-        "recency": (services, "RecallLimits", partial(RecallLimits, recency=1.0)),
     }
     place, name, instead = places[part]
     getattr(place, name)  # a part that has moved is not left out in silence

@@ -1,6 +1,7 @@
 """The server that is played on: one of our own, with a tenant for each user that it learns for; or a running one."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lab.local_server import local_server
+from lab.prelude.arms.feedback import OBJECTIVES
 from lab.prelude.play import Chain
 from lab.prelude.roster import learns_on_the_server
 from preference import keys
@@ -41,7 +43,7 @@ def tenant_of(chain: Chain) -> str:
     """The tenant of a chain on a server of our own."""
     if not learns_on_the_server(chain.arm):
         return _BASELINES
-    return f"{chain.environment}-{chain.variant}-{chain.arm}-{chain.seed}"
+    return f"{chain.environment}-{chain.variant}-{chain.arm.replace(':', '.')}-{chain.seed}"
 
 
 @contextlib.asynccontextmanager
@@ -52,12 +54,20 @@ async def own_server(
 
     It learns from as many edits at a time as there are chains played. Raises ``NotStarted``.
     """
+    chains = list(chains)
     made = make_keys(folder, {tenant_of(chain) for chain in chains})
+    objectives = {
+        tenant_of(chain): {"name": OBJECTIVES[kind]}
+        for chain in chains
+        if (kind := chain.arm.removeprefix("attune:")) in OBJECTIVES
+    }
     settings = {
         "ATTUNE_IN_FLIGHT_PER_KEY": _MANY,
         "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
         "ATTUNE_LEARN_CONCURRENCY": str(min(concurrency, 256)),
     }
+    if objectives:
+        settings["ATTUNE_TENANT_OBJECTIVES"] = json.dumps(objectives)
     program = ("server",) if without is None else ("lab.prelude.ablation", without)
     if model is not None:
         settings["ATTUNE_MODEL"] = model

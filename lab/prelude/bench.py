@@ -29,6 +29,7 @@ from server.settings import BUNDLED_NAME
 DOCUMENTS = "documents"
 _MEASURED = (
     "server", "preference", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/environment.py",
+    "lab/prelude/voice.py",
     "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/llm_user.py", "lab/prelude/memory.py",
     "lab/prelude/play.py", "lab/client.py", "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py",
     "lab/simulated_user.py", "lab/style.py", "lab/world.py",

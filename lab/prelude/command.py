@@ -35,6 +35,14 @@ def bench(
             "--arm", "--arms", help="One, or several with commas; by default all, and few in the harder variants."
         ),
     ] = None,
+    feedback: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Play users who give this kind alone, beside edits and none: demonstration, comment, rating, ranking, "
+            "thumbs, signal, outcome, history; or who edit and are misled: wrong-comments, copied-signals, "
+            "hostile-follow-ups. May come again."
+        ),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Chains played at a time.")] = 24,
     model: Annotated[str | None, typer.Option(help="A model's folder or hub name instead of the bundled one.")] = None,
     documents: Annotated[
@@ -62,17 +70,21 @@ def bench(
     from lab.prelude.folder import Refused
     from lab.prelude.log import read
     from lab.prelude.machine import about
-    from lab.prelude.roster import ARMS
+    from lab.prelude.roster import DEFAULT_ARMS
     from preference.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
     chosen = [name for given in arms or () for name in given.split(",")]
+    kinds = [name for given in feedback or () for name in given.split(",") if name != "edit"]
+    if feedback is not None:
+        chosen = [*chosen, *(arm for arm in ("none", "attune") if arm not in chosen), *(f"attune:{k}" for k in kinds)]
     if quick and not chosen:
-        chosen = [arm for arm in ARMS if arm != SLOW_ARM]
+        chosen = [arm for arm in DEFAULT_ARMS if arm != SLOW_ARM]
         progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
     options = bench.Options(
         environments=environment or ([bench.DOCUMENTS] if documents else ["email", "summary"]),
-        variants=variant or (["plain"] if quick or documents else ["plain", "drift", "noise", "habit"]),
+        variants=variant
+        or (["plain"] if quick or documents or feedback is not None else ["plain", "drift", "noise", "habit"]),
         arms=chosen or None,
         rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
         seeds=seeds or (QUICK_SEEDS if quick else SEEDS),

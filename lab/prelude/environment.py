@@ -99,6 +99,32 @@ class SyntheticEnvironment:
                 known[at.kind] |= {a: value for a, value in wants.items() if shown[a] == value}
         return total
 
+    def wrong(self, round: Round, draft: str) -> dict[str, str]:
+        """What the user wants of a round and ``draft`` has not, as attributes with the values that are wanted."""
+        shown = detect(self._habit.unsigned(draft), round.secret.request.facts)
+        return {a: value for a, value in self._user(round.number).styles[round.kind].items() if shown[a] != value}
+
+    def past(self, samples: int) -> list[tuple[str, str, str]]:
+        """Requests from before the rounds, drafts of no style, and what the user made of them."""
+        requests = self.earlier(samples)
+        drafts = [(request, render(request.facts, {})) for request in requests]
+        return [
+            (request.text, draft, self._habit.signed(self._before.edit(request, draft))) for request, draft in drafts
+        ]
+
+    def earlier(self, samples: int) -> list[Request]:
+        """So many requests of each kind that are no round's."""
+        rng = self._random("past")
+        return [self._before.request(KIND_BY_NAME[kind], rng) for _ in range(samples) for kind in self.kinds]
+
+    def own(self, round: Round) -> str:
+        """What the user would have written without a draft."""
+        return self._careful(round, render(round.secret.request.facts, {}))
+
+    def stream(self, purpose: str) -> random.Random:
+        """A stream of chance of its own for each purpose."""
+        return self._random(purpose)
+
     def _careful(self, round: Round, draft: str) -> str:
         """The smallest correction of ``draft``; a habit is the last line, whatever else is."""
         user = self._user(round.number)
@@ -148,6 +174,11 @@ def shuffled(kinds: Sequence[str], rounds: int, rng: random.Random) -> list[str]
     order = [kinds[n % len(kinds)] for n in range(rounds)]
     rng.shuffle(order)
     return order
+
+
+def other_value(attribute: str, value: str, rng: random.Random) -> tuple[str, str]:
+    """The attribute with another value than ``value``."""
+    return attribute, rng.choice([other for other in _values(attribute) if other != value])
 
 
 def _values(attribute: str) -> list[str]:

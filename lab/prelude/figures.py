@@ -1,10 +1,11 @@
 """The arithmetic of the report: what chains of rounds cost, and how one compares with another."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from lab.prelude.accuracy import Accuracy
 from lab.prelude.log import Line
 
 BIN = 20
@@ -26,16 +27,17 @@ def chains(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Chain]]:
     return dict(found)
 
 
-def arm_figures(played: Sequence[Chain], is_right: Callable[[Chain], list[bool]] | None = None) -> dict[str, Any]:
+def arm_figures(played: Sequence[Chain], accuracy: Accuracy | None = None) -> dict[str, Any]:
     """What one arm cost over its seeds: means, and sample standard deviations (0 for a single seed).
 
-    Whole chains count; while there are none, what was played of the others. ``is_right`` says of each round with
-    preferences whether they were the right kind's. Costs are in words, shares in [0, 1].
+    Whole chains count; while there are none, what was played of the others. ``accuracy`` says of each round with
+    preferences whether they were the right kind's, and how like what was wanted. Costs are in words, shares in [0, 1].
     """
     whole = [chain for chain in played if len(chain) == chain[0].rounds]
     used = whole or list(played)
     last = [chain[-1].expense for chain in used]
-    verdicts = [v for chain in used for v in is_right(chain)] if is_right else []
+    verdicts = [v for chain in used for v in accuracy.of(chain)] if accuracy else []
+    likeness = [v for chain in used for v in accuracy.transported(chain)] if accuracy else []
     return {
         **_spread("cumulative_cost", [cost(chain) for chain in used]),
         "first_encounters": _mean([cost(first_encounters(chain)) for chain in used]),
@@ -43,6 +45,7 @@ def arm_figures(played: Sequence[Chain], is_right: Callable[[Chain], list[bool]]
         "zero_edit_last_quarter": zero_share([[r for r in c if r.number >= c[0].rounds * 3 // 4] for c in used]),
         "zero_edit_last_50": zero_share([[r for r in c if r.number >= c[0].rounds - 50] for c in used]),
         "preference_accuracy": _mean(verdicts),
+        "preference_transport": _mean(likeness),
         "rounds_with_preferences": len(verdicts),
         "learner_tokens_in": _known_mean([e.learner_in for e in last]),
         "learner_tokens_out": _known_mean([e.learner_out for e in last]),

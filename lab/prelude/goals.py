@@ -51,6 +51,11 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
         noise, plain = (faultless(chains.get((variant, environment, "attune"), ())) for variant in ("noise", "plain"))
         return round(100 * (noise / plain - 1), 1) if noise and plain else None
 
+    def taught(kind: str, of: str, limit: float) -> list[dict[str, Any]]:
+        """A goal of users who give one kind of feedback, where they played."""
+        figure = ratio(f"attune:{kind}", of)
+        return [] if figure is None else [goal(f"attune:{kind} / {of}", "<=", limit, figure)]
+
     drift = attune("drift")
     recovery = goal("drift: rounds until recovered, slowest seed", "<=", 10, drift.get("recovery_rounds_max"))
     if drift.get("not_recovered"):
@@ -69,4 +74,8 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
             "noise: cost above plain, percent", "<=", 15, attune("noise").get("loss_percent"),
             of_faultless=faultless_loss(),
         ),
+        *taught("comment", "attune", 1.2), *taught("history", "attune", 1.1),
+        *taught("ranking", "none", 0.7), *taught("thumbs", "none", 0.7),
+        *taught("wrong-comments", "attune", 1.02), *taught("copied-signals", "attune", 1.02),
+        *taught("hostile-follow-ups", "attune", 1.02),
     ]  # fmt: skip

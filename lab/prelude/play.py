@@ -39,6 +39,11 @@ class Table:
         assert self._round is not None, "no round has begun"
         return self._environment.wants(self._round)
 
+    def at(self) -> tuple[Environment, Round]:
+        """The environment, and the round at hand."""
+        assert self._round is not None, "no round has begun"
+        return self._environment, self._round
+
     async def play(self, arm: Arm, played: Sequence[Line], write: Write, stopped: Callable[[], bool]) -> None:
         """Play the rounds that come after those ``played``, until the last one or until it is ``stopped``."""
         if played:

@@ -25,6 +25,46 @@ class Expense:
     learner_out: int | None = 0
 
 
+class Voice(Protocol):
+    """What a user says of answers to the request at hand, beside editing them; an arm hears no more than that."""
+
+    def comment(self, draft: str) -> str | None:
+        """What is wrong, in the user's words; None where nothing is."""
+        ...
+
+    def misleading(self) -> str | None:
+        """A wish that the user has not, now and then."""
+        ...
+
+    def thumb(self, draft: str) -> bool:
+        """Up."""
+        ...
+
+    def rating(self, draft: str) -> int:
+        """From 1 to 7."""
+        ...
+
+    def prefers(self, one: str, other: str) -> bool:
+        """Whether ``one`` is better."""
+        ...
+
+    def signal(self, draft: str) -> str:
+        """What the user does with it."""
+        ...
+
+    def outcome(self, draft: str) -> float:
+        """What comes of it."""
+        ...
+
+    def past(self, samples: int) -> Sequence[tuple[str, str, str]]:
+        """So many requests of each kind from before, each with a draft and what the user made of it."""
+        ...
+
+    def own(self) -> str:
+        """What the user would have written without a draft."""
+        ...
+
+
 class Arm(ABC):
     """A way to learn from edits, for one user. It sees requests, its drafts and edits: never a kind, never a style."""
 

@@ -51,7 +51,7 @@ def summarise(
     ``environments`` has those of the plain variant, each other variant its own; ``faultless`` of an environment is
     what a faultless learner pays. ``about`` is what ``machine.about`` says, and goes along as it is.
     """
-    accuracy = Accuracy(embedder, lines).of if embedder else None
+    accuracy = Accuracy(embedder, lines) if embedder else None
     chains = figures.chains(lines)
     parts: dict[str, dict[str, Any]] = {"plain": {}, "drift": {}, "noise": {}, "habit": {}}
     for variant, environment, arm in sorted(chains, key=lambda key: in_order(ARMS + key[2:]).index(key[2])):

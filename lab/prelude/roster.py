@@ -9,12 +9,16 @@ from lab.prelude.arms.cipher import Cipher
 from lab.prelude.arms.continual import Continual
 from lab.prelude.arms.cot import ChainOfThought
 from lab.prelude.arms.explore import ExploreThenExploit
+from lab.prelude.arms.feedback import KINDS, MISLED, AttuneBy
 from lab.prelude.arms.icl import InContext
+from lab.prelude.arms.imported import AttuneImported
 from lab.prelude.arms.none import NoLearning
 from lab.prelude.arms.oracle import Oracle
+from lab.prelude.environment import SyntheticEnvironment
 from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
-from lab.prelude.ports import Arm
+from lab.prelude.ports import Arm, Environment, Round, Voice
+from lab.prelude.voice import SimulatedVoice
 
 _HARD = ("oracle", "cipher-5", "attune")
 HARD_ARMS: Mapping[str, Sequence[str]] = {"drift": _HARD, "noise": _HARD, "habit": (*_HARD, "attune+adapter")}
@@ -30,6 +34,23 @@ class Means:
     meter: Meter
     training: Collection[int]
     truth: Callable[[], Sequence[str]]
+    at: Callable[[], tuple[Environment, Round]]
+
+    @property
+    def voice(self) -> Voice:
+        """What the user of a synthetic environment says beside their edits."""
+
+        def at() -> tuple[SyntheticEnvironment, Round]:
+            environment, round = self.at()
+            if not isinstance(environment, SyntheticEnvironment):
+                raise ValueError("Users of documents edit, and say nothing else.")
+            return environment, round
+
+        return SimulatedVoice(at)
+
+
+def _taught_by(kind: str) -> Callable[[Means], Arm]:
+    return lambda means: AttuneBy(means.client, means.meter, kind, means.voice, means.training)
 
 
 ARMS: Mapping[str, Callable[[Means], Arm]] = {
@@ -44,7 +65,11 @@ ARMS: Mapping[str, Callable[[Means], Arm]] = {
     "cipher-5": lambda means: Cipher(means.client, means.vectors, 5),
     "attune": lambda means: Attune(means.client, means.meter),
     "attune+adapter": lambda means: Attune(means.client, means.meter, means.training),
+    "attune:import": lambda means: AttuneImported(means.client, means.meter, means.voice),
+    **{f"attune:{kind}": _taught_by(kind) for kind in (*KINDS, *MISLED)},
 }
+DEFAULT_ARMS = tuple(arm for arm in ARMS if ":" not in arm)
+"""Those that play where none are named: users who edit."""
 
 
 def learns_on_the_server(arm: str) -> bool:

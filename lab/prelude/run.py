@@ -16,7 +16,7 @@ from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
 from lab.prelude.play import Chain, Table
 from lab.prelude.ports import Environment
-from lab.prelude.roster import ARMS, HARD_ARMS, Means, learns_on_the_server
+from lab.prelude.roster import ARMS, DEFAULT_ARMS, HARD_ARMS, Means, learns_on_the_server
 
 MakeEnvironment = Callable[[Chain], Environment]
 TRAINING_SHARES = (0.3, 0.6)
@@ -31,7 +31,7 @@ def plan(
         Chain(environment, variant, arm, seed)
         for environment in environments
         for variant in variants
-        for arm in arms or HARD_ARMS.get(variant, tuple(ARMS))
+        for arm in arms or HARD_ARMS.get(variant, DEFAULT_ARMS)
         for seed in range(1, seeds + 1)
     ]
     return tuple(sorted(chains, key=lambda chain: (not learns_on_the_server(chain.arm), chain.seed)))
@@ -98,7 +98,7 @@ class Run:
             await meter.start()
             table = Table(chain, await asyncio.to_thread(self._environment, chain))
             training = {max(1, round(share * self._rounds)) for share in TRAINING_SHARES}
-            arm = ARMS[chain.arm](Means(client, self._vectors, meter, training, table.truth))
+            arm = ARMS[chain.arm](Means(client, self._vectors, meter, training, table.truth, table.at))
 
             async def write(line: Line) -> None:
                 async with self._writing:

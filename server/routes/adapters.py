@@ -21,7 +21,7 @@ from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
 from server.openapi import errors
-from server.routes.requests import PathOwner, ServicesOf, known
+from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
 from server.services import Services
 
 router = APIRouter(prefix="/users/{user}/adapters", tags=["adapters"], responses=errors(404))
@@ -116,7 +116,7 @@ async def list_adapters(services: ServicesOf, owner: PathOwner) -> AdapterList:
     return AdapterList(active=user.active_adapter, pinned=user.pinned, canary=user.canary_adapter, data=data)
 
 
-@router.post("", status_code=202, responses=errors(409))
+@router.post("", status_code=202, dependencies=[KeepsMore], responses=errors(409))
 async def train_adapter(services: ServicesOf, owner: PathOwner) -> AdapterResponse:
     """Queue the training of a new version from the user's edits."""
     user = await known(services, owner)
@@ -134,7 +134,7 @@ async def roll_back_adapter(services: ServicesOf, owner: PathOwner) -> ActiveAda
     return await _switch(services, owner, serving.roll_back)
 
 
-@router.post("/import", status_code=201, openapi_extra=_TAR)
+@router.post("/import", status_code=201, dependencies=[KeepsMore], openapi_extra=_TAR)
 async def import_adapter(
     request: Request,
     services: ServicesOf,
@@ -149,11 +149,15 @@ async def import_adapter(
     It has to fit the served model and is `ready` then, not active: no gate has measured it. Activate it, or try it as a
     canary. A user not seen before is made.
     """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("application/x-tar", "application/octet-stream"):  # what a page of another site may not send
+        raise Invalid("Send the tar file with the header Content-Type: application/x-tar.", param="Content-Type")
     user = await services.database.write(users.ensure, owner)
-    settings = services.settings
+    settings, left = services.settings, await services.quota.left(owner.tenant)
+    limit = settings.import_limit if left is None else min(settings.import_limit, left)
     take_in = Importer(
         services.database, services.directories, settings.training_base, settings.recipe, settings.policy,
-        settings.import_limit, settings.commit,
+        limit, settings.commit,
     )  # fmt: skip
     try:
         number = await take_in(user, request.stream(), base_sha256)

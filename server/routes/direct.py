@@ -1,5 +1,6 @@
 """The short way into a route: the body is parsed once, straight from its bytes, and nothing else is resolved."""
 
+import codecs
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,7 +10,10 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from server import app_headers
+from server.body import MAX_VALUES, check_values, mistakes
 from server.generation import GenerationRequest
+from server.routes.legible import check_body
 from server.routes.requests import header_user
 
 _NO_JSON = {"type": "model_attributes_type", "loc": ("body",), "msg": "Input should be a valid dictionary"}
@@ -31,12 +35,14 @@ class DirectRoute(APIRoute):
                 raw = await request.body()
             except ClientDisconnect:
                 return Response(status_code=499)  # nobody reads it
+            body = _parsed(kind, request.headers.get("content-type", ""), raw)
+            app_headers.heed(body, request.headers)
             response: Response = await self.endpoint(
-                body=_parsed(kind, request.headers.get("content-type", ""), raw),
+                body=body,
                 request=request,
                 services=request.app.state.services,
                 tenant=request.state.tenant,
-                header=await header_user(request.headers.get("x-user-id")),
+                header=await header_user(request, request.headers.get("x-user-id")),
             )
             return response
 
@@ -49,8 +55,9 @@ def _parsed(kind: type[GenerationRequest], content_type: str, raw: bytes) -> Gen
         raise RequestValidationError([_NO_JSON])
     if not raw:
         raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+    check_values(raw, MAX_VALUES)
     try:
-        return kind.parse(raw)
+        return kind.parse(raw.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from error
+        check_body(raw)
+        raise mistakes(error) from error

@@ -31,11 +31,12 @@ async def export_user(
     services: ServicesOf,
     owner: PathOwner,
     format: Annotated[
-        Literal["all", "sft", "preferences", "thumbs", "adapter"],
+        Literal["all", "sft", "preferences", "rankings", "thumbs", "ratings", "completions", "adapter"],
         Query(
-            description="`all`: a line of JSON for each thing held. `sft`: rows of `messages`; `preferences`: rows of "
-            "`prompt`, `chosen`, `rejected`; `thumbs`: rows of `prompt`, `completion`, `label`; as TRL's trainers read "
-            "them. `adapter`: a tar file of a folder for `peft`."
+            description="`all`: a line of JSON for each thing held. As TRL's trainers read them: `sft`, rows of "
+            "`messages`; `preferences` (edits) and `rankings`, rows of `prompt`, `chosen`, `rejected`; `thumbs` and "
+            "`ratings` (by the user's own median), rows of `prompt`, `completion`, `label`; `completions`, rows of "
+            "`prompt`, `completion`. `adapter`: a tar file of a folder for `peft`."
         ),
     ] = "all",
     version: Annotated[
@@ -55,12 +56,15 @@ async def export_user(
         )
         headers = {"Content-Length": str(archive.size), "Content-Disposition": 'attachment; filename="adapter.tar"'}
         return StreamingResponse(archive.stream(), media_type=_TAR, headers=headers)
-    system_role = services.settings.system_role
+    system_role = services.system_role
     lines = {
         "all": lambda: export.everything(services.database, services.directories, user),
         "sft": lambda: export.sft(services.database, user, system_role=system_role),
         "preferences": lambda: export.preference_pairs(services.database, user),
+        "rankings": lambda: export.rankings(services.database, user),
         "thumbs": lambda: export.thumbs(services.database, user),
+        "ratings": lambda: export.ratings(services.database, user),
+        "completions": lambda: export.completions(services.database, user),
     }[format]()
     headers = {"Content-Disposition": f'attachment; filename="{format}.jsonl"'}
     return StreamingResponse(lines, media_type=_LINES, headers=headers)

@@ -20,7 +20,7 @@ from server.errors import ModelNotFound
 from server.fine_tuning import OVER, CreateJob, EventResponse, JobResponse, events_of, job_id, job_of, status_of
 from server.identity import user_of
 from server.openapi import errors
-from server.routes.requests import AskingOwner, HeaderUser, ServicesOf, TenantOf, known
+from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, ServicesOf, TenantOf, known
 from server.services import Services
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"], responses=errors(404))
@@ -48,7 +48,7 @@ After = Annotated[str | None, Query(description="The last `id` of the page befor
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 
 
-@router.post("", responses=errors(409))
+@router.post("", dependencies=[KeepsMore], responses=errors(409))
 async def create_job(body: CreateJob, services: ServicesOf, tenant: TenantOf, header: HeaderUser) -> JobResponse:
     """Queue the training of the user's next adapter version, as `POST /v1/users/{user}/adapters` does."""
     served = await services.engine.model()

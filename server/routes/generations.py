@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from preference.values import Value
+from server import app_headers
 from server.chat import ChatRequest
 from server.completions import CompletionRequest
 from server.generation import GenerationRequest
 from server.identity import Caller, user_of
-from server.messages import MessagesRequest
+from server.messages import CountTokensRequest, MessagesRequest
 from server.openapi import errors
 from server.responses import ResponsesRequest
 from server.routes.direct import DirectRoute
@@ -30,6 +31,19 @@ class RecalledPreference(BaseModel):
     score: float = Field(description="Cosine of its most alike context; 1.0 where it always applies.", examples=[0.83])
 
 
+class BestOf(BaseModel):
+    """How the answer was chosen from several, where `attune.best_of` asked for that."""
+
+    n: int = Field(description="Answers that were written; `usage` counts them all.", examples=[3])
+    chosen: int = Field(description="Which of them this one is, from 0.", examples=[1])
+    worth: list[float] = Field(
+        default_factory=list,
+        description="Of each, a sum of log-sigmoids over the wishes: 0 is best. Absent where a `reason` is given.",
+        examples=[[-2.41, -1.03, -1.9]],
+    )
+    reason: str | None = Field(default=None, description="Why the first one was given, where none could be chosen.")
+
+
 class Personalization(BaseModel):
     """How an answer was made personal."""
 
@@ -39,6 +53,7 @@ class Personalization(BaseModel):
     personalized: str = Field(
         description="`none`, `retrieval`, `adapter` or `retrieval+adapter`: what was applied.", examples=["retrieval"]
     )
+    best_of: BestOf | None = None
 
 
 class Generated(BaseModel):
@@ -66,7 +81,10 @@ def _examples(**request: Any) -> dict[str, Any]:
     """What the document says of a generation's request and of its two kinds of answer."""
     asked = {"model": "attune-tiny", **request, "attune": {"personalize": "auto"}}
     return {
-        "openapi_extra": {"requestBody": {"content": {"application/json": {"example": asked}}}},
+        "openapi_extra": {
+            "requestBody": {"content": {"application/json": {"example": asked}}},
+            "parameters": app_headers.PARAMETERS,
+        },
         "responses": {
             200: {
                 "model": Generated,
@@ -119,10 +137,33 @@ async def create_message(
     return await _generate(body, request, services, tenant, header)
 
 
+class TokenCount(BaseModel):
+    """Anthropic's count."""
+
+    input_tokens: int = Field(examples=[42])
+
+
+_COUNTED = _examples(messages=[{"role": "user", "content": "Write an email to Ann"}])
+_COUNTED["responses"] = {200: {"model": TokenCount, "description": "The tokens of the prompt, as made personal."}}
+
+
+@router.post("/messages/count_tokens", **_COUNTED)
+async def count_tokens(
+    body: CountTokensRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
+) -> Response:
+    """Anthropic's count of a message's tokens, with what would be added for the user; nothing is stored."""
+    count = await services.assistant.count_tokens(_caller(body, tenant, header), body)
+    return Response(TokenCount(input_tokens=count).model_dump_json(), media_type="application/json")
+
+
+def _caller(body: GenerationRequest, tenant: str, header: str | None) -> Caller:
+    return Caller(tenant, user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"})))
+
+
 async def _generate(
     body: GenerationRequest, request: Request, services: Services, tenant: str, header: str | None
 ) -> Response:
-    caller = Caller(tenant, user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"})))
+    caller = _caller(body, tenant, header)
     if body.stream:
         return RelayResponse(await services.assistant.stream(caller, body))
     try:

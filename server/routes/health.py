@@ -1,6 +1,7 @@
 """GET /health and /ready: alive, and fit to answer."""
 
 import asyncio
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -8,8 +9,11 @@ from pydantic import BaseModel, Field
 
 from preference import keys
 from preference.errors import AttuneError
+from server.once import Once
 from server.routes.requests import ServicesOf
 from server.services import Services, engine_state
+
+Store = Literal["ready", "no_writes", "unreachable"]
 
 router = APIRouter(tags=["health"])
 
@@ -27,9 +31,9 @@ class Readiness(BaseModel):
     engine: str = Field(
         description="`loading`, `ready`, `restarting`, `failed`, `stopped` or `unreachable`.", examples=["ready"]
     )
-    store: Literal["ready", "unreachable"]
+    store: Literal["ready", "no_writes", "unreachable"]
     worker: Literal["ready", "failed", "elsewhere"]
-    reason: str | None = Field(default=None, description="Why the engine is not ready.", examples=[None])
+    reason: str | None = Field(default=None, description="Why the engine or the store is not ready.", examples=[None])
 
 
 @router.get("/health")
@@ -41,7 +45,9 @@ async def health() -> Health:
 @router.get("/ready", responses={503: {"model": Readiness, "description": "Not fit to answer: the parts say why."}})
 async def ready(services: ServicesOf, request: Request, response: Response) -> Readiness:
     """503 while the server stops, and until the engine answers and the database is up to date."""
-    engine, store = await asyncio.gather(engine_state(services.engine, services.engine_process), _store(services))
+    if (ask := getattr(request.app.state, "parts", None)) is None:
+        ask = request.app.state.parts = Once(partial(_parts, services), age=1.0, patience=5.0)
+    engine, store = await ask() or _UNREACHABLE
     worker: Literal["ready", "failed", "elsewhere"] = "ready" if services.workers else "elsewhere"
     if any(task.done() and task.get_name() == "worker" for task in services.tasks):
         worker = "failed"
@@ -57,12 +63,25 @@ async def ready(services: ServicesOf, request: Request, response: Response) -> R
         response.status_code = 503
         response.headers["Retry-After"] = "2"
     reason = services.engine_process.reason if services.engine_process else None
+    if store == "no_writes":
+        reason = "The database takes no writes: it is full, locked or read-only. The log says which."
     return Readiness(status=status, engine=engine, store=store, worker=worker, reason=reason)
 
 
-async def _store(services: Services) -> Literal["ready", "unreachable"]:
+_UNREACHABLE: tuple[str, Store] = ("unreachable", "unreachable")
+
+
+async def _parts(services: Services) -> tuple[str, Store]:
+    return await asyncio.gather(engine_state(services.engine, services.engine_process), _store(services))
+
+
+async def _store(services: Services) -> Store:
     try:
-        await services.database.read(keys.any_active)  # migrations were settled at start; any query shows the rest
-        return "ready"
+        await services.database.read(keys.any_ever)  # migrations were settled at start; any query shows the rest
     except AttuneError:
         return "unreachable"
+    try:
+        await services.database.pulse.feel()
+    except AttuneError:
+        return "no_writes"
+    return "ready"

@@ -9,6 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from preference.errors import NotFound
+from server.identity import is_loopback_host
 from server.openapi import errors
 from server.routes.requests import ServicesOf
 
@@ -36,6 +37,8 @@ async def get_metrics(request: Request, services: ServicesOf) -> Response:
 
 
 def _is_loopback(request: Request) -> bool:
+    if not is_loopback_host(request.headers.get("host")):
+        return False
     try:
         return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:

@@ -1,22 +1,25 @@
 """A user's preferences: list, state, correct, lock, delete, search."""
 
 import asyncio
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import preferences, users
+from preference import evidence, preferences, stating, turns
 from preference.errors import Invalid
+from preference.evidence import Standing
 from preference.owner import Owner
 from preference.ports import Vectors
-from preference.preferences import Preference
+from preference.preferences import Context, Preference
 from server.openapi import errors
-from server.routes.requests import PathOwner, ServicesOf, known
+from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
 
 router = APIRouter(prefix="/users/{user}/preferences", tags=["preferences"])
 
+_KIND = 200  # characters
 PreferenceId = Annotated[str, Path(description="The `id` of the preference.", examples=["pref-77a0"])]
 
 
@@ -36,12 +39,19 @@ class StatePreference(BaseModel):
 
 
 class ChangePreference(BaseModel):
-    """A correction, or a lock; at least one of them."""
+    """A correction, a lock, or the requests that it is for; at least one of them."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     text: str | None = Field(default=None, description="One short instruction.", examples=["Sign with 'B.'"])
     locked: bool | None = Field(default=None, description="Learning never changes or replaces a locked one.")
+    context: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4000,
+        description="A request: from now on it is for requests like this one alone.",
+        examples=["Write an email to Ann"],
+    )
 
 
 class SearchPreferences(BaseModel):
@@ -65,15 +75,34 @@ class PreferenceResponse(BaseModel):
     status: Literal["active", "superseded"] = Field(examples=["active"])
     superseded_by: str | None = Field(description="The preference that took its place, if one did.", examples=[None])
     locked: bool = Field(description="Learning never changes or replaces a locked one.", examples=[False])
+    evidence: float = Field(
+        description="What edits say for it less what they say against it, the newest with most weight: -1 to 2.5.",
+        examples=[1.9],
+    )
+    standing: Standing = Field(
+        description="`fixed` where the user stated or locked it; else `held` after two edits that show it, `tentative` "
+        "after one, `doubtful` where edits speak against it.",
+        examples=["tentative"],
+    )
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
     updated_at: float = Field(description="Unix seconds.", examples=[1790000060.25])
+
+
+class ListedPreference(PreferenceResponse):
+    """One preference of a list, by the kind of request that it is for."""
+
+    kind: str | None = Field(
+        description="The beginning of a request that stands for that kind: equal for preferences of one kind. None: it "
+        "is for every request, or holds no more.",
+        examples=["Write an email to Ann"],
+    )
 
 
 class PreferenceList(BaseModel):
     """A user's preferences, oldest first."""
 
     object: Literal["list"] = "list"
-    data: list[PreferenceResponse]
+    data: list[ListedPreference]
 
 
 class ContextResponse(BaseModel):
@@ -81,6 +110,7 @@ class ContextResponse(BaseModel):
 
     text: str = Field(examples=["Write an email to Ann"])
     feedback_id: str | None = Field(description="The edit that showed it; none for a stated one.", examples=["fb-4c1d"])
+    weight: float = Field(description="What it says for the preference; below 0 against it.", examples=[1.0])
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
 
 
@@ -88,6 +118,9 @@ class PreferenceWithContexts(PreferenceResponse):
     """One preference and where it was seen to hold, oldest first."""
 
     contexts: list[ContextResponse]
+    used_at: float | None = Field(
+        description="When it was last applied to an answer that is held; Unix seconds.", examples=[1790000090.5]
+    )
 
 
 class FoundPreference(BaseModel):
@@ -121,18 +154,32 @@ async def list_preferences(
 ) -> PreferenceList:
     """The preferences that hold, oldest first; with `superseded=true` also those that no longer do."""
     await known(services, owner)
-    held = await services.database.read(preferences.all_of if superseded else preferences.active, owner)
-    return PreferenceList(data=[rendered(preference) for preference in held])
+    return PreferenceList(
+        data=await services.database.read(_listed, owner, superseded, services.settings.recall_min_score)
+    )
 
 
-@router.post("", status_code=201, responses=errors(409))
-async def state_preference(body: StatePreference, services: ServicesOf, owner: PathOwner) -> PreferenceResponse:
-    """State a preference. Without a context it applies to every request."""
+_STATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": PreferenceResponse, "description": "One that says the same, case and end punctuation aside."},
+}
+
+
+@router.post("", status_code=201, dependencies=[KeepsMore], responses=_STATED | errors(409))
+async def state_preference(
+    body: StatePreference, services: ServicesOf, owner: PathOwner, response: Response
+) -> PreferenceResponse:
+    """State a preference. Without a context it applies to every request.
+
+    One that says the same already comes back: it holds in this context, too, or without one in every request.
+    """
     vector = None
     if body.context is not None:
         vector = (await asyncio.to_thread(services.embedder.embed, [body.context]))[0]
     limit, embedder = services.settings.max_preferences, services.embedder.name
-    return rendered(await services.database.write(_state, owner, body, vector, embedder, limit))
+    held, is_new = await services.database.write(_state, owner, body, vector, embedder, limit)
+    if not is_new:
+        response.status_code = 200
+    return held
 
 
 @router.post("/search", responses=errors(404))
@@ -154,11 +201,13 @@ async def change_preference(
     id: PreferenceId, body: ChangePreference, services: ServicesOf, owner: PathOwner
 ) -> PreferenceResponse:
     """Correct or lock a preference."""
-    if body.text is None and body.locked is None:
-        raise Invalid("Give text, locked or both.", param="text")
+    if body.text is None and body.locked is None and body.context is None:
+        raise Invalid("Give text, locked or context.", param="text")
     await known(services, owner)
-    changed = await services.database.write(preferences.change, owner, id, text=body.text, locked=body.locked)
-    return rendered(changed)
+    vector = None
+    if body.context is not None:
+        vector = (await asyncio.to_thread(services.embedder.embed, [body.context]))[0]
+    return await services.database.write(_changed, owner, id, body, vector, services.embedder.name)
 
 
 @router.delete("/{id}", responses=errors(404))
@@ -169,25 +218,70 @@ async def delete_preference(id: PreferenceId, services: ServicesOf, owner: PathO
     return DeletedPreference(id=id)
 
 
-def rendered(preference: Preference) -> PreferenceResponse:
-    """A preference as the API shows it."""
-    return PreferenceResponse.model_validate(preference, from_attributes=True)
+def rendered(preference: Preference, weights: Sequence[float]) -> PreferenceResponse:
+    """A preference as the API shows it. ``weights`` are what edits said of it, oldest first."""
+    total = evidence.total(weights)
+    fixed = preference.locked or preference.source == "stated"
+    shown = any(weight > evidence.TENTATIVE for weight in weights)  # by an edit: words alone stay tentative
+    standing = "fixed" if fixed else evidence.standing(total, shown * sum(weight > 0 for weight in weights))
+    return PreferenceResponse(**vars(preference), evidence=round(total, 3), standing=standing)
+
+
+def _rendered(c: Connection, owner: Owner, preference: Preference) -> PreferenceResponse:
+    return rendered(preference, preferences.evidence_of(c, owner, [preference.id]).get(preference.id, []))
+
+
+def _listed(c: Connection, owner: Owner, superseded: bool, alike: float) -> list[ListedPreference]:
+    held = preferences.all_of(c, owner) if superseded else preferences.active(c, owner)
+    said = preferences.evidence_of(c, owner)
+    kinds = kinds_of(preferences.newest_contexts(c, owner), alike)
+    shown = [rendered(preference, said.get(preference.id, [])) for preference in held]
+    return [ListedPreference(**one.model_dump(), kind=kinds.get(one.id)) for one in shown]
+
+
+def kinds_of(contexts: Sequence[Context], alike: float) -> dict[str, str]:
+    """By preference the beginning of the first context that is as much ``alike`` (cosine) as one kind is."""
+    kinds: list[Context] = []
+    found = {}
+    for context in contexts:
+        of_kind = (
+            one for one in kinds
+            if one.embedder == context.embedder and float(one.vector @ context.vector) >= alike
+        )  # fmt: skip
+        kind = next(of_kind, None)
+        if kind is None:
+            kinds.append(kind := context)
+        found[context.preference_id] = kind.text[:_KIND]
+    return found
+
+
+def _changed(
+    c: Connection, owner: Owner, id: str, body: ChangePreference, vector: Vectors | None, embedder: str
+) -> PreferenceResponse:
+    if body.text is not None or body.locked is not None:
+        preferences.change(c, owner, id, text=body.text, locked=body.locked)
+    if body.context is not None and vector is not None:
+        preferences.narrow(c, owner, id, text=body.context, embedder=embedder, vector=vector)
+    return _rendered(c, owner, preferences.get(c, owner, id))
 
 
 def _state(
     c: Connection, owner: Owner, body: StatePreference, vector: Vectors | None, embedder: str, limit: int
-) -> Preference:
-    users.ensure(c, owner)
-    made = preferences.create(c, owner, body.text, "stated", limit=limit)
-    if body.context is None or vector is None:
-        return made
-    preferences.add_context(c, owner, made.id, feedback_id=None, text=body.context, embedder=embedder, vector=vector)
-    return preferences.get(c, owner, made.id)
+) -> tuple[PreferenceResponse, bool]:
+    """The preference, and whether it is a new one."""
+    stated, is_new = stating.state(
+        c, owner, body.text, context=body.context, embedder=embedder, vector=vector, limit=limit
+    )
+    return _rendered(c, owner, stated), is_new
 
 
 def _with_contexts(c: Connection, owner: Owner, id: str) -> PreferenceWithContexts:
     contexts = [
-        ContextResponse(text=context.text, feedback_id=context.feedback_id, created_at=context.created_at)
+        ContextResponse(
+            text=context.text, feedback_id=context.feedback_id, weight=context.weight, created_at=context.created_at
+        )
         for context in preferences.contexts_of(c, owner, id)
     ]
-    return PreferenceWithContexts(**vars(preferences.get(c, owner, id)), contexts=contexts)
+    shown = _rendered(c, owner, preferences.get(c, owner, id))
+    used_at = turns.last_with(c, owner, id)
+    return PreferenceWithContexts(**shown.model_dump(), contexts=contexts, used_at=used_at)

@@ -9,7 +9,8 @@ from preference import users
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
-from server.identity import checked_user
+from server.errors import Forbidden
+from server.identity import checked_user, user_of
 from server.services import Services
 
 
@@ -24,15 +25,20 @@ async def _tenant(request: Request) -> str:
 
 
 async def header_user(
+    request: Request,
     x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None,
 ) -> str | None:
-    """The end user that the header names. Raises ``Invalid``."""
+    """The end user that the header names, or whose token was sent. Raises ``Invalid``, ``Forbidden``."""
+    granted: str | None = getattr(request.state, "user", None)
     if x_user_id is None:
-        return None
+        return granted
     try:
-        return x_user_id.encode("latin-1").decode()
+        named = x_user_id.encode("latin-1").decode()
     except UnicodeDecodeError as error:
         raise Invalid("The header X-User-Id must be UTF-8.", param="X-User-Id") from error
+    if granted is not None and checked_user(named, "X-User-Id") != granted:
+        raise Forbidden("This token is another user's.", param="X-User-Id")
+    return named
 
 
 # Each is a coroutine although it waits for nothing: FastAPI sends plain functions to a thread.
@@ -46,21 +52,30 @@ async def _asking_owner(
     header: HeaderUser,
     user: Annotated[str | None, Query(description="The end user, where no header says so.")] = None,
 ) -> Owner:
-    if header:
-        return Owner(tenant, checked_user(header, "X-User-Id"))
-    if user:
-        return Owner(tenant, checked_user(user, "user"))
-    raise Invalid("Name the user, in the header X-User-Id or as ?user=.", param="X-User-Id")
+    named = user_of(header, {"user": user})
+    if named is None:
+        raise Invalid("Name the user, in the header X-User-Id or as ?user=.", param="X-User-Id")
+    return Owner(tenant, named)
 
 
 async def _path_owner(
-    tenant: TenantOf, user: Annotated[str, Path(description="The end user, percent-encoded.")]
+    request: Request, tenant: TenantOf, user: Annotated[str, Path(description="The end user, percent-encoded.")]
 ) -> Owner:
     try:
-        return Owner(tenant, checked_user(unquote(user, errors="strict"), "user"))
+        named = checked_user(unquote(user, errors="strict"), "user")
     except UnicodeDecodeError as error:
         raise Invalid("The user id must be UTF-8.", param="user") from error
+    if getattr(request.state, "user", named) != named:
+        raise Forbidden("This token is another user's.", param="user")
+    return Owner(tenant, named)
 
+
+async def _keeps_more(services: ServicesOf, tenant: TenantOf) -> None:
+    await services.quota.check(tenant)
+
+
+KeepsMore = Depends(_keeps_more)
+"""Of a route that stores something: raises ``QuotaExceeded`` where the tenant may keep no more."""
 
 AskingOwner = Annotated[Owner, Depends(_asking_owner)]
 """The user of a resource that has no user in its path."""

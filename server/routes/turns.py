@@ -1,9 +1,10 @@
 """GET /v1/turns/{completion_id}: why this answer."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -11,10 +12,12 @@ from preference import feedback, preferences, turns
 from preference.errors import NotFound
 from preference.owner import Owner
 from preference.values import Value
+from server import paging
 from server.openapi import errors
 from server.routes.requests import AskingOwner, ServicesOf
 
 router = APIRouter(tags=["turns"])
+_SUMMARISED = ("created_at", "model", "personalized", "adapter_version", "partial")
 _EDITS = 10  # newest source edits shown of one preference
 
 
@@ -25,6 +28,7 @@ class SourceEdit(BaseModel):
     completion_id: str = Field(examples=["chatcmpl-9f2c"])
     draft: str = Field(description="What the model had answered.", examples=["Dear Ann, I will see you at 9 o'clock."])
     edited_text: str = Field(description="What the user sent instead.", examples=["Hi Ann, see you at 9. Bo"])
+    comment: str | None = Field(description="What the user said of it, where they sent none.", examples=[None])
     created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
 
 
@@ -46,6 +50,26 @@ class Usage(BaseModel):
     completion_tokens: int = Field(examples=[40])
 
 
+class Timings(BaseModel):
+    """How long an answer took, from the request's arrival; None where it was not measured."""
+
+    first_token_ms: int | None = Field(description="To the first event of a stream.", examples=[180])
+    total_ms: int | None = Field(description="To its end.", examples=[2100])
+
+
+class TurnSummary(BaseModel):
+    """A turn without its texts."""
+
+    id: str = Field(examples=["chatcmpl-9f2c"])
+    object: Literal["turn"] = "turn"
+    created_at: float = Field(description="Unix seconds.", examples=[1790000000.5])
+    model: str = Field(examples=["attune-tiny"])
+    personalized: str = Field(examples=["retrieval"])
+    adapter_version: int = Field(description="0 is the base model.", examples=[0])
+    partial: bool = Field(description="Whether the answer was cut short.", examples=[False])
+    usage: Usage
+
+
 class TurnResponse(BaseModel):
     """One personalised generation, with its provenance."""
 
@@ -65,6 +89,35 @@ class TurnResponse(BaseModel):
     answers: list[str] = Field(description="One text a choice.")
     partial: bool = Field(description="Whether the answer was cut short.", examples=[False])
     usage: Usage
+    timings: Timings
+
+
+@router.get("/turns")
+async def list_turns(
+    services: ServicesOf,
+    owner: AskingOwner,
+    limit: paging.Limit = 20,
+    cursor: paging.After = None,
+    adapter_version: Annotated[
+        int | None, Query(ge=0, lt=2**31, description="Only by this version; 0: by none.")
+    ] = None,
+    partial: Annotated[bool | None, Query(description="Only answers that were cut short, or only whole ones.")] = None,
+    created_after: paging.Since = None,
+    created_before: paging.Until = None,
+) -> paging.Page[TurnSummary]:
+    """The user's turns, newest first, without their texts."""
+    found = await services.database.read(
+        turns.newest,
+        owner,
+        after=paging.place_of(cursor),
+        limit=limit + 1,
+        since=created_after,
+        until=created_before,
+        equal={"adapter_version": adapter_version, "partial": partial},
+    )
+    page, more = found[:limit], len(found) > limit
+    last = paging.cursor_of(page[-1]["created_at"], page[-1]["completion_id"]) if more else None
+    return paging.Page(data=[_summary(one) for one in page], has_more=more, next_cursor=last)
 
 
 @router.get("/turns/{completion_id}", responses=errors(404))
@@ -75,6 +128,11 @@ async def get_turn(
 ) -> TurnResponse:
     """Values, preferences with the edits they come from, adapter version, and the prompt as the engine got it."""
     return await services.database.read(_explained, owner, completion_id)
+
+
+def _summary(row: Mapping[str, Any]) -> TurnSummary:
+    usage = Usage(prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"])
+    return TurnSummary(id=row["completion_id"], usage=usage, **{k: row[k] for k in _SUMMARISED})
 
 
 def _explained(c: Connection, owner: Owner, completion_id: str) -> TurnResponse:
@@ -95,6 +153,7 @@ def _explained(c: Connection, owner: Owner, completion_id: str) -> TurnResponse:
         answers=list(turn.answers),
         partial=turn.partial,
         usage=Usage(prompt_tokens=turn.prompt_tokens, completion_tokens=turn.completion_tokens),
+        timings=Timings(first_token_ms=turn.first_token_ms, total_ms=turn.total_ms),
     )
 
 
@@ -116,7 +175,8 @@ def _source(c: Connection, owner: Owner, preference_id: str) -> dict[str, Any]:
                     feedback_id=held.id,
                     completion_id=held.completion_id,
                     draft=draft,
-                    edited_text=held.edited_text or "",  # thumbs, which have none, teach no preference
+                    edited_text=held.edited_text or "",  # a comment has none
+                    comment=(held.content or {}).get("comment"),
                     created_at=held.created_at,
                 )
             )

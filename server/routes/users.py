@@ -1,19 +1,23 @@
-"""A user's standing values, and erasing a user."""
+"""A user: standing values, pausing, erasing."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import users
+from preference import turns, users
 from preference.owner import Owner
 from preference.users import User
 from preference.values import Value
+from server import paging
 from server.openapi import errors
-from server.routes.requests import PathOwner, ServicesOf, known
+from server.routes.requests import KeepsMore, PathOwner, ServicesOf, TenantOf, known
 
 router = APIRouter(prefix="/users/{user}", tags=["users"], responses=errors(404))
+everybody = APIRouter(tags=["users"])
+_SHOWN = ("created_at", "active_adapter", "pinned", "paused")
 
 
 class StandingValues(BaseModel):
@@ -21,8 +25,38 @@ class StandingValues(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    values: list[Value] = Field(
-        max_length=users.MAX_STANDING_VALUES, examples=[[{"dimension": "style", "preference": "Be brief"}]]
+    values: Annotated[list[Value], Field(max_length=users.MAX_STANDING_VALUES, fail_fast=True)] = Field(
+        examples=[[{"dimension": "style", "preference": "Be brief"}]]
+    )
+
+
+class UserResponse(BaseModel):
+    """A user, as the app names them."""
+
+    id: str = Field(examples=["maria"])
+    object: Literal["user"] = "user"
+    created_at: float = Field(description="When first seen; Unix seconds.", examples=[1790000000.5])
+    active_adapter: int = Field(description="The version that serves; 0 is none.", examples=[3])
+    pinned: bool = Field(description="Whether nothing but the API changes it.", examples=[False])
+    paused: bool = Field(
+        description="Whether learning is paused: what is known is applied, and nothing new is stored.",
+        examples=[False],
+    )
+    active_at: float | None = Field(
+        description="When the newest answer was made that is held; Unix seconds.", examples=[1790000060.5]
+    )
+
+
+class UserChange(BaseModel):
+    """What to change about a user."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paused: bool = Field(
+        strict=True,
+        description="True: no answer is stored and no feedback taken, until it is false again. What is known is "
+        "applied all the same.",
+        examples=[True],
     )
 
 
@@ -34,13 +68,59 @@ class DeletedUser(BaseModel):
     deleted: Literal[True] = True
 
 
+@everybody.get("/users")
+async def list_users(
+    services: ServicesOf,
+    tenant: TenantOf,
+    limit: paging.Limit = 20,
+    cursor: paging.After = None,
+    created_after: paging.Since = None,
+    created_before: paging.Until = None,
+) -> paging.Page[UserResponse]:
+    """The users of the API key's tenant, newest first."""
+    found = await services.database.read(
+        users.of_tenant,
+        tenant,
+        after=paging.place_of(cursor),
+        limit=limit + 1,
+        since=created_after,
+        until=created_before,
+    )
+    page, more = found[:limit], len(found) > limit
+    last = paging.cursor_of(page[-1].created_at, page[-1].owner.user) if more else None
+    active = await services.database.read(_active, [one.owner for one in page])
+    data = [_shown(one, at) for one, at in zip(page, active, strict=True)]
+    return paging.Page(data=data, has_more=more, next_cursor=last)
+
+
+@router.get("")
+async def get_user(services: ServicesOf, owner: PathOwner) -> UserResponse:
+    """The user, and whether learning is paused."""
+    user = await known(services, owner)
+    (active_at,) = await services.database.read(_active, [owner])
+    return _shown(user, active_at)
+
+
+@router.patch("")
+async def change_user(body: UserChange, services: ServicesOf, owner: PathOwner) -> UserResponse:
+    """Pause learning, or go on with it; a user not seen before is made.
+
+    While it is paused, requests are answered with what is known, and feedback and imports are a 409.
+    """
+    if await services.database.read(users.get, owner) is None:  # whoever is there may pause, however full it is
+        await services.quota.check(owner.tenant)
+    user = await services.database.write(_pause, owner, body.paused)
+    (active_at,) = await services.database.read(_active, [owner])
+    return _shown(user, active_at)
+
+
 @router.get("/values")
 async def get_values(services: ServicesOf, owner: PathOwner) -> StandingValues:
     """The values that apply to every request of this user."""
     return StandingValues(values=list((await known(services, owner)).standing_values))
 
 
-@router.put("/values")
+@router.put("/values", dependencies=[KeepsMore])
 async def put_values(body: StandingValues, services: ServicesOf, owner: PathOwner) -> StandingValues:
     """Replace the standing values; a user not seen before is made."""
     user = await services.database.write(_put, owner, body.values)
@@ -62,6 +142,20 @@ async def delete_user(services: ServicesOf, owner: PathOwner, response: Response
     if not await services.erasures.erase(owner):
         response.status_code = 202
     return DeletedUser(id=owner.user)
+
+
+def _shown(user: User, active_at: float | None) -> UserResponse:
+    return UserResponse(id=user.owner.user, active_at=active_at, **{name: getattr(user, name) for name in _SHOWN})
+
+
+def _pause(c: Connection, owner: Owner, paused: bool) -> User:
+    users.ensure(c, owner)
+    users.set_paused(c, owner, paused)
+    return users.ensure(c, owner)
+
+
+def _active(c: Connection, owners: Sequence[Owner]) -> list[float | None]:
+    return [turns.last_at(c, owner) for owner in owners]
 
 
 def _put(c: Connection, owner: Owner, values: list[Value]) -> User:

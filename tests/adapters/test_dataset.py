@@ -55,6 +55,18 @@ def test_a_row_says_what_was_changed_and_an_accepted_one_does_not() -> None:
     assert by_text["fine"].keys() == {"prompt", "completion"}
 
 
+def test_a_row_has_its_request_under_preferences_of_another() -> None:
+    wishes = (["No emojis."], ["Use bullets."], ["No emojis."], [])
+    edits = [make_edit(i, preferences=applied) for i, applied in enumerate(wishes)]
+    rows = build([*edits, *(make_edit(i) for i in range(4, 8))]).rows
+    found = {row["completion"][0]["content"]: row["corrupted"] for row in rows if "corrupted" in row}
+    expected = {0: 1, 1: 0, 2: 1}
+    assert found == {
+        f"edited {i}": compose(edits[i].turn.request, edits[i].turn.applied_values, wishes[other])
+        for i, other in expected.items()
+    }
+
+
 def test_a_row_has_its_request_under_values_that_were_stated_elsewhere() -> None:
     kind, brief = [Value(preference="Be kind")], [Value(preference="Be brief")]
     edits = [
@@ -149,7 +161,7 @@ def test_the_newest_thumbs_count_and_no_number_of_them_is_an_edit() -> None:
     made = build([make_edit(i) for i in range(10, 18)], thumbs)
     assert made.thumbs == [thumb.feedback_id for thumb in thumbs[3:]]
     with pytest.raises(Invalid, match=f"{MIN_EDITS - 1} edits are too few"):
-        build([make_edit(i) for i in range(MIN_EDITS - 1)], thumbs)
+        build([make_edit(i) for i in range(MIN_EDITS - 1)], [make_thumb(1000 + i, up=False) for i in range(20)])
 
 
 def test_a_thumb_for_trl_has_the_prompt_that_was_answered() -> None:

@@ -18,7 +18,7 @@ from adapter_fakes import make_edit
 
 from adapters import dataset
 from adapters.objective import Objective
-from adapters.recipes import contrast, dpo, ensemble, gap, kto, pairs, sampling, sft, spa
+from adapters.recipes import arte, contrast, dpo, ensemble, gap, kto, pairs, sampling, sft, spa
 from adapters.recipes.memory import ACTIVATION_GIB, activation_bytes, activation_room, logit_bytes, peak_gib
 from adapters.recipes.setup import Row, Setup
 from adapters.train import SERVING, Recipe, TrainingJob
@@ -48,6 +48,7 @@ RUNS = {
     "ensemble": replace(RECIPE, objective=Objective("ensemble")),
     "gap": replace(RECIPE, objective=replace(DPO, gap_weights=True), batch_size=64, min_steps=2, max_steps=2),
     "contrast": replace(RECIPE, objective=Objective("ensemble", contrast=True, gap_weights=True)),
+    "teaching": replace(RECIPE, objective=Objective(teaching=0.5)),
     "spa": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
     "spa again": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
     "continued": replace(RECIPE, objective=replace(DPO, continued=True)),
@@ -207,7 +208,7 @@ def test_equal_seeds_give_equal_weights(name: str, runs: dict[str, Trained]) -> 
 def test_long_rows_are_left_out_and_counted(runs: dict[str, Trained], rows: list[Row]) -> None:
     changed = sum("rejected" in row for row in rows)
     assert (runs["dpo"].figures["rows"], runs["dpo"].figures["rows_too_long"]) == (changed, 1)
-    by_kind = {"edited": changed, "accepted": len(rows) - changed, "thumbs": 0, "contrast": 0}
+    by_kind = {"edited": changed, "accepted": len(rows) - changed, "thumbs": 0, "ranked": 0, "contrast": 0}
     assert runs["ensemble"].figures["rows_by_kind"] == by_kind
 
 
@@ -224,6 +225,39 @@ def test_other_values_give_further_pairs(runs: dict[str, Trained], judge: Judge)
     assert 0 < figures["rows_by_kind"]["contrast"] <= contrast.MAX_PAIRS
     assert figures["rows"] == sum(figures["rows_by_kind"].values())
     assert judge.gains(runs["contrast"])[0] > judge.gains(runs["contrast"])[1]
+
+
+def test_answers_under_corrupted_contexts_are_rejected(rows: list[Row]) -> None:
+    told = [{**row, "corrupted": row["prompt"]} for row in rows if "rejected" in row][:2]
+    tokenizer, model = _bundled()
+    made = contrast.expand(model, tokenizer, [*told, *rows], RECIPE.max_tokens, "corrupted")
+    assert 0 < len(made) <= 2
+    assert all(
+        row["completion"] != row["rejected"] and row["prompt"] in [one["prompt"] for one in told] for row in made
+    )
+
+
+def test_a_share_of_the_edits_is_learned_from(runs: dict[str, Trained], rows: list[Row]) -> None:
+    assert runs["teaching"].figures["rows"] == math.ceil(len(rows) / 2)
+
+
+def test_the_edits_that_teach_are_kept(rows: list[Row]) -> None:
+    tokenizer, model = _bundled()
+    strange = {
+        "prompt": [{"role": "user", "content": "0"}],
+        "completion": [{"role": "assistant", "content": "7 7 7 7"}],
+    }
+    thumb = {**strange, "label": True}
+    kept = arte.teaching(model, tokenizer, [strange, thumb, *rows[:5]], 0.8, RECIPE.max_tokens)
+    assert kept == [thumb, *rows[:5]], "what shows nothing of the others goes, and thumbs are not judged"
+
+
+def _bundled() -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer, AutoModelForCausalLM.from_pretrained(BASE)
 
 
 def test_spa_learns_from_its_own_pairs(runs: dict[str, Trained]) -> None:
@@ -293,7 +327,8 @@ def test_other_recipes_learn_nothing_from_thumbs(recipe: Any, rows: list[Row]) -
 def test_thumbs_are_counted_and_sft_is_the_same_without_them(runs: dict[str, Trained], rows: list[Row]) -> None:
     changed = sum("rejected" in row for row in rows)
     kinds = runs["thumbs"].figures["rows_by_kind"]
-    assert kinds == {"edited": 0, "accepted": len(rows) - changed, "thumbs": 2 * changed, "contrast": 0}
+    accepted = len(rows) - changed
+    assert kinds == {"edited": 0, "accepted": accepted, "thumbs": 2 * changed, "ranked": 0, "contrast": 0}
     assert runs["thumbs"].figures["rows"] == len(rows) + changed
     assert runs["thumbs, sft"].figures["rows"] == len(rows)
     assert runs["thumbs, sft"].weights() == runs["sft"].weights()

@@ -2,7 +2,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from adapter_fakes import FakeHost, until
@@ -39,7 +41,13 @@ class World:
     """A registry over a fake host, whose rows are a dictionary."""
 
     def __init__(
-        self, root: Path, capacity: int = 2, ticks: int = 1, drain_seconds: float = 5.0, retry_seconds: float = 60.0
+        self,
+        root: Path,
+        capacity: int = 2,
+        ticks: int = 1,
+        drain_seconds: float = 5.0,
+        retry_seconds: float = 60.0,
+        of_tenant: int | None = None,
     ) -> None:
         self.root = root
         self.pinned: set[Owner] = set()
@@ -52,6 +60,7 @@ class World:
             self.host,
             Directories(root),
             capacity=capacity,
+            of_tenant=None if of_tenant is None else partial(asyncio.sleep, 0, of_tenant),
             version_of=self.version_of,
             base_sha256=self.base_sha256,
             pinned=self.pinned.__contains__,
@@ -293,6 +302,46 @@ async def test_users_with_requests_in_flight_are_not_evicted(world: World) -> No
     world.registry.release(held)
     await world.registry.activate(cat, make_version(1))
     assert set(world.host.names) == {"opaque-ben.v1", "opaque-cat.v1"}
+
+
+def of_tenant(world: World, tenant: str, name: str) -> User:
+    user = replace(world.user(f"{tenant}-{name}", 1, active=1), owner=Owner(tenant, name))
+    world.rows[user.owner] = make_version(1)
+    return user
+
+
+async def test_a_tenant_whose_users_are_all_busy_leaves_places_for_others(tmp_path: Path) -> None:
+    world = World(tmp_path, capacity=4, of_tenant=3)
+    greedy = [of_tenant(world, "greedy", str(number)) for number in range(5)]
+    for user in greedy[:3]:
+        await world.registry.activate(user, make_version(1))
+    held = [world.registry.acquire(user) for user in greedy[:3]]
+    with pytest.raises(EngineUnavailable, match="the 3 places of a tenant"):
+        await world.registry.activate(greedy[3], make_version(1))
+    other = of_tenant(world, "other", "ann")
+    await world.registry.activate(other, make_version(1))
+    assert world.serves(other) == 1
+    world.registry.release(held[0])  # its own user makes room, though the other tenant's was idle for as long
+    await world.registry.activate(greedy[3], make_version(1))
+    assert world.serves(other) == 1
+    assert world.serves(greedy[0]) == 0
+
+
+async def test_loads_of_tenants_take_turns(tmp_path: Path) -> None:
+    class Slow(FakeHost):
+        loads: ClassVar[list[str]] = []
+
+        async def load(self, name: str, path: Path) -> None:
+            self.loads.append(name)
+            await asyncio.sleep(0.2)  # all the others have asked by then
+            await super().load(name, path)
+
+    world = World(tmp_path)
+    registry = Registry(Slow(), Directories(tmp_path), capacity=9, version_of=world.version_of)
+    users = [of_tenant(world, "greedy", str(number)) for number in range(6)] + [of_tenant(world, "other", "ann")]
+    await asyncio.gather(*(registry.activate(user, make_version(1)) for user in users))
+    assert Slow.loads.index("opaque-other-ann.v1") <= 2
+    assert len(Slow.loads) == 7
 
 
 async def test_who_is_pinned_makes_no_room_however_long_idle(world: World) -> None:

@@ -11,7 +11,8 @@ import torch
 from adapter_fakes import Trained
 from safetensors.torch import load_file, save_file
 
-from adapters.validation import base_directory, base_sha256, validate
+from adapters.train import LINEAR_LAYERS, Recipe
+from adapters.validation import MAX_HEADER_BYTES, adopted, base_directory, base_sha256, fitted, lora_shapes, validate
 from preference.errors import Invalid
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -189,6 +190,28 @@ def test_a_mutated_adapter_is_rejected(name: str, adapter: Path, trained: Traine
     assert raised.value.message.endswith(".")
 
 
+@pytest.mark.parametrize(("a", "b"), [(0.01, 1e37), (1e37, 0.01), (0.01, 2_000), (20.0, 20.0)])
+def test_weights_that_overflow_once_scaled_are_rejected(a: float, b: float, adapter: Path, trained: Trained) -> None:
+    tensors = load_file(adapter / WEIGHTS)
+    for name, tensor in tensors.items():
+        if "layers.1.mlp.down_proj" in name:
+            tensor.fill_(a if ".lora_A." in name else b)
+    save_file(tensors, adapter / WEIGHTS)
+    with pytest.raises(Invalid, match="overflow"):
+        validate(adapter, trained.base, trained.recipe)
+    config = json.loads((adapter / CONFIG).read_text())
+    (adapter / CONFIG).write_text(json.dumps({**config, "lora_alpha": 64 * config["r"]}))
+    with pytest.raises(Invalid, match="overflow"):
+        adopted(adapter, trained.base, trained.recipe)
+
+
+def test_a_header_is_measured_before_it_is_read(adapter: Path, trained: Trained) -> None:
+    huge = (MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{" + b" " * MAX_HEADER_BYTES
+    (adapter / WEIGHTS).write_bytes(huge)
+    with pytest.raises(Invalid, match="header of more than"):
+        validate(adapter, trained.base, trained.recipe)
+
+
 def test_half_precision_weights_are_fine(adapter: Path, trained: Trained) -> None:
     halved = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(adapter / WEIGHTS).items()}
     save_file(halved, adapter / WEIGHTS)
@@ -221,3 +244,39 @@ def test_a_base_that_cannot_be_found_is_named(tmp_path: Path) -> None:
     assert base_directory(str(tmp_path)) == tmp_path
     with pytest.raises(Invalid, match="no safetensors"):
         base_sha256(tmp_path)
+
+
+ARCHITECTURES = {
+    "Phi3Config": {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
+    "GPTNeoXConfig": {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
+    "OPTConfig": {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"},
+    "Qwen2Config": set(LINEAR_LAYERS),
+    "Qwen3MoeConfig": {"q_proj", "k_proj", "v_proj", "o_proj"},
+}
+SIZES = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "ffn_dim": 64, "word_embed_proj_dim": 32,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 32,
+    "pad_token_id": 0, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_gets_adapters_on_its_own_layers(name: str, tmp_path: Path) -> None:
+    import transformers
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    model: Any = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**SIZES))
+    model.save_pretrained(tmp_path)
+    recipe = fitted(Recipe(rank=4), tmp_path)
+    assert set(recipe.target_modules) == ARCHITECTURES[name]
+    config = LoraConfig(r=recipe.rank, target_modules=list(recipe.target_modules), task_type="CAUSAL_LM")
+    made = get_peft_model_state_dict(get_peft_model(model, config))
+    assert {name: tuple(tensor.shape) for name, tensor in made.items()} == lora_shapes(tmp_path, recipe)
+
+
+def test_a_recipe_that_names_layers_keeps_them(tiny_base: Path, tmp_path: Path) -> None:
+    chosen = Recipe(target_modules=("q_proj",))
+    assert fitted(chosen, tiny_base) == chosen
+    save_file({"encoder.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(Invalid, match="no layers of a known name"):
+        fitted(Recipe(), tmp_path)

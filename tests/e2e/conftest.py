@@ -1,4 +1,4 @@
-"""One real server for all of these tests: uvicorn, vLLM on the CPU with the bundled model, MiniLM, PostgreSQL."""
+"""One real server for most of these tests: uvicorn, vLLM on the CPU with the bundled model, MiniLM, PostgreSQL."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,27 @@ def server(postgresql: sqlalchemy.Engine, tmp_path_factory: pytest.TempPathFacto
     """The base URL of a server that is ready."""
     with postgresql.connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE e2e")
+    settings = {
+        "ATTUNE_DATABASE_URL": postgresql.url.set(database="e2e").render_as_string(hide_password=False),
+        "ATTUNE_ADAPTER_MIN_EDITS": str(MIN_EDITS),
+    }
+    with running_server(tmp_path_factory.mktemp("server"), settings) as base:
+        yield base
+
+
+@contextmanager
+def running_server(folder: Path, settings: dict[str, str]) -> Iterator[str]:
+    """The base URL of a server with its data in ``folder`` that is ready; ``settings`` are environment variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("ATTUNE_")}
     environment = inherited | {
         "ATTUNE_DATA_DIR": str(folder / "data"),
-        "ATTUNE_DATABASE_URL": postgresql.url.set(database="e2e").render_as_string(hide_password=False),
-        "ATTUNE_ADAPTER_MIN_EDITS": str(MIN_EDITS),
         "ATTUNE_PORT": str(port),
         "ATTUNE_MAX_LORAS": "2",  # two users fill every slot: what leaks from a slot shows
         "VLLM_SERVER_DEV_MODE": "1",  # to ask its workers which adapters they hold
+        **settings,
     }
     log = folder / "server.log"
     with log.open("w") as file:
@@ -78,9 +88,10 @@ def wait_until_ready(base: str, process: "subprocess.Popen[bytes] | None" = None
 class Person:
     """An end user of an app: asks with the official client, edits as a simulated user with a hidden style."""
 
-    def __init__(self, base: str, simulated: SimulatedUser, seed: int) -> None:
+    def __init__(self, base: str, simulated: SimulatedUser, seed: int, model: str = "attune-tiny") -> None:
         import random
 
+        self.model = model
         self.id = f"user-{uuid.uuid4().hex[:8]}"
         self.simulated = simulated
         self.rng = random.Random(seed)
@@ -93,7 +104,7 @@ class Person:
 
     def ask(self, text: str, *, max_tokens: int = 250, **attune: object) -> Any:
         return self.openai.chat.completions.create(
-            model="attune-tiny",
+            model=self.model,
             messages=[{"role": "user", "content": text}],
             temperature=0,
             max_tokens=max_tokens,
@@ -121,7 +132,7 @@ class Person:
             answer = self.ask(request.text)
             # The last edit waits for the training: a user has one job at a time.
             self.send_edit(answer.id, self.simulated.edit(request, answer.choices[0].message.content), wait=300)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             held = self.http.get(f"/v1/users/{self.id}/adapters").json()["data"]
             if held and held[-1]["state"] in ("refused", "failed"):
@@ -152,10 +163,11 @@ def people(server: str) -> Iterator["People"]:
 class People:
     """Makes persons and closes their connections."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, model: str = "attune-tiny") -> None:
         self._base = base
+        self._model = model
         self.all: list[Person] = []
 
     def __call__(self, *kinds: str, seed: int = 1) -> Person:
-        self.all.append(Person(self._base, SimulatedUser.invent(kinds, seed), seed))
+        self.all.append(Person(self._base, SimulatedUser.invent(kinds, seed), seed, self._model))
         return self.all[-1]

@@ -21,7 +21,7 @@ def cost(person: Person, kind: str, **attune: object) -> float:
     return sum(costs) / REQUESTS
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_two_users_get_adapters_of_their_own_and_swaps_leak_nothing(people: People, server: str) -> None:
     ann, bob = people("client", seed=11), people("client", seed=12)
     versions = await asyncio.gather(asyncio.to_thread(ann.train, "client"), asyncio.to_thread(bob.train, "client"))

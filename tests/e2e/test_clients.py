@@ -255,3 +255,42 @@ except litellm.BadRequestError as error:
 print(json.dumps([whole, streamed, refused]))
 """
     assert json.loads(run([str(python), "-c", program, server, user, ASKED]).splitlines()[-1]) == [answer, answer, True]
+
+
+# What vLLM answered, taken back as history; and what only vLLM itself can say of our requests.
+
+
+def test_what_was_answered_is_the_next_requests_history(client: openai.OpenAI, server: str) -> None:
+    tools: Any = [{"type": "function", "function": LOOK}]
+    named: Any = {"type": "function", "function": {"name": "look"}}
+    messages: list[Any] = [*CHAT["messages"]]
+    first = client.chat.completions.create(**{**CHAT, "max_tokens": 60}, tools=tools, tool_choice=named)
+    messages.append(first.choices[0].message.model_dump())
+    messages += [
+        {"role": "tool", "tool_call_id": call["id"], "content": "it is"} for call in messages[-1]["tool_calls"] or ()
+    ]
+    second = client.chat.completions.create(**{**CHAT, "messages": messages})
+    messages += [second.choices[0].message, {"role": "user", "content": "Shorter"}]
+    assert client.chat.completions.create(**{**CHAT, "messages": messages}).choices[0].message.content is not None
+    said = client.responses.create(model=MODEL, input=ASKED, temperature=0, max_output_tokens=24)
+    items: Any = [{"role": "user", "content": ASKED}, *said.output, {"role": "user", "content": "Shorter"}]
+    include: Any = ["reasoning.encrypted_content"]
+    assert client.responses.create(model=MODEL, input=items, max_output_tokens=24, include=include).output
+    with anthropic.Anthropic(base_url=server, api_key="none", max_retries=0, timeout=120) as other:
+        asked: list[Any] = [{"role": "user", "content": ASKED}]
+        message = other.messages.create(model=MODEL, max_tokens=24, messages=asked)
+        assert other.messages.count_tokens(model=MODEL, messages=asked).input_tokens == message.usage.input_tokens
+        asked += [message.model_dump(), {"role": "user", "content": "Shorter"}]
+        assert other.messages.create(model=MODEL, max_tokens=24, messages=asked).content
+
+
+def test_several_greedy_answers_are_one(client: openai.OpenAI, answer: str) -> None:
+    got = client.chat.completions.create(**CHAT, n=2)
+    assert [choice.message.content for choice in got.choices] == [answer, answer]
+
+
+def test_embeddings_of_alike_texts_are_alike(client: openai.OpenAI) -> None:
+    texts = ["Write an email to Anna", "Compose a mail for Anna", "The cat sat on the mat"]
+    one, two, three = (row.embedding for row in client.embeddings.create(model="all-MiniLM-L6-v2", input=texts).data)
+    likeness = [sum(a * b for a, b in zip(one, other, strict=True)) for other in (two, three)]
+    assert likeness[0] > likeness[1]

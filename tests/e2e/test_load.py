@@ -120,7 +120,7 @@ def leave_at_once(server: Stoppable, *, stream: bool = True) -> None:
     """Before the first byte of an answer."""
     at = httpx.URL(server.url)
     body = json.dumps(endless(stream=stream)).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nX-User-Id: ann\r\nContent-Type: application/json\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: {at.host}\r\nX-User-Id: ann\r\nContent-Type: application/json\r\n"
     with socket.create_connection((at.host, at.port)) as raw:
         raw.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         until(lambda: server.engine_counts().running > 0)

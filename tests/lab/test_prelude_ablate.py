@@ -34,6 +34,6 @@ def test_a_part_that_there_is_not_is_said() -> None:
 
 
 def test_a_table_of_some_parts_is_not_put_into_the_docs() -> None:
-    result = CliRunner().invoke(app, ["ablate", "--part", "recency", "--write-docs"])
+    result = CliRunner().invoke(app, ["ablate", "--part", "fading", "--write-docs"])
     assert result.exit_code == 2
     assert "--write-docs needs every part" in result.output

@@ -16,13 +16,14 @@ from lab.prelude.arms.attune import Attune
 from lab.prelude.arms.cipher import Cipher
 from lab.prelude.arms.continual import Continual
 from lab.prelude.arms.explore import ExploreThenExploit
+from lab.prelude.arms.feedback import MISLED
 from lab.prelude.arms.icl import InContext
 from lab.prelude.environment import KINDS, SyntheticEnvironment, make
 from lab.prelude.memory import Memory
 from lab.prelude.memory import Vectors as RequestVectors
 from lab.prelude.meter import Meter
-from lab.prelude.ports import Arm, Draft
-from lab.prelude.roster import ARMS, Means
+from lab.prelude.ports import Arm, Draft, Environment, Round
+from lab.prelude.roster import ARMS, DEFAULT_ARMS, Means
 from preference.ports import Vectors
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
@@ -32,7 +33,7 @@ ROOT = Path(lab.__file__).parent.parent
 HIDDEN = {
     "lab.world", "lab.style", "lab.render", "lab.lexicon", "lab.simulated_user", "lab.prelude.environment",
     "lab.prelude.careless", "lab.prelude.documents", "lab.prelude.llm_user", "lab.prelude.play", "lab.prelude.log",
-    "lab.prelude.run", "lab.prelude.roster",
+    "lab.prelude.run", "lab.prelude.roster", "lab.prelude.voice",
 }  # fmt: skip
 """What knows the user, or could ask for what they want."""
 
@@ -109,6 +110,10 @@ def nobody_knows() -> Sequence[str]:
     raise AssertionError("this arm asked what the user wants")
 
 
+def nowhere() -> tuple[Environment, Round]:
+    raise AssertionError("this arm asked what the user says beside edits")
+
+
 async def played(
     arm: Arm, environment: SyntheticEnvironment, rounds: slice
 ) -> tuple[list[Draft], list[dict[str, Any]]]:
@@ -126,11 +131,11 @@ def costs(environment: SyntheticEnvironment, drafts: Sequence[Draft], start: int
 
 
 def made(name: str, client: Client, environment: SyntheticEnvironment, truth: Any = nobody_knows) -> Arm:
-    means = Means(client, RequestVectors(WordEmbedder()), Meter(client, None), {100}, truth)
+    means = Means(client, RequestVectors(WordEmbedder()), Meter(client, None), {100}, truth, nowhere)
     return ARMS[name](means)
 
 
-@pytest.mark.parametrize("name", [name for name in ARMS if name != "oracle"])
+@pytest.mark.parametrize("name", [name for name in DEFAULT_ARMS if name != "oracle"])
 async def test_an_arm_goes_on_after_an_interruption_and_never_asks_for_the_truth(
     name: str, running: Running, environment: SyntheticEnvironment
 ) -> None:
@@ -175,6 +180,35 @@ async def test_no_arm_but_the_oracle_holds_the_truth(name: str, environment: Syn
     await client.close()
 
 
+@pytest.mark.parametrize("name", [name for name in ARMS if name not in DEFAULT_ARMS])
+async def test_users_of_one_kind_of_feedback_give_that_and_nothing_else(
+    name: str, running: Running, environment: SyntheticEnvironment
+) -> None:
+    at = environment.rounds[0]
+    kind = name.removeprefix("attune:")
+    async with client_of(running) as client:
+        voice: tuple[Environment, Round] = (environment, at)
+        means = Means(client, RequestVectors(WordEmbedder()), Meter(client, None), {100}, nobody_knows, lambda: voice)
+        arm = ARMS[name](means)
+        assert arm.name == name
+        for at in environment.rounds[:4]:
+            voice = (environment, at)
+            draft = await arm.complete(at.text)
+            lesson = await arm.learn(at.text, draft, await environment.edit(at, draft.text))
+            assert "status" in lesson
+    given = running.http(headers={"X-User-Id": "ann"}).get("/v1/feedback", params={"limit": 100}).json()["data"]
+    types = {row["type"] for row in given}
+    if kind in MISLED:
+        assert "edit" in types
+    elif kind == "import":
+        assert types == {"demonstration", "edit"}
+    elif kind == "history":
+        assert {row["source"] for row in given} == {"history"}
+    else:
+        assert types <= {kind, "signal"} if kind == "comment" else types <= {kind}
+    assert given or kind == "ranking", "a ranking needs two answers that differ"
+
+
 class KindWords(WordEmbedder):
     """Sees of a request what kind of email it asks for."""
 
@@ -186,7 +220,7 @@ async def test_learning_by_context_beats_one_list_for_all(running: Running, envi
     spent = {}
     async with client_of(running) as client:
         for name in ("none", "explore-then-exploit", "continual", "cot-edit", "cipher-1", "cipher-5"):
-            means = Means(client, RequestVectors(KindWords()), Meter(client, None), {100}, nobody_knows)
+            means = Means(client, RequestVectors(KindWords()), Meter(client, None), {100}, nobody_knows, nowhere)
             drafts, _ = await played(ARMS[name](means), environment, slice(0, 12))
             spent[name] = sum(costs(environment, drafts)[8:])
     assert spent["cipher-1"] < 0.5 * min(spent["none"], spent["explore-then-exploit"], spent["continual"])
@@ -197,7 +231,7 @@ async def test_before_the_first_edit_there_is_nothing_in_the_prompt(
     running: Running, environment: SyntheticEnvironment
 ) -> None:
     request = environment.rounds[0].text
-    for name in ARMS:
+    for name in DEFAULT_ARMS:
         async with client_of(running) as client:
             await made(name, client, environment, lambda: ()).complete(request)
         assert engine_of(running).prompts()[-1] == request

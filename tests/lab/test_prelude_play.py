@@ -28,7 +28,7 @@ from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
 from lab.prelude.play import Chain, Table
 from lab.prelude.ports import Arm, Draft, Environment
-from lab.prelude.roster import ARMS, HARD_ARMS
+from lab.prelude.roster import DEFAULT_ARMS, HARD_ARMS
 from lab.prelude.run import Run, plan
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
@@ -225,9 +225,9 @@ async def test_an_arm_is_given_texts_and_its_own_draft_and_nothing_else(tmp_path
 
 def test_all_arms_play_plain_and_few_the_harder_variants() -> None:
     chains = plan(["email", "summary"], ["plain", *HARD_ARMS], None, 3)
-    assert len(chains) == len(set(chains)) == 2 * 3 * (len(ARMS) + sum(map(len, HARD_ARMS.values())))
+    assert len(chains) == len(set(chains)) == 2 * 3 * (len(DEFAULT_ARMS) + sum(map(len, HARD_ARMS.values())))
     assert {c.arm for c in chains if c.variant == "noise"} == {"oracle", "cipher-5", "attune"}
-    assert {c.arm for c in chains if c.variant == "plain"} == set(ARMS)
+    assert {c.arm for c in chains if c.variant == "plain"} == set(DEFAULT_ARMS)
     assert chains[0].arm.startswith("attune")
     assert {c.arm for c in plan(["email"], ["drift"], ["none"], 1)} == {"none"}
 

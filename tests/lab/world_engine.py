@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from lab.prelude.arms.imported import SAMPLES
 from lab.prelude.ports import Environment
 from lab.render import detect, render
 from lab.style import DEFAULT, MEANING, TASK_ATTRIBUTES, canonical_phrase
@@ -15,12 +16,17 @@ _PREFERENCES = re.compile(r"<preferences>\n(.*?)</preferences>", re.DOTALL)
 
 
 class WorldEngine(FakeEngine):
-    """Knows the facts of the environments that it is told of. ``refuses`` is a text that no prompt may hold."""
+    """Knows the facts of the environments that it is told of. ``refuses`` is a text that no prompt may hold.
+
+    It scores no text, so the learner has it write.
+    """
 
     def __init__(self, *environments: Environment) -> None:
         super().__init__()
         self.refuses: str | None = None
+        self.scores = "no"
         self._facts = {r.text: r.secret.request.facts for e in environments for r in e.rounds}
+        self._facts |= {request.text: request.facts for e in environments for request in e.earlier(SAMPLES)}
 
     def prompts(self) -> list[str]:
         """The last message of each request so far."""
@@ -39,7 +45,9 @@ class WorldEngine(FakeEngine):
         wanted = _wanted(prompt)
         if prompt.startswith("<preferences>"):
             return _listed(wanted)
-        facts = self._facts[prompt.partition("\n\n<preferences>")[0]]
+        facts = self._facts.get(prompt.partition("\n\n<preferences>")[0])
+        if facts is None:  # no request of an environment's, but what somebody says in between
+            return "You are welcome."
         return render(facts, {a: v for a, v in wanted.items() if a in TASK_ATTRIBUTES[facts.task]})
 
     def _infer(self, prompt: str) -> str:

@@ -80,6 +80,14 @@ SPECIAL_TOKENS = [
     "[|system|]", "[|endofturn|]", "]~b]user", "[e~[", "<seed:bos>", "<|im_middle|>", "<|im_user|>",
     "[CLS]", "[SEP]", "[MASK]", "[PAD]", "<mask>", "<pad>", "<think>", "</think>", "<|vision_start|>", "<image>",
     "<tool_response>", "<|fim_prefix|>", "<|file_sep|>", "<｜hy_User｜>", "<|role_start|>", "<role>HUMAN</role>",
+    "<|turn>", "<turn|>", '<|"|>', "<|tool_call>", "<tool_call|>", "<ifm|think>", "</ifm|think>",  # Gemma 4, K2
+    "<tool_call>", "</tool_call>", "<arg_key>", "</arg_value>", "<minimax:tool_call>", "<seed:eos>", "<longcat_user>",
+    "]~!b[", "]!d~[", "]!p~[", "]<]start of image[>[", "]<]2.5 seconds[>[", ">>QUESTION<<", "｜DSML｜", "〈|EOS|〉",
+    "<_user>", "<_bot>", "<用户>", "<AI>", "<end_of_utterance>", "<BOS_TOKEN>", "<fim_middle>", "<|reserved_200000|>",
+    "[BOS]", "[UNK]", "[sMASK]", "[USER]", "[BOT]", "[UNUSED_TOKEN_146]", "[MODEL_SETTINGS]", "[IMG_BREAK]",
+    "[unused7]", "<reserved08706>", "<unused99>", "<cls>", "<sep>", "<eop>", "<eod>", "<video>", "<audio>",
+    "<IMG_CONTEXT>", "<|begin▁of▁sentence|>", "<|md_reserved_0|>", "<|0.00|>", "<|plamo:tag|>",
+    "<|image@placeholder|>", "▁<PRE>", "<filename>",
 ]  # fmt: skip
 
 _WIDE = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in "<>|[]{}/"})
@@ -96,26 +104,24 @@ _TRICKED = [
     "</preferences>",
 ]
 
-DISGUISED = [
-    disguise(token)
-    for token in _TRICKED
-    for disguise in (
-        lambda t: t.translate(_WIDE),
-        lambda t: t.translate(_SMALL),
-        lambda t: "\u200b".join(t),
-        lambda t: "\u200d".join(t),
-        lambda t: "\u2060".join(t),
-        lambda t: t[0] + "\u202e" + t[1:] + "\u202c",
-        lambda t: "".join(_STRUCK.get(c, c) for c in t),
-        lambda t: unicodedata.normalize("NFC", "".join(_STRUCK.get(c, c) for c in t)),
-        lambda t: "\u0301".join(t),
-        lambda t: "\ufe0f".join(t),
-        lambda t: t.replace("e", "\uff45").replace("s", "\uff53"),
-        lambda t: " ".join(t),
-        lambda t: t.upper(),
-        lambda t: f"{t}\x00{t}",
-    )
-]
+DISGUISES = (
+    lambda t: t.translate(_WIDE),
+    lambda t: t.translate(_SMALL),
+    lambda t: "\u200b".join(t),
+    lambda t: "\u200d".join(t),
+    lambda t: "\u2060".join(t),
+    lambda t: t[0] + "\u202e" + t[1:] + "\u202c",
+    lambda t: "".join(_STRUCK.get(c, c) for c in t),
+    lambda t: unicodedata.normalize("NFC", "".join(_STRUCK.get(c, c) for c in t)),
+    lambda t: "\u0301".join(t),
+    lambda t: "\ufe0f".join(t),
+    lambda t: t.replace("e", "\uff45").replace("s", "\uff53"),
+    lambda t: " ".join(t),
+    lambda t: t.upper(),
+    lambda t: f"{t}\x00{t}",
+)
+
+DISGUISED = [disguise(token) for token in _TRICKED for disguise in DISGUISES]
 
 INJECTIONS = [
     *PROSE,

@@ -6,6 +6,7 @@ played by one owner alone. Between two steps of one owner all others make steps 
 
 import dataclasses
 import hashlib
+import json
 import re
 import secrets
 import time
@@ -16,11 +17,30 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 
 from adapters import canary, cohorts, serving, versions
 from adapters.serving import Policy
-from preference import embedding, erasures, feedback, jobs, keys, preferences, turns, users
+from preference import (
+    curve,
+    embedding,
+    erasures,
+    feedback,
+    given,
+    history,
+    idempotency,
+    jobs,
+    keys,
+    opinions,
+    outcomes,
+    preferences,
+    prior,
+    signals,
+    tokens,
+    turns,
+    usage,
+    users,
+)
 from preference.database import Database
 from preference.errors import AttuneError
 from preference.owner import Owner
@@ -33,7 +53,9 @@ from preference.tables import erasures as erasures_table
 from preference.tables import feedback as feedback_table
 from preference.tables import jobs as jobs_table
 from preference.tables import preferences as preferences_table
+from preference.tables import spent_keys as spent_table
 from preference.tables import turns as turns_table
+from preference.tables import user_tokens as tokens_table
 from preference.tables import users as users_table
 from preference.values import Value
 from tests.preference.helpers import turn, unit
@@ -62,7 +84,7 @@ ONLOOKER = Owner("z", "u")
 
 APART = 2  # steps
 PARKED = 4e9  # a time that does not come: of jobs that are not due, and of the onlooker's rows
-_RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|\b[0-9a-f]{32}\b")
+_RANDOM = re.compile(r"(?:pref|fb|ctx|job)-[0-9a-f]{32}|tok-[0-9a-f]{24}|\b[0-9a-f]{32}\b")
 _TIMES = {"created_at", "updated_at", "activated_at", "run_after", "lease_until", "learned_through", "finished_at"}
 _TIMES |= {"since", "until"}
 
@@ -161,12 +183,29 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
     add(users_table, opaque_id=opaque_id, standing_values=[], active_adapter=1, revision=100)
     for id in ("c-1", "c-2", "c-3"):
         made = turn(id, times, player.text("Dear Sam, done."), player.text("Sam: done"), partial=id == "c-3")
-        turns.record(c, player.owner, dataclasses.replace(made, created_at=times + int(id[2:])))
+        own = {"created_at": times + int(id[2:]), "client_id": "mine", "request_sha256": "0" * 64}
+        turns.record(c, player.owner, dataclasses.replace(made, **own))
     for number, status in enumerate(("pending", "learned", "pending", *(("learned",) if more else ()))):
         add(
             feedback_table, id=f"fb-{number}", completion_id=f"c-{number + 1}", choice=0, type="edit",
             edited_text=player.text("Hi"), cost=0.5, status=status, reason=None, learned=["pref-0"],
             idempotency_key=f"k-{number}", body_sha256=f"{number}",
+        )  # fmt: skip
+    turns.record(c, player.owner, dataclasses.replace(turn("o-0", 500.0, player.text("x"))))
+    for number, text in enumerate(("Dear all, the meeting is at eight on Friday in the large room. Kind regards", "x")):
+        # somebody else's answers to what all ask in `look_at_history`, and what that says of them
+        asked = [{"role": "user", "content": "Write to all"}]
+        made = dataclasses.replace(turn(f"h-{number + 1}", 11.0, text), request=asked)
+        if more:
+            turns.record(c, player.owner, dataclasses.replace(made, request_sha256=history.digest(asked)))
+            add(
+                feedback_table, id=f"fb-of-h-{number}", completion_id=f"h-{number + 1}", choice=0, type="signal",
+                learned=[], status="nothing_learned", body_sha256="", content={"signal": "copied"}, slot="copied",
+            )  # fmt: skip
+    for number, kind in enumerate(_others() if more else ()):
+        add(
+            feedback_table, id=f"fb-of-{number}", completion_id=kind.completion_id, choice=0, type=kind.type,
+            learned=[], status="nothing_learned", body_sha256="", content=dict(kind.content or {}), slot=kind.slot,
         )  # fmt: skip
     for number in range(6 if more else 4):
         add(
@@ -190,8 +229,32 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
             report={"of": player.mark}, updated_at=times,
         )  # fmt: skip
 
+    if more:
+        owner = {"tenant_id": player.owner.tenant, "user_id": player.owner.user}
+        token = {"id": "tok-1", "key_id": "k", "scopes": ["data"], "sha256": "0" * 64}
+        add(tokens_table, **token, expires_at=PARKED)
+        spent = {"key_sha256": "0" * 64, "body_sha256": "", "answer": {}, "spent_at": PARKED}
+        c.execute(insert(spent_table).values(**owner, **spent))
     for cohort in (player.mark, f"of {player.owner.user}"):
         add(members_table, cohort_id=cohort, version=0)
+
+
+def _others() -> list[given.Given]:
+    """Feedback of further kinds, about answers that everybody has."""
+    pair = {"ranking": [{"completion_id": id, "choice": 0, "text": id} for id in ("c-1", "c-2")]}
+    slot = given.slot_of([("c-1", 0), ("c-2", 0)])
+    return [
+        *(given.comment(f"Comment {number}", completion_id="c-2") for number in range(given.MAX_COMMENTS)),
+        given.rating(7, completion_id="c-1"),
+        given.rating(7, completion_id="c-2"),
+        given.rating(7, completion_id="o-0"),
+        given.Given("ranking", "c-2", content=pair, slot=slot),
+        given.signal("discarded", completion_id="c-2"),
+        given.signal("copied", completion_id="c-2"),
+        given.signal("copied", completion_id="c-4"),
+        given.outcome("replied", 9.0, completion_id="c-2"),
+        given.outcome("weighed", 7.0, completion_id="o-0"),
+    ]
 
 
 def _mine(table: Table, owner: Owner) -> Any:
@@ -220,18 +283,35 @@ def everything(c: Connection, player: Player) -> Any:
         "feedback": _or_error(feedback.get, c, owner, "fb-0"),
         "all feedback": feedback.page(c, owner),
         "all jobs": jobs.page(c, owner),
+        "newest turns": turns.newest(c, owner, after=(PARKED + 100, ""), equal={"adapter_version": 3}),
+        "newest feedback": feedback.newest(c, owner, limit=100, equal={"type": "edit"}),
+        "tokens": [(one.key_id, one.scopes) for one in tokens.all_of(c, owner)],
+        "spent answers": [one.answer for one in idempotency.page(c, owner)],
+        "spent": _or_error(idempotency.answer_of, c, owner, "k-spent", "new"),
+        "alike": preferences.alike(c, owner, player.text("prefer 0.")),
         "jobs under way": {kind: jobs.under_way(c, owner, kind) for kind in ("learn", "train")},
         "edits": feedback.edits(c, owner),
         "edit page": feedback.edit_page(c, owner),
         "thumbs": feedback.thumbs(c, owner),
         "thumb page": feedback.thumb_page(c, owner),
+        "by any name": [_or_error(turns.named, c, owner, id) for id in ("c-1", "mine", "theirs")],
+        "edits of": feedback.edits_of(c, owner, ["fb-0", "fb-1", "fb-2"]),
+        "rankings": [opinions.rankings(c, owner), opinions.ranking_page(c, owner)],
+        "ratings": [opinions.rated(c, owner), opinions.rating_page(c, owner, border=opinions.border(c, owner))],
+        "opinions": [opinions.counts(c, owner), opinions.consistency(c, owner)],
         "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
         "count": feedback.count_since(c, owner, 0.0),
         "preference": _or_error(preferences.get, c, owner, "pref-0"),
         "active": preferences.active(c, owner),
         "preferences": preferences.all_of(c, owner),
         "contexts": sorted(preferences.contexts(c, owner, "e"), key=lambda one: (one.preference_id, one.created_at)),
+        "evidence": preferences.evidence_of(c, owner),
+        "evidence of some": preferences.evidence_of(c, owner, ["pref-0", "pref-1"]),
         "contexts of one": _or_error(preferences.contexts_of, c, owner, "pref-0"),
+        "newest contexts": preferences.newest_contexts(c, owner),
+        "last turn": turns.last_at(c, owner),
+        "last with": [turns.last_with(c, owner, f"pref-{number}") for number in range(2)],
+        "curve": curve.of_user(c, owner),
         "versions": versions.all_of(c, owner),
         "version": _or_error(versions.get, c, owner, 1),
         "serving": _or_error(versions.active, c, owner),
@@ -277,6 +357,21 @@ def settle(player: Player, c: Connection) -> Any:
     return users.ensure(c, player.owner), users.lock(c, player.owner)
 
 
+def pause(player: Player, c: Connection) -> Any:
+    users.set_paused(c, player.owner, True)
+    return _attempts(
+        player, c,
+        lambda: users.check_learning(c, player.owner),
+        lambda: feedback.accept(c, player.owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: turns.record(c, player.owner, turn("c-8")),
+    )  # fmt: skip
+
+
+def go_on(player: Player, c: Connection) -> Any:
+    users.set_paused(c, player.owner, False)
+    return users.check_learning(c, player.owner)
+
+
 def serve_first(player: Player, c: Connection) -> Any:
     users.set_active_adapter(c, player.owner, 1)
     return versions.active(c, player.owner)
@@ -304,6 +399,118 @@ def thumbs_up(player: Player, c: Connection) -> Any:
     sent = {"completion_id": "c-2", "thumb": "up"}
     made = [feedback.accept(c, player.owner, **sent, body_sha256=str(number)) for number in range(2)]
     return made, feedback.replaced_by(c, player.owner, made[1].id)
+
+
+def give_others(player: Player, c: Connection) -> Any:
+    """Each further kind once more than somebody else has it, and what a signal says of a preference."""
+    shown = [{"id": "pref-1", "text": player.text("Prefer 1"), "score": 1.0}]
+    mine = _mine(turns_table, player.owner) & (turns_table.c.completion_id == "c-2")
+    c.execute(update(turns_table).where(mine).values(applied_preferences=shown))
+    one = [
+        given.comment("Too long", completion_id="c-2"),
+        given.rating(5, completion_id="mine"), given.rating(5, completion_id="c-1"),
+        given.rating(6, completion_id="c-2"), given.rating(2, completion_id="c-2", choice=1),
+        given.ranking([("c-1", 0), ("c-2", 0)], "completion_ids"), given.ranking([("c-2", 0), ("c-1", 0)], "choices"),
+        given.ranking([("c-2", 0), ("o-0", 0)], "completion_ids"),  # one of which nobody but somebody else has rated
+        given.signal("copied", completion_id="c-2"), given.signal("copied", completion_id="c-2"),
+        given.outcome("replied", 1.0, completion_id="c-2"), given.outcome("replied", 2.0, completion_id="c-2"),
+        given.signal("sent", completion_id="c-9"), given.ranking([("c-1", 0), ("c-9", 0)], "completion_ids"),
+    ]  # fmt: skip
+    made = _attempts(player, c, *(partial(feedback.give, c, player.owner, kind, body_sha256="x") for kind in one))
+    player.kept["signal"] = feedback.newest(c, player.owner, equal={"type": "signal"})[0].id
+    favour = [preferences.get(c, player.owner, "pref-1").favour]
+    signals.set_favour(c, player.owner, ["pref-1", "pref-of-nobody"])
+    with_thumbs = feedback.newest(c, player.owner, limit=100)
+    feedback.drafted(c, player.owner, "fb-0", player.text("Dear Sam"))
+    return made, favour, [(held.type, held.status) for held in with_thumbs], park(player, c)
+
+
+def weigh_outcomes(player: Player, c: Connection) -> Any:
+    """By those of the tenant, which has others: what is said of one's own alone is stored."""
+    nested = c.begin_nested()
+    before = {name: rows for name, rows in raw(c, ONLOOKER).items() if name != "users"}
+    for number in range(outcomes.LEAST):
+        if number:  # everybody has the first
+            made = dataclasses.replace(turn(f"o-{number}", 30.0 + number, player.text("x" * number)))
+            turns.record(c, player.owner, made)
+        said = given.outcome("weighed", float(number % 3), completion_id=f"o-{number}")
+        feedback.give(c, player.owner, said, body_sha256="x")
+    of_name = [len(outcomes.of_tenant(c, player.owner.tenant, name)) for name in ("weighed", "nobody's")]
+    weighed = outcomes.weigh(c, player.owner, "weighed"), outcomes.weigh(c, player.owner, "nobody's")
+    found = [held.content for held in feedback.newest(c, player.owner, limit=3, equal={"type": "outcome"})]
+    assert {name: rows for name, rows in raw(c, ONLOOKER).items() if name != "users"} == before
+    nested.rollback()
+    return of_name, weighed, found
+
+
+def share(player: Player, c: Connection) -> Any:
+    """What those of a tenant share is of its users alone, each with their own preferences."""
+    tenant, user = player.owner.tenant, player.owner.user
+    held = [one for one in prior.of_tenant(c, tenant, "e") if one.user == user]
+    of_tenant = select(func.count()).select_from(users_table).where(users_table.c.tenant_id == tenant)
+    few = prior.holders(c, tenant, ["pref-0"]) <= c.execute(of_tenant).scalar_one()
+    return sorted((one.preference_id, one.text) for one in held), few
+
+
+def erase_others(player: Player, c: Connection) -> Any:
+    comment = feedback.newest(c, player.owner, equal={"type": "comment"})[0].id
+    erased = _attempts(
+        player, c,
+        lambda: feedback.erase(c, player.owner, player.kept["signal"]), lambda: feedback.erase(c, player.owner, comment)
+    )  # fmt: skip
+    return erased, preferences.get(c, player.owner, "pref-1").favour
+
+
+def demonstrate(player: Player, c: Connection) -> Any:
+    """A request that nobody asked, its draft, and the end of both; the turns of everybody else have the same id."""
+    said = given.demonstration([{"role": "user", "content": player.text("Write")}], player.text("Hi"))
+    made = feedback.give(c, player.owner, said, body_sha256="x")
+    park(player, c)
+    mine = _mine(turns_table, player.owner) & (turns_table.c.completion_id == made.completion_id)
+    c.execute(update(turns_table).where(mine).values(completion_id="demo-1", created_at=9.0))
+    mine = _mine(feedback_table, player.owner) & (feedback_table.c.id == made.id)
+    c.execute(update(feedback_table).where(mine).values(completion_id="demo-1"))
+    waits = feedback.pending_edit(c, player.owner, made.id)
+    turns.answer(c, player.owner, "demo-1", [{"role": "user", "content": "Write"}], player.text("Dear"))
+    for id in (made.id, "fb-1"):
+        feedback.drafted(c, player.owner, id, player.text("Dear"))
+    held = feedback.get(c, player.owner, made.id), turns.get(c, player.owner, "demo-1")
+    feedback.resolve(c, player.owner, made.id, "nothing_learned")
+    player.kept["demonstration"] = made.id
+    return waits, held, feedback.edits_of(c, player.owner, [made.id])
+
+
+def erase_demonstration(player: Player, c: Connection) -> Any:
+    return _attempts(
+        player, c,
+        lambda: feedback.erase(c, player.owner, player.kept["demonstration"]),
+        lambda: turns.get(c, player.owner, "demo-1"),
+        lambda: turns.delete_one(c, player.owner, "c-9"),
+    )  # fmt: skip
+
+
+def look_at_history(player: Player, c: Connection) -> Any:
+    """Everybody asked the same, and had the same answers; what they made of them is in what they ask next."""
+    asked = [{"role": "user", "content": "Write to all"}]
+    answer = "Dear all, the meeting is at nine on Friday in the large room. Kind regards"
+    other = "Dear all, the meeting is at ten on Monday in the small room. Kind regards"
+    nested, said = c.begin_nested(), []
+    mine = player.owner
+    for number, (id, text) in enumerate((("h-1", answer), ("h-2", other))):
+        made = dataclasses.replace(turn(id, 10.0 + number, text), request=asked, request_sha256=history.digest(asked))
+        turns.record(c, mine, made)
+    judged = given.signal("copied", completion_id="h-2")
+    for number, back in enumerate((answer, answer.replace("nine", "eight"), other, "")):
+        after = [{"role": "assistant", "content": back}, {"role": "user", "content": "And one to Bo"}] if back else []
+        request = [*asked, *after]
+        made = dataclasses.replace(turn(f"h-{number + 3}", 12.0 + number, player.text("Dear Bo")), request=request)
+        turns.record(c, mine, dataclasses.replace(made, request_sha256=history.digest(request)))
+        if number == 2:
+            feedback.give(c, mine, judged, body_sha256="x")
+        said.append(history.read(c, mine, f"h-{number + 3}", since=0.0))
+    later = history.read(c, mine, "h-3", since=11.5)
+    nested.rollback()
+    return said, later
 
 
 def erase_thumb(player: Player, c: Connection) -> Any:
@@ -340,6 +547,9 @@ def add_context(player: Player, c: Connection) -> Any:
     made = preferences.add_context(
         c, player.owner, "pref-0", feedback_id="fb-0", text=player.text("Another"), embedder="e", vector=unit(1, 2)
     )
+    preferences.add_context(  # by an edit, whose id is that of somebody else's comment
+        c, player.owner, "pref-1", feedback_id="fb-of-0", text=player.text("A note"), embedder="e", vector=unit(2, 1)
+    )
     preferences.bound_situations(c, player.owner)
     return made
 
@@ -362,11 +572,6 @@ def correct(player: Player, c: Connection) -> Any:
 def unlock(player: Player, c: Connection) -> Any:
     calls = [lambda: preferences.supersede(c, player.owner, "pref-1", "pref-0")]
     return _attempts(player, c, *calls, lambda: preferences.change(c, player.owner, "pref-1", locked=False), *calls)
-
-
-def end_situations(player: Player, c: Connection) -> Any:
-    preferences.end_situations(c, player.owner, ["fb-0", "fb-1"])
-    return [preferences.contexts_of(c, player.owner, id) for id in ("pref-1", "pref-2")]
 
 
 def delete_preference(player: Player, c: Connection) -> Any:
@@ -514,9 +719,89 @@ def make_key(player: Player, c: Connection) -> Any:
     player.kept["key"] = keys.create(c, player.owner.tenant, "test")
 
 
+def make_token(player: Player, c: Connection) -> Any:
+    c.execute(delete(tokens_table).where(_mine(tokens_table, player.owner)))
+    made, player.kept["token"] = tokens.create(c, player.owner, player.kept["key"][0], ["data", "chat"], 1000)
+    player.kept["token id"] = made.id
+    c.execute(update(tokens_table).where(_mine(tokens_table, player.owner)).values(id="tok-1"))
+    expired = insert(tokens_table).values(
+        **{"tenant_id": player.owner.tenant, "user_id": player.owner.user, "id": "tok-2", "key_id": "k", "scopes": []},
+        sha256=hashlib.sha256(f"old {player.mark}".encode()).hexdigest(),
+        created_at=0.0,
+        expires_at=2.0,
+    )
+    c.execute(expired)
+    return made.scopes, [len(one.scopes) for one in tokens.all_of(c, player.owner)]
+
+
+def use_token(player: Player, c: Connection) -> Any:
+    """Nobody else's opens anything, and one of a key that is revoked is none."""
+    found = tokens.find(c, player.kept["token"], open=False)
+    digest = tokens.digest(c, player.owner, "tok-1")
+    assert digest in (hashlib.sha256(player.kept["token"].encode()).hexdigest(), None), "somebody else's token"
+    return found is not None and (found.owner == player.owner, found.scopes), tokens.find(c, "attu-x", open=True)
+
+
+def make_another_token(player: Player, c: Connection) -> Any:
+    """What has expired goes, of one's own alone; so many as one may have are one's own."""
+    users_of = (users_table.c.tenant_id, users_table.c.user_id)
+    theirs = c.execute(select(*users_of).where(~_mine(users_table, player.owner)).limit(1)).first()
+    other = {"tenant_id": theirs[0], "user_id": theirs[1]} if theirs else None
+    own = {"tenant_id": player.owner.tenant, "user_id": player.owner.user}
+
+    def rows(of: dict[str, Any], name: str, number: int, until: float) -> list[dict[str, Any]]:
+        told = {"key_id": "k", "scopes": [], "created_at": 0.0, "expires_at": until}
+        return [{**of, **told, "id": f"{name}-{n}", "sha256": f"{name} {n} {player.mark}"[:64]} for n in range(number)]
+
+    if other:
+        c.execute(insert(tokens_table), [*rows(other, "gone", 1, 2.0), *rows(other, "alive", 1, 9e9)])
+    tokens.create(c, player.owner, "local", ["feedback"], 1000)
+    left = select(func.count()).select_from(tokens_table).where(tokens_table.c.id == "gone-0")
+    assert c.execute(left).scalar_one() == bool(other), "somebody else's token went"
+    count = len(raw(c, player.owner)["user_tokens"])
+    c.execute(insert(tokens_table), rows(own, "full", tokens.MAX_TOKENS - count - 1, 9e9))
+    tokens.create(c, player.owner, "local", ["chat"], 1000)
+    made = or_(*(tokens_table.c.id.like(f"{name}-%") for name in ("gone", "alive", "full")))
+    c.execute(delete(tokens_table).where(made))
+    return count
+
+
+def revoke_token(player: Player, c: Connection) -> Any:
+    return _attempts(player, c, *[lambda: tokens.revoke(c, player.owner, "tok-1")] * 2)
+
+
+def spend(player: Player, c: Connection) -> Any:
+    answer = {"of": player.mark}
+    idempotency.spend(c, player.owner, "k-spent", "new", answer)
+    call = partial(idempotency.answer_of, c, player.owner, "k-spent")
+    return _attempts(player, c, lambda: call("new"), lambda: call("other"))
+
+
+def widen(player: Player, c: Connection) -> Any:
+    found = preferences.alike(c, player.owner, player.text("PREFER 2"))
+    return found, preferences.widen(c, player.owner, "pref-2"), preferences.contexts_of(c, player.owner, "pref-2")
+
+
+def narrow(player: Player, c: Connection) -> Any:
+    like = {"text": player.text("Another letter"), "embedder": "e", "vector": unit(1, 7, 7)}
+    made = preferences.narrow(c, player.owner, "pref-2", **like)
+    return made, [(one.text, one.feedback_id) for one in preferences.contexts_of(c, player.owner, "pref-2")]
+
+
+def prune_tokens(player: Player, c: Connection) -> Any:
+    """And spent keys; all owners', if they are old."""
+    for table, column in ((tokens_table, "expires_at"), (spent_table, "spent_at")):
+        c.execute(update(table).where(_mine(table, player.owner)).values({column: 0.5}))
+    tokens.prune(c, 1.0)
+    idempotency.prune(c, 1.0)
+    left = raw(c, player.owner)
+    return left["user_tokens"], left["spent_keys"]
+
+
 def use_key(player: Player, c: Connection) -> Any:
     id, plain = player.kept["key"]
     found = keys.find(c, plain)
+    assert keys.digest(c, id) == (hashlib.sha256(plain.encode()).hexdigest() if found else None), "another key's"
     return found is not None and (found.id, found.tenant) == (id, player.owner.tenant)
 
 
@@ -534,9 +819,40 @@ def count(player: Player, c: Connection) -> Any:
     waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")
     assert jobs.backlog(c, 10_000).counts == waiting, "miscounted"
     assert {key.id for key in keys.list_all(c)} == {row["id"] for row in all_keys}
-    assert keys.any_active(c)
+    assert keys.any_ever(c)
+    at_work = {row["tenant_id"] for row in all_keys if row["revoked_at"] is None}
+    assert keys.several_tenants(c) == (len(at_work) > 1)
+    mine = {row["user_id"] for row in all_users if row["tenant_id"] == player.owner.tenant}
+    assert {user.owner.user for user in users.of_tenant(c, player.owner.tenant, limit=1000)} == mine, (
+        "other tenants' users"
+    )
+    of_tenant = [row for row in queued if row["tenant_id"] == player.owner.tenant]
+    shown = jobs.of_tenant(c, player.owner.tenant, after=(2 * PARKED, ""), limit=10_000)
+    assert Counter((user, job.id) for user, job in shown) == Counter((row["user_id"], row["id"]) for row in of_tenant)
+    waits = jobs.of_tenant(c, player.owner.tenant, limit=10_000, state="queued")
+    assert {(user, job.id) for user, job in waits} == {
+        (row["user_id"], row["id"]) for row in of_tenant if row["state"] == "queued"
+    }, "other tenants' jobs"
+    assert len(jobs.failures(c, 10_000)) == sum(row["state"] == "failed" for row in queued)
+    each = [curve.of_user(c, Owner(player.owner.tenant, user)) for user in mine]
+    together = Counter(one for rounds in each for one in rounds)
+    assert Counter(curve.of_tenant(c, player.owner.tenant)) == together, "other tenants' edits"
+    c.execute(update(adapters_table).where(_mine(adapters_table, player.owner)).values(bytes=1000))
+    assert usage.held(c, player.owner.tenant) == _held(c, player.owner.tenant), "miscounted"
     some = users.page(c, limit=2)
     assert {*some, *users.page(c, after=some[-1])} == {Owner(row["tenant_id"], row["user_id"]) for row in all_users}
+
+
+def _held(c: Connection, tenant: str) -> int:
+    """What a tenant keeps, added up row by row."""
+    of_tenant = {
+        table.name: [row for row in c.execute(select(table)).mappings() if row["tenant_id"] == tenant]
+        for table in (turns_table, feedback_table, adapters_table, contexts_table, preferences_table, users_table)
+    }
+    counted = sum(row["bytes"] for name in ("turns", "feedback") for row in of_tenant[name])
+    counted += sum(row["bytes"] for row in of_tenant["adapters"] if row["state"] == "ready")
+    values = sum(usage.ROW + len(json.dumps(row["standing_values"])) for row in of_tenant["users"])
+    return counted + 4096 * len(of_tenant["contexts"]) + 1024 * len(of_tenant["preferences"]) + values
 
 
 def ask_as_a_stranger(player: Player, c: Connection) -> Any:
@@ -547,6 +863,7 @@ def ask_as_a_stranger(player: Player, c: Connection) -> Any:
         lambda: users.get(c, owner),
         lambda: users.lock(c, owner),
         lambda: users.touch(c, owner),
+        lambda: users.set_paused(c, owner, True),
         lambda: users.delete(c, owner),
         lambda: turns.record(c, owner, turn("c-9")),
         lambda: turns.get(c, owner, "c-1"),
@@ -598,14 +915,17 @@ def begin_anew(player: Player, c: Connection) -> Any:
 
 
 SCRIPT: Sequence[Step] = [
-    settle, make_key, serve_first, record, read, use_key,
+    settle, make_key, pause, read, go_on, serve_first, record, read, use_key,
+    make_token, use_token, make_another_token, read, spend, read, widen, read, revoke_token, read,
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
-    accept("c-1", "k-9", "new"), withdraw, read,
+    accept("c-1", "k-9", "new"), withdraw, narrow, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
-    create, create_too_many, add_context, reembed, correct, read, unlock, end_situations, read, delete_preference, read,
+    look_at_history, give_others, read, weigh_outcomes, read, share,
+    demonstrate, read, erase_others, read, erase_demonstration, read,
+    create, create_too_many, add_context, reembed, correct, read, unlock, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,
     queue, read, cancel, read, train, read, count, serve, read, retire, read, erase_edit, read, erase_thumb, read,
-    delete_version, use_key, revoke_key, read, use_key,
+    make_token, delete_version, use_key, revoke_key, read, use_key, use_token, prune_tokens,
     erase, read, begin_anew, read,
 ]  # fmt: skip

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from preference import users
-from preference.database import Database, StoreUnavailable
+from preference import feedback, preferences, turns, users
+from preference.database import Database, StoreUnavailable, migrations
 from preference.errors import Conflict, Invalid
-from preference.owner import Owner
+from preference.recall import Partition, RecallLimits
 from preference.tables import metadata
-
-ANN = Owner("acme", "ann")
+from tests.preference.helpers import ANN, turn, unit
 
 
 def schema(c: Connection) -> dict[str, Any]:
@@ -67,6 +67,41 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     database.write_now(users.ensure, ANN)
     database.migrate()
     assert database.read_now(users.get, ANN) is not None
+
+
+def test_what_an_older_store_learned_speaks_for_itself(empty_url: str) -> None:
+    """Situations of before evidence: each weighs as one edit does, and recall finds what it found."""
+    database = Database(empty_url)
+    database.migrate()
+
+    def of_before(c: Connection) -> str:
+        users.ensure(c, ANN)
+        made = preferences.create(c, ANN, "Be brief", "learned")
+        preferences.add_context(c, ANN, made.id, feedback_id="fb", text="a", embedder="e", vector=unit(1, 0))
+        turns.record(c, ANN, turn("c"))
+        accepted = feedback.accept(c, ANN, completion_id="c", edited_text="It is done.", body_sha256="0")
+        feedback.resolve(c, ANN, accepted.id, "learned", None, [made.id])
+        return accepted.id
+
+    id = database.write_now(of_before)
+
+    def back(c: Connection) -> None:
+        steps = migrations()
+        steps.attributes["connection"] = c
+        command.downgrade(steps, "0007")
+        assert "weight" not in {column["name"] for column in inspect(c).get_columns("contexts")}
+
+    database.write_now(back)
+    assert database.pending()
+    database.migrate()
+    (held,) = database.read_now(preferences.contexts, ANN, "e")
+    assert held.weight == 1.0
+    assert database.read_now(preferences.evidence_of, ANN) == {held.preference_id: [1.0]}
+    partition = Partition(0, database.read_now(preferences.active, ANN), [held], 2)
+    assert partition.elect(partition.query(unit(1, 0)), 10, RecallLimits()) == {0: 1.0}
+    assert database.read_now(feedback.get, ANN, id).candidates == ()
+    assert not database.read_now(turns.get, ANN, "c").cut
+    database.close()
 
 
 def test_a_database_of_a_newer_version_is_refused(empty_url: str) -> None:
@@ -177,3 +212,15 @@ def test_a_file_that_cannot_be_a_database_says_so(tmp_path: Path, place: str) ->
 def test_a_mistake_of_ours_is_not_taken_for_an_outage(database: Database) -> None:
     with pytest.raises(IntegrityError):
         database.write_now(lambda c: c.execute(text("INSERT INTO users (opaque_id) VALUES (NULL)")))
+
+
+def test_what_a_driver_says_is_for_operators_alone() -> None:
+    away = Database("postgresql+psycopg://secret-user:hush@127.0.0.1:9/attune")
+    try:
+        with pytest.raises(StoreUnavailable) as raised:
+            away.read_now(lambda c: None)
+    finally:
+        away.close()
+    assert raised.value.message == "The database is not available; try again shortly."
+    assert "127.0.0.1" in str(raised.value)
+    assert "hush" not in str(raised.value)

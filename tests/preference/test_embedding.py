@@ -18,13 +18,18 @@ class Backwards:
 
     name = "backwards"
     dimension = WordEmbedder.dimension
+    kinds = WordEmbedder.dimension
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         return WordEmbedder().embed(texts)[:, ::-1].copy()
 
+    def goes_on(self, vector: Vectors) -> bool:
+        return False
+
 
 class Short(WordEmbedder):
     dimension = 2
+    kinds = 2
 
 
 def learn(database: Database, owner: Owner, text: str, context: str, embedder: WordEmbedder) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from preference import feedback, jobs, turns, users
+from preference import feedback, given, jobs, turns, users
 from preference.database import Database
 from preference.errors import IdempotencyConflict, Invalid, NotFound
 from preference.feedback import Feedback
@@ -220,7 +220,7 @@ def test_pages_hold_all_of_it(store: Database) -> None:
     assert [one.id for one in found] == accepted
 
 
-@pytest.mark.parametrize("text", ["", " \n", *NOT_STORABLE, "x" * (feedback.MAX_EDIT + 1)])
+@pytest.mark.parametrize("text", ["", " \n", *NOT_STORABLE, "x" * (given.MAX_EDIT + 1)])
 def test_a_text_that_cannot_be_an_edit_is_named(store: Database, text: str) -> None:
     with pytest.raises(Invalid) as caught:
         accept(store, edited_text=text)
@@ -346,3 +346,12 @@ def test_an_erased_thumb_takes_those_it_replaced_along_and_no_edit(store: Databa
     edits = [one.id for one in store.read_now(feedback.page, ANN) if one.type == "edit"]
     assert store.write_now(feedback.erase, ANN, edits[-1]) == edits
     assert store.read_now(feedback.page, ANN) == [third]
+
+
+def test_its_cost_may_be_found_before_the_transaction(store: Database) -> None:
+    drafts = [store.read_now(feedback.draft, ANN, id, choice) for id, choice in (("c-1", 1), ("c-1", 2), ("c-9", 0))]
+    assert drafts == ["Sam: done", None, None]
+    assert store.read_now(feedback.draft, BOB, "c-1", 0) == "Dear Sam, done."
+    sent = {"completion_id": "c-1", "edited_text": "Hi", "body_sha256": "x", "cost": 0.125}
+    id = store.write_now(lambda c: feedback.accept(c, ANN, **sent)).id  # type: ignore[arg-type]
+    assert store.read_now(feedback.get, ANN, id).cost == 0.125

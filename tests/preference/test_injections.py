@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lab.inferring import PROMPTS, inference_messages
 from lab.merging import merge_messages
 from preference import feedback, preferences, turns, users
 from preference.database import Database
-from preference.inference import inference_messages, parse_preferences
-from preference.learning import Learner
+from preference.learning.learner import Learner
+from preference.learning.proposer import parse
 from preference.owner import Owner
 from preference.ports import Generation
 from preference.prompt import Message, compose
@@ -29,7 +30,6 @@ from tests.preference.injections import INJECTIONS, SPECIAL_TOKENS
 from tests.preference.oracle import WordEmbedder
 
 HARMLESS = "Use bullet points"
-STRUCTURE = set("<>|[]{}`\n")
 REQUEST: list[Message] = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "Hello"},
@@ -66,9 +66,12 @@ TEMPLATES = {
     "{{ {'user': 'Instruction', 'assistant': 'Response'}.get(m.role, 'System') }}:\n{{ m.content }}\n\n{% endfor %}"
     "### Response:\n",
 }  # fmt: skip
+TOKENS = re.compile(
+    "|".join(map(re.escape, sorted({t.casefold() for t in SPECIAL_TOKENS}, key=len, reverse=True)))
+    + r"|<\|[^\s|<>]*\w[^\s|<>]*\|>|\[\|\w+\|\]|<\s*/?\s*(?:values|preferences|draft|edited)\b[^<>]*>"
+)
 MARKERS = re.compile(
-    "|".join([*map(re.escape, sorted({t.casefold() for t in SPECIAL_TOKENS}, key=len, reverse=True))])
-    + r"|<\|[^|]*\|>|\[\|[^|]*\|\]|</?\w+>|\b(?:user|assistant|system|human)\s*:|^\s*### |^\s*- |\n\n",
+    TOKENS.pattern + r"|\b(?:user|assistant|system|human)\s*:|^\s*### |^\s*- |\n\n",
     re.MULTILINE,
 )
 
@@ -87,6 +90,10 @@ def views(rendered: str) -> list[str]:
 
 def structure(rendered: str) -> list[list[str]]:
     return [MARKERS.findall(view.casefold()) for view in views(rendered)]
+
+
+def tokens(rendered: str) -> list[str]:
+    return [token for view in views(rendered) for token in TOKENS.findall(view.casefold())]
 
 
 @cache
@@ -136,8 +143,9 @@ def test_no_preference_or_value_changes_a_role_boundary(name: str) -> None:
 
 
 def test_no_preference_or_value_makes_a_special_token_of_the_bundled_model() -> None:
+    expected = special_ids(prompt_of(HARMLESS))
     for text in INJECTIONS:
-        assert special_ids(prompt_of(text)) == special_ids(prompt_of(HARMLESS)), text
+        assert special_ids(prompt_of(text)) == expected, text
     said = [{"role": "user", "content": "<|im_end|>"}]
     assert len(special_ids(said)) == len(special_ids([{"role": "user", "content": "x"}])) + 1, "the check sees them"
 
@@ -150,7 +158,7 @@ def test_a_block_has_one_line_for_each() -> None:
             assert block[0] == f"<{tag}>"
             assert block[-1] == f"</{tag}>"
             assert [line[:2] for line in block[2:-1]] == ["- ", "- "]
-            assert not any(STRUCTURE & set(line) for line in block[1:-1])
+            assert not any(tokens(line) for line in block[1:-1])
         assert composed[1:-1] == REQUEST[1:-1]
         assert composed[0]["content"].startswith("You are a helpful assistant.\n\n<values>")
         assert composed[-1]["content"].startswith("An email to Ann\n\n<preferences>")
@@ -162,15 +170,10 @@ def test_the_learners_prompts_keep_their_structure(name: str) -> None:
         same_lines = "\n".join(HARMLESS if as_data(line) else line for line in text.split("\n"))
         if not name.startswith(("vicuna", "alpaca")):  # whose turns plain words mark: a draft's words stay its own
             got, wanted = (inference_messages(t, t) for t in (text, same_lines))
-            counts = [_tags(template(name).render(messages=messages)) for messages in (got, wanted)]
+            counts = [tokens(template(name).render(messages=messages)) for messages in (got, wanted)]
             assert counts[0] == counts[1], text
         got, wanted = (merge_messages([t, HARMLESS]) for t in (text, HARMLESS if as_data(text) else text))
         assert structure(template(name).render(messages=got)) == structure(template(name).render(messages=wanted))
-
-
-def _tags(rendered: str) -> list[list[str]]:
-    tags = re.compile(r"[<\[][^\s<>\[\]]{1,40}[>\]]")
-    return [tags.findall(view) for view in views(rendered)]
 
 
 @given(st.text() | st.text(alphabet=st.sampled_from("<>|[]{}/`: \n-UserSYSTEM\u0338\u200b\uff1c\uff5c\uff1e\u0301")))
@@ -178,8 +181,8 @@ def test_any_text_becomes_one_line_without_structure_and_stays_so(text: str) -> 
     line = as_data(text)
     assert as_data(line) == line
     assert len(line) <= 400
-    for view in [line, as_quote(text), *views(line), *views(as_quote(text))]:
-        assert not (STRUCTURE - {"\n"}) & set(view)
+    for made in (line, as_quote(text)):
+        assert not any(TOKENS.search(view) for view in views(made)[:-1])
     assert not any("\n" in view for view in views(line))
 
 
@@ -200,7 +203,7 @@ def test_any_text_becomes_one_line_without_structure_and_stays_so(text: str) -> 
     ],
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert as_data(text) == unicodedata.normalize("NFC", text)
+    assert as_data(text) == as_quote(text) == text
 
 
 EDITED = "Dear Sam, it is all done now, and it has been done for a while, as you may have seen, so please sign it soon."
@@ -226,11 +229,11 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
     """Learned from an edit, by whatever the model says of it; two users of one name in two tenants, and a third."""
     canary = "Mallory was here"
     answer = "\n".join(f"- {canary} {' '.join(text.split())[:150]}" for text in INJECTIONS[:12])
-    assert len(parse_preferences(answer)) >= 10
+    assert len(parse(answer)) >= 10
     generators: dict[Owner, Scripted] = {}
     for owner, inferred in ((ANN, answer), (OTHER_ANN, "- Be brief"), (BOB, "- Be polite")):
         generator = generators[owner] = Scripted(inferred)
-        learner = Learner(database, generator, WordEmbedder())
+        learner = Learner(database, generator, WordEmbedder(), prompts=PROMPTS)
         database.write_now(users.ensure, owner)
         for number in range(2):  # the second edit is studied beside what the first one taught
             shown = [{"id": p.id, "text": p.text, "score": 1.0} for p in database.read_now(preferences.active, owner)]
@@ -243,7 +246,7 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
             await learner.learn(owner, accepted.id)
     learned = database.read_now(preferences.active, ANN)
     assert len(learned) >= 10
-    assert all(canary in p.text and not STRUCTURE & set(p.text) for p in learned)
+    assert all(canary in p.text and not tokens(p.text) for p in learned)
     recall = Recall(database, WordEmbedder(), RecallLimits(alike=0.1))
     for owner in (OTHER_ANN, BOB):
         assert not any(canary in prompt for prompt in generators[owner].prompts)

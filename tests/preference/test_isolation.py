@@ -38,9 +38,13 @@ class OneDirection:
 
     name = "e"
     dimension = 2
+    kinds = 2
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         return np.tile(unit(1, 2), (len(texts), 1))
+
+    def goes_on(self, vector: Vectors) -> bool:
+        return False
 
 
 @dataclass

@@ -16,7 +16,7 @@ def tenant_of(database: Database, plain: str) -> str | None:
 
 
 def test_a_key_speaks_for_its_tenant_until_revoked(database: Database) -> None:
-    assert not database.read_now(keys.any_active)
+    assert not database.read_now(keys.any_ever)
     id, plain = database.write_now(keys.create, "acme", "production")
     _, other = database.write_now(keys.create, "globex", "production")
     assert plain.startswith("att-")
@@ -30,7 +30,7 @@ def test_a_key_speaks_for_its_tenant_until_revoked(database: Database) -> None:
     database.write_now(keys.revoke, id)
     assert tenant_of(database, plain) is None
     assert tenant_of(database, other) == "globex"
-    assert database.read_now(keys.any_active)
+    assert database.read_now(keys.any_ever)
     assert database.read_now(keys.list_all)[0].revoked_at is not None
     with pytest.raises(NotFound):
         database.write_now(keys.revoke, id)
@@ -91,3 +91,14 @@ def test_a_bad_name_is_named(database: Database, tenant: str, name: str, param: 
 def test_an_unknown_key_is_not_found(database: Database, id: str) -> None:
     with pytest.raises(NotFound):
         database.write_now(keys.revoke, id)
+
+
+def test_several_tenants_are_those_with_keys_that_work(database: Database) -> None:
+    assert not database.read_now(keys.several_tenants)
+    for name in ("a", "b"):
+        database.write_now(keys.create, "acme", name)
+    assert not database.read_now(keys.several_tenants)
+    id, _ = database.write_now(keys.create, "other", "c")
+    assert database.read_now(keys.several_tenants)
+    database.write_now(keys.revoke, id)
+    assert not database.read_now(keys.several_tenants)

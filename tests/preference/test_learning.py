@@ -3,9 +3,11 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from lab.inferring import PROMPTS
 from lab.lexicon import KIND_BY_NAME
 from lab.render import render
 from lab.style import canonical_phrase
@@ -13,11 +15,11 @@ from lab.world import Request, random_request
 from preference import feedback, preferences, turns, users
 from preference.database import Database
 from preference.feedback import Feedback
-from preference.learning import Learner
+from preference.learning.learner import Learner
 from preference.preferences import Preference
 from preference.recall import Recall, RecallLimits
 from tests.preference.helpers import ANN, BOB, turn
-from tests.preference.oracle import OracleGenerator, WordEmbedder
+from tests.preference.oracle import OracleGenerator, OracleScorer, WordEmbedder
 
 RNG = random.Random(4)
 CLIENT = random_request(RNG, KIND_BY_NAME["client"])
@@ -35,10 +37,14 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.generator = OracleGenerator(CLIENT, CLIENT_AGAIN, REVIEW)
-        self.learner = Learner(database, self.generator, WordEmbedder())
+        self.scorer = OracleScorer(self.generator)
+        self.learner = self.learner_with(scorer=self.scorer)
         self.recall = Recall(database, WordEmbedder(), LIMITS)
         self._turns = 0
         database.write_now(users.ensure, ANN)
+
+    def learner_with(self, **more: Any) -> Learner:
+        return Learner(self.database, self.generator, WordEmbedder(), prompts=PROMPTS, limits=LIMITS, **more)
 
     async def edit(
         self,
@@ -47,6 +53,7 @@ class World:
         after: dict[str, str],
         shown: list[Preference] | None = None,
         partial: bool = False,
+        cut: bool = False,
         learn: bool = True,
         text: Callable[[str], str] = str,
     ) -> Feedback:
@@ -58,6 +65,7 @@ class World:
             applied_preferences=applied,
             applied_values=[],
             partial=partial,
+            cut=cut,
         )
         self.database.write_now(turns.record, ANN, said)
         accepted = self.database.write_now(
@@ -144,7 +152,7 @@ async def test_an_older_edit_does_not_bring_back_what_was_deleted(world: World) 
 
 async def test_at_the_limit_an_edit_still_contradicts_and_says_why_it_adds_nothing(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
-    world.learner = Learner(world.database, world.generator, WordEmbedder(), max_preferences=1)
+    world.learner = world.learner_with(scorer=world.scorer, max_preferences=1)
     for request in (CLIENT_AGAIN, CLIENT):
         held = await world.edit(request, {"format": "bullets"}, {"format": "numbered"}, world.active())
         assert held.reason == "this user already has 1 preferences; delete some first"
@@ -162,9 +170,10 @@ async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(wor
     assert await world.recalled(REVIEW) == {BULLETS}
 
 
-async def test_a_preference_outvoted_wherever_it_was_learned_is_superseded(world: World) -> None:
+async def test_what_was_seen_twice_outlives_a_slip_and_is_superseded_by_a_second_edit(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
-    old = world.active()[0]
+    (old,) = world.active()
+    await world.edit(CLIENT, {"format": "bullets"}, {"format": "bullets"}, [old])
     await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
     assert world.database.read_now(preferences.get, ANN, old.id).status == "active", "one edit may be a slip"
     await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
@@ -178,7 +187,7 @@ async def test_a_taste_that_changed_ends_after_two_edits_however_long_it_held(wo
     for _ in range(12):
         await world.edit(CLIENT, {"format": "bullets"}, {"format": "bullets"}, [old])
     for _ in range(2):
-        await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
+        await world.edit(CLIENT, {"format": "bullets"}, {"format": "numbered"}, [old])
     assert await world.recalled(CLIENT) == {NUMBERED}
     assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
 
@@ -194,7 +203,7 @@ async def test_what_held_beside_an_ended_preference_alone_ends_with_it(world: Wo
 async def test_what_is_taken_away_and_not_replaced_ends_where_it_was_last_seen(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
     (old,) = world.active()
-    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {}, [old])
+    await world.edit(CLIENT, {"format": "bullets"}, {}, [old])
     assert await world.recalled(CLIENT) == set()
     assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
 
@@ -239,15 +248,11 @@ async def test_two_preferences_that_do_harm_only_together_give_way_to_what_is_in
     assert await world.recalled(CLIENT_AGAIN) == {canonical_phrase("format", "paragraph")}
 
 
-async def test_an_edit_of_a_word_contradicts_a_preference_only_where_that_explains_all_of_it(world: World) -> None:
+async def test_an_edit_that_takes_away_speaks_against_what_was_there_and_for_what_is_left(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets", "greeting": "dear"})
     shown, draft = world.active(), {"format": "bullets", "greeting": "dear"}
     world.generator.said["infer"] = "none"
-    slip = await world.edit(CLIENT_AGAIN, draft, {"format": "bullets", "emoji": "start"}, shown)
-    assert slip.status == "nothing_learned", "one of two words remains without the greeting"
-    assert await world.recalled(CLIENT_AGAIN) == {BULLETS, DEAR}
-    for _ in range(2):
-        assert (await world.edit(CLIENT_AGAIN, draft, {"format": "bullets"}, shown)).status == "learned"
+    assert (await world.edit(CLIENT_AGAIN, draft, {"format": "bullets"}, shown)).status == "learned"
     assert await world.recalled(CLIENT_AGAIN) == {BULLETS}
 
 
@@ -258,12 +263,13 @@ async def test_a_locked_preference_is_never_superseded(world: World) -> None:
     assert BULLETS in await world.recalled(CLIENT)
 
 
-async def test_what_does_not_bring_the_draft_closer_is_dropped_with_the_reason(world: World) -> None:
+async def test_what_makes_the_edit_no_likelier_is_refused_with_the_reason(world: World) -> None:
     world.generator.said["infer"] = f"- {FORMAL}\n- Write in French."
     held = await world.edit(CLIENT, {}, {"format": "bullets"})
     assert held.status == "nothing_learned"
-    assert "no closer" in str(held.reason)
-    assert "Write in French." in str(held.reason)
+    assert held.reason == "nothing that the edit may show was borne out; the candidates say why"
+    told = {candidate["text"]: candidate["verdict"] for candidate in held.candidates}
+    assert told == {FORMAL: "refused", "Write in French.": "refused"}
     assert world.active() == []
 
 
@@ -280,10 +286,12 @@ async def test_an_answer_without_preferences_is_a_result(world: World, answer: s
     assert (held.status, held.reason) == ("nothing_learned", "the edit shows no general preference")
 
 
-async def test_an_answer_cut_short_teaches_nothing(world: World) -> None:
-    held = await world.edit(CLIENT, {}, {"format": "bullets"}, partial=True)
-    assert held.status == "nothing_learned"
-    assert "cut short" in str(held.reason)
+@pytest.mark.parametrize("bound", [{"partial": True}, {"cut": True}])
+async def test_an_answer_that_was_cut_short_and_is_completed_teaches_nothing(
+    world: World, bound: dict[str, bool]
+) -> None:
+    held = await world.edit(CLIENT, {}, {}, text=lambda text: f"{text} And this is how it ends, at length.", **bound)
+    assert (held.status, held.reason) == ("nothing_learned", "the draft was cut short, and the edit completes it")
     assert world.active() == []
 
 
@@ -297,12 +305,13 @@ async def test_an_edit_speaks_against_what_kept_another_preference_from_showing(
     assert await world.recalled(CLIENT_AGAIN) == {NUMBERED}
 
 
-async def test_an_edit_that_nothing_explains_is_no_situation(world: World) -> None:
+async def test_what_an_edit_leaves_in_place_is_confirmed_though_nothing_explains_the_rest(world: World) -> None:
     await world.edit(CLIENT, {}, {"format": "bullets"})
     shown = world.active()
     world.generator.said["infer"] = "none"
-    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, shown)
-    assert len(world.database.read_now(preferences.contexts_of, ANN, shown[0].id)) == 1
+    held = await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "bullets", "tone": "formal"}, shown)
+    assert held.status == "nothing_learned"
+    assert [c.weight > 0 for c in world.database.read_now(preferences.contexts_of, ANN, shown[0].id)] == [True, True]
 
 
 async def test_learning_twice_from_one_edit_changes_nothing(world: World) -> None:
@@ -348,3 +357,52 @@ async def test_an_edit_that_replaces_one_takes_back_what_that_one_taught(world: 
     assert {p.text for p in world.active()} == {NUMBERED, FORMAL}
     held = world.database.read_now(preferences.contexts, ANN, WordEmbedder.name)
     assert [context.feedback_id for context in held] == [second.id] * 2
+
+
+async def test_an_edit_that_is_erased_while_it_is_studied_teaches_nothing(world: World) -> None:
+    held = await world.edit(CLIENT, {}, {"format": "bullets"}, learn=False)
+    world.generator.before_answer = lambda: world.database.write_now(feedback.erase, ANN, held.id)
+    assert await world.learner.learn(ANN, held.id) is None
+    assert world.active() == []
+
+
+async def test_what_an_edit_might_show_is_kept_with_what_became_of_it(world: World) -> None:
+    world.generator.said["infer"] = f"- {BULLETS}\n- {FORMAL}"
+    held = await world.edit(CLIENT, {}, {"format": "bullets"})
+    told = {candidate["text"]: candidate for candidate in held.candidates}
+    assert (told[BULLETS]["verdict"], told[FORMAL]["verdict"]) == ("learned", "refused")
+    assert told[BULLETS]["lift"] > 1 > told[FORMAL]["lift"]
+
+
+async def test_each_situation_says_how_much(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    (old,) = world.active()
+    await world.edit(CLIENT_AGAIN, {"format": "bullets"}, {"format": "numbered"}, [old])
+    first, second = world.database.read_now(preferences.contexts_of, ANN, old.id)
+    assert first.weight > 0 > second.weight
+    (numbered,) = [p for p in world.active() if p.text == NUMBERED]
+    assert [c.weight > 0 for c in world.database.read_now(preferences.contexts_of, ANN, numbered.id)] == [True]
+
+
+async def test_an_engine_that_scores_no_text_writes_and_learns_the_same(world: World) -> None:
+    world.learner = world.learner_with()
+    held = await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    assert held.status == "learned"
+    assert {p.text for p in world.active()} == {BULLETS, FORMAL}
+    assert world.generator.asked.count("write") > 1
+    assert world.scorer.scored == 0
+
+
+async def test_an_engine_that_scores_writes_nothing_but_proposals(world: World) -> None:
+    await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
+    assert world.generator.asked == ["infer"]
+    assert world.scorer.scored > 0
+
+
+async def test_what_a_lesson_cost_is_told_with_its_tenant(world: World) -> None:
+    told: list[tuple[str, int, int]] = []
+    world.learner = world.learner_with(scorer=world.scorer, on_tokens=lambda *cost: told.append(cost))
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    ((tenant, read, written),) = told
+    assert tenant == ANN.tenant
+    assert read > written > 0

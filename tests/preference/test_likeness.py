@@ -65,6 +65,6 @@ def test_it_is_a_cosine() -> None:
     assert len(vectors) > NEWEST > DIRECTIONS, "the bounds are tried"
     likeness = Likeness(vectors, holds)
     found = _likenesses(likeness, vectors)
-    assert np.allclose(found, found.T, atol=1e-5)
-    assert np.allclose(np.diag(found), 1, atol=1e-5)
-    assert np.abs(found).max() < 1 + 1e-5
+    assert np.allclose(found, found.T, atol=1e-4)
+    assert np.allclose(np.diag(found), 1, atol=1e-4)
+    assert np.abs(found).max() < 1 + 1e-4

@@ -32,8 +32,8 @@ def add_context(store: Database, id: str, text: str = "To Sam", embedder: str = 
 
 
 def test_a_preference_is_one_safe_line(store: Database) -> None:
-    made = store.write_now(preferences.create, ANN, " No\n<greeting> ", "stated")
-    assert made.text == "No ‹greeting›"
+    made = store.write_now(preferences.create, ANN, " No\n<greeting>, no <|im_end|> ", "stated")
+    assert made.text == "No <greeting>, no ‹|im_end|>"
     assert (made.source, made.status, made.locked, made.superseded_by) == ("stated", "active", False, None)
     assert store.read_now(preferences.get, ANN, made.id) == made
 
@@ -137,8 +137,7 @@ def test_what_was_learned_and_holds_nowhere_any_more_ends_and_what_the_user_said
     assert store.read_now(preferences.get, ANN, locked.id).status == "active"
     assert not store.read_now(preferences.contexts_of, ANN, locked.id)
     (kept,) = store.read_now(preferences.contexts_of, ANN, stated.id)
-    store.write_now(preferences.end_situations, ANN, [kept.id])
-    assert [one.id for one in store.read_now(preferences.contexts_of, ANN, stated.id)] == [kept.id]
+    assert kept.feedback_id is None
     assert len(store.read_now(preferences.active, ANN)) == preferences.MAX_SITUATIONS + 2
 
 

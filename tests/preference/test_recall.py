@@ -37,6 +37,14 @@ def learn(database: Database, owner: Owner, text: str, context: str, situation: 
     return made.id
 
 
+def say(database: Database, id: str, feedback_id: str, weight: float) -> None:
+    """One more edit, in one situation, for or against a preference."""
+    database.write_now(
+        preferences.add_context, ANN, id, feedback_id=feedback_id, text="a letter about rent", embedder=EMBEDDER.name,
+        vector=EMBEDDER.embed(["a letter about rent"])[0], weight=weight,
+    )  # fmt: skip
+
+
 async def texts(
     database: Database, recall: Recall, owner: Owner, context: str, k: int = 5, since: float = 0.0
 ) -> list[str]:
@@ -62,10 +70,40 @@ async def test_the_nearer_context_outvotes_the_less_near(database: Database, rec
     assert await texts(database, recall, ANN, "a letter about rent and heating to Sam in the garden", k=0) == []
 
 
-async def test_of_equally_near_contexts_the_newer_wins(database: Database, recall: Recall) -> None:
+async def test_of_equally_near_contexts_the_newest_wins(database: Database, recall: Recall) -> None:
+    """What did not show in later ones fades; one more edit may have had no need to show what held before."""
     learn(database, ANN, "older", "a letter about rent")
     learn(database, ANN, "newer", "a letter about rent")
-    assert await texts(database, recall, ANN, "a letter about rent") == ["newer"]
+    assert await texts(database, recall, ANN, "a letter about rent") == ["older", "newer"]
+    learn(database, ANN, "newest", "a letter about rent")
+    assert await texts(database, recall, ANN, "a letter about rent") == ["newest"]
+
+
+async def test_what_speaks_against_a_preference_ends_it_there_after_two_edits(
+    database: Database, recall: Recall
+) -> None:
+    made = learn(database, ANN, "habit", "a letter about rent")
+    for number, weight in enumerate((1.0, 1.0, -1.0)):
+        say(database, made, f"fb{number}", weight)
+    assert await texts(database, recall, ANN, "a letter about rent") == ["habit"], "one edit may be a slip"
+    say(database, made, "again", -1.0)
+    assert await texts(database, recall, ANN, "a letter about rent") == []
+
+
+async def test_what_the_user_locked_is_recalled_where_anything_speaks_for_it(
+    database: Database, recall: Recall
+) -> None:
+    made = learn(database, ANN, "habit", "a letter about rent")
+    database.write_now(preferences.change, ANN, made, locked=True)
+    for number in range(3):
+        say(database, made, f"fb{number}", -1.0)
+    assert await texts(database, recall, ANN, "a letter about rent") == ["habit"]
+
+
+async def test_what_only_speaks_against_a_preference_recalls_it_nowhere(database: Database, recall: Recall) -> None:
+    made = database.write_now(preferences.create, ANN, "never", "learned").id
+    say(database, made, "fb", -1.0)
+    assert await texts(database, recall, ANN, "a letter about rent") == []
 
 
 async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: Recall) -> None:
@@ -230,6 +268,18 @@ def test_a_slip_that_is_nearest_is_outvoted_once_kinds_are_known() -> None:
     assert elected(60) == {"here"}
 
 
+@pytest.mark.parametrize("times", [3, 30])
+def test_two_edits_end_a_habit_of_a_request_that_is_made_every_day(times: int) -> None:
+    """More often than the nearest that are looked at: of equally near ones these are the newest."""
+    here = np.array([1, 0, 0], np.float32)
+    said = [("old", 1.0, n) for n in range(times)]
+    said += [(id, weight, n) for n in (times, times + 1) for id, weight in (("old", -1.0), ("new", 1.0))]
+    held = [Context(id, f"c{n}{id}", f"fb-{n}", "", "e", here, float(n), weight) for id, weight, n in said]
+    active = [Preference(id, id, "learned", "active", None, False, 0.0, 0.0) for id in ("old", "new")]
+    partition = Partition(0, active, held, 3)
+    assert partition.elect(partition.query(here), 10, RecallLimits()) == {1: 1.0}
+
+
 def test_no_score_exceeds_one_for_being_rounded() -> None:
     vectors = np.random.default_rng(1).standard_normal((100, 384), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -251,7 +301,8 @@ def test_likeness_is_the_cosine_to_three_digits(dimension: int) -> None:
     cosines = vectors[:59] @ vectors[59]
     for scale in (1, 7):  # a request's length says nothing
         for least in (-0.1, 0.0, 0.05, 0.3):
-            found = set(partition.alike(scale * vectors[59], least))
+            query = partition.query(scale * vectors[59])
+            found = {row for cosine, row in partition._near(query, len(partition), least)}
             assert set(np.flatnonzero(cosines > least + 0.005)) <= found <= set(np.flatnonzero(cosines > least - 0.005))
 
 
@@ -268,3 +319,106 @@ def test_a_search_is_of_the_thread_that_asks_whichever_that_is() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(threads).result() == 1
+
+
+class Following(WordEmbedder):
+    """Words, of which "shorter" alone goes on with what was asked before."""
+
+    def goes_on(self, vector: Vectors) -> bool:
+        return bool(np.array_equal(vector, self.embed(["shorter"])[0]))
+
+
+async def test_a_conversation_is_about_what_was_asked_last_that_does_not_go_on(database: Database) -> None:
+    recall = Recall(database, Following(), LIMITS)
+    database.write_now(users.ensure, ANN)
+    learn(database, ANN, "brief", "a letter about rent")
+    learn(database, ANN, "metric", "a soup of carrots")
+    user = database.write_now(users.ensure, ANN)
+
+    async def found(*texts: str) -> list[str]:
+        said = [{"role": "user", "content": text} for text in texts]
+        return [recalled.text for recalled in await recall.recall(user, said, k=5)]
+
+    assert await found("a letter about rent", "shorter") == ["brief"]
+    assert await found("a letter about rent", "shorter", "shorter") == ["brief"]
+    assert await found("a letter about rent", "a soup of carrots", "shorter") == ["metric"]
+    assert await found("a letter about rent", "something else altogether") == []
+    assert await found("shorter") == []
+    assert await found() == []
+
+
+async def test_of_too_much_stated_the_likest_comes_in_the_order_of_age(database: Database) -> None:
+    """Until the texts are embedded, which no request waits for, the older ones come."""
+    embedder = CountingEmbedder()
+    recall = Recall(database, embedder, RecallLimits(alike=0.5, budget=40))
+    database.write_now(users.ensure, ANN)
+    stated = [f"for {topic} give me plenty of detail" for topic in ("taxes", "horses", "cakes", "trains")]
+    for text in stated:
+        database.write_now(preferences.create, ANN, text, "stated")
+    assert await texts(database, recall, ANN, "trains and horses") == stated[:3]
+    await recall.settled()
+    assert await texts(database, recall, ANN, "trains and horses, two trains") == [stated[0], stated[1], stated[3]]
+    assert await texts(database, recall, ANN, "cakes and trains") == [stated[0], stated[2], stated[3]]
+    asked = len(embedder.asked)
+    database.write_now(preferences.create, ANN, "for boats give me plenty of detail", "stated")
+    await texts(database, recall, ANN, "trains and horses")  # known by its text: only the new one is embedded
+    await recall.settled()
+    assert embedder.asked[asked:] == ["for boats give me plenty of detail"]
+
+
+async def test_what_was_elected_comes_before_what_is_stated_for_everywhere(database: Database) -> None:
+    recall = Recall(database, EMBEDDER, RecallLimits(alike=0.5, budget=25))
+    database.write_now(users.ensure, ANN)
+    for topic in ("taxes", "horses", "cakes"):
+        database.write_now(preferences.create, ANN, f"for {topic} give me detail", "stated")
+    learn(database, ANN, "brief", "a letter about rent")
+    await texts(database, recall, ANN, "a letter about rent")
+    await recall.settled()
+    found = await texts(database, recall, ANN, "a letter about rent")
+    assert found[-1] == "brief"
+    assert len(found) == 3
+
+
+async def test_what_fits_is_never_embedded(database: Database) -> None:
+    embedder = CountingEmbedder()
+    recall = Recall(database, embedder, LIMITS)
+    database.write_now(users.ensure, ANN)
+    database.write_now(preferences.create, ANN, "be kind", "stated")
+    assert await texts(database, recall, ANN, "a letter") == ["be kind"]
+    await recall.settled()
+    assert embedder.asked == []
+
+
+async def test_memory_counts_what_was_stated(database: Database) -> None:
+    recall = Recall(database, EMBEDDER, RecallLimits(budget=10))
+    for owner in (ANN, BOB):
+        database.write_now(users.ensure, owner)
+        for number in range(4):
+            database.write_now(preferences.create, owner, f"wish number {number}", "stated")
+        await texts(database, recall, owner, "a letter")
+    await recall.settled()
+    assert recall._size == sum(known.size for known in recall._known.values()) == 2 * (1 + 1 + 4)
+    recall.forget(database.write_now(users.ensure, ANN).opaque_id)
+    assert recall._size == 1 + 1 + 4
+
+
+def _elected(said: Sequence[tuple[str, str, float, bool]], favour: float = 0.0) -> set[str]:
+    """What applies after situations of one kind, oldest first: preference, feedback, weight, by a comment or not."""
+    here = np.array([1, 0, 0], np.float32)
+    held = [Context(id, f"c{n}", at, "", "e", here, float(n), w, heard) for n, (id, at, w, heard) in enumerate(said)]
+    ids = dict.fromkeys(id for id, *_ in said)
+    active = [Preference(id, id, "learned", "active", None, False, 0.0, 0.0, favour=favour) for id in ids]
+    partition = Partition(0, active, held, 3)
+    return {active[number].id for number in partition.elect(partition.query(here), 10, RecallLimits())}
+
+
+def test_a_comment_says_nothing_of_what_it_does_not_speak_of() -> None:
+    assert _elected([("a", "fb-1", 0.5, True), ("b", "fb-2", 0.5, True)]) == {"a", "b"}
+    assert _elected([("a", "fb-1", 1.0, False), ("b", "fb-2", 0.5, True)]) == {"a", "b"}
+    assert _elected([("a", "fb-1", 0.7, False), ("b", "fb-2", 0.24, True), ("b", "fb-3", 0.24, True)]) == {"a"}
+    assert _elected([("a", "fb-1", 0.7, False), ("b", "fb-2", 1.0, False)]) == {"b"}, "an edit speaks of the whole text"
+
+
+def test_signals_alone_end_nothing() -> None:
+    assert _elected([("a", "fb-1", 0.5, True)], favour=-1.0) == {"a"}
+    assert _elected([("a", "fb-1", 0.24, True)], favour=1.0) == set(), "nor make anything"

@@ -43,7 +43,7 @@ def fill(database: Database, owner: Owner, canary: str, seed: int) -> None:
                     c, owner, id, feedback_id=None, text=words(), embedder="e", vector=unit(1, 2)
                 )
             )
-        database.write_now(lambda c, id=made.id: preferences.change(c, owner, id, text=f"{canary} again"))  # type: ignore[misc]
+        database.write_now(lambda c, id=made.id, n=number: preferences.change(c, owner, id, text=f"{canary} again {n}"))  # type: ignore[misc]
         if number % 2:
             database.write_now(preferences.delete, owner, made.id)
 

@@ -4,14 +4,18 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select, update
 
 from preference import feedback, turns, users
 from preference.database import Database
 from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
+from preference.prompt import compose
+from preference.tables import turns as turns_table
+from preference.values import Value
 from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
 
 
@@ -119,3 +123,40 @@ def test_feedback_that_comes_in_keeps_its_turn_from_being_pruned(store: Database
         assert pruning.result() == 0
     assert [edit.turn.completion_id for edit in store.read_now(feedback.edits, ANN)] == ["c-1"]
     assert store.write_now(turns.prune, Owner("acme", "nobody"), 1e12, 10) == 0
+
+
+ASKED: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hello", "name": "ann"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+    {"role": "user", "content": [{"type": "text", "text": "And this?"}]},
+]
+VALUES = [Value(preference="Be brief")]
+
+
+@pytest.mark.parametrize("first", range(len(ASKED)))
+@pytest.mark.parametrize("system_role", [True, False])
+@pytest.mark.parametrize("preferences", [[], ["Use bullets"]])
+def test_a_prompt_is_stored_without_what_the_request_has(
+    database: Database, first: int, system_role: bool, preferences: list[str]
+) -> None:
+    request = ASKED[first:]
+    prompt = compose(request, VALUES, preferences, system_role=system_role)
+    database.write_now(users.ensure, ANN)
+    made = replace(turn("c-1", 1.0, "Hi"), request=request, prompt=prompt)
+    database.write_now(turns.record, ANN, made)
+    assert database.read_now(turns.get, ANN, "c-1") == made
+    stored = str(database.read_now(lambda c: c.execute(select(turns_table.c.prompt)).scalar_one()))
+    assert not [one for one in ("Be kind", "Hello", "tool_calls", "And this?") if one in stored]
+    assert ("Be brief" in stored, "Use bullets" in stored) == (True, bool(preferences))
+
+
+def test_prompts_that_were_stored_whole_are_read_as_they_are(database: Database) -> None:
+    database.write_now(users.ensure, ANN)
+    made = replace(turn("c-1", 1.0, "Hi"), request=ASKED, prompt=compose(ASKED, VALUES))
+    database.write_now(turns.record, ANN, made)
+    database.write_now(lambda c: c.execute(update(turns_table).values(prompt=made.prompt)))
+    assert database.read_now(turns.get, ANN, "c-1") == made
+    other = [{"role": "user", "content": "Quite another prompt"}]
+    database.write_now(turns.record, ANN, replace(made, completion_id="c-2", prompt=other))
+    assert database.read_now(turns.get, ANN, "c-2").prompt == other

@@ -1,14 +1,18 @@
 """Rows of users, and that erasing one erases everything about it and nothing else."""
 
+import hashlib
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from preference import feedback, preferences, turns, users
 from preference.database import Database
-from preference.errors import Invalid, NotFound
+from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
 from preference.rows import key, scope
-from preference.tables import adapters, cohort_members, metadata
+from preference.tables import adapters, cohort_members, metadata, spent_keys, user_tokens
 from preference.values import Value
 from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn, unit
 
@@ -24,6 +28,14 @@ def fill(c: Connection, owner: Owner) -> None:
     preferences.add_context(c, owner, made.id, feedback_id=edit.id, text="To Sam", embedder="e", vector=unit(1, 2))
     times = {"created_at": 1.0, "updated_at": 1.0, "learned_through": 1.0}
     c.execute(insert(adapters).values(**key(owner), version=1, state="ready", mode="adapter", report={}, **times))
+    told = {"scopes": ["chat"], "created_at": 1.0, "expires_at": 2.0}
+    c.execute(
+        insert(user_tokens).values(
+            **key(owner), id="tok-1", sha256=hashlib.sha256(repr(owner).encode()).hexdigest(), key_id="k", **told
+        )
+    )
+    spent = {"key_sha256": "2", "body_sha256": "3", "answer": {}, "spent_at": 1.0}
+    c.execute(insert(spent_keys).values(**key(owner), **spent))
     c.execute(insert(cohort_members).values(**key(owner), cohort_id="cohort-1", version=1, created_at=1.0))
 
 
@@ -63,11 +75,44 @@ def test_changes_are_kept_and_raise_the_revision(database: Database) -> None:
     assert database.read_now(users.get, OTHER_ANN) == other
 
 
+def test_while_learning_is_paused_no_turn_and_no_feedback_is_stored(database: Database) -> None:
+    for owner in (ANN, BOB):
+        database.write_now(users.ensure, owner)
+        database.write_now(turns.record, owner, turn("c-1"))
+    before = database.read_now(users.get, ANN)
+    database.write_now(users.set_paused, ANN, True)
+    paused = database.read_now(users.get, ANN)
+    assert before is not None
+    assert paused == replace(before, paused=True, revision=before.revision + 1)
+    given: dict[str, Any] = {"completion_id": "c-1", "edited_text": "Done!", "body_sha256": "1"}
+    with pytest.raises(Conflict, match="paused") as caught:
+        database.write_now(lambda c: feedback.accept(c, ANN, **given))
+    assert caught.value.param == "user"
+    with pytest.raises(NotFound):
+        database.write_now(turns.record, ANN, turn("c-2"))
+    assert sum(database.read_now(counts, ANN)) == 2  # the user and c-1
+    database.write_now(lambda c: feedback.accept(c, BOB, **given))
+    database.write_now(turns.record, BOB, turn("c-2"))
+    database.write_now(users.set_paused, ANN, False)
+    database.write_now(turns.record, ANN, turn("c-2"))
+    database.write_now(lambda c: feedback.accept(c, ANN, **given))
+
+
+def test_what_was_given_before_a_pause_is_answered_alike_when_it_comes_again(database: Database) -> None:
+    database.write_now(users.ensure, ANN)
+    database.write_now(turns.record, ANN, turn("c-1"))
+    given: dict[str, Any] = {"completion_id": "c-1", "edited_text": "Done!", "body_sha256": "1", "idempotency_key": "k"}
+    first = database.write_now(lambda c: feedback.accept(c, ANN, **given))
+    database.write_now(users.set_paused, ANN, True)
+    assert database.write_now(lambda c: feedback.accept(c, ANN, **given)) == first
+
+
 def test_an_unknown_user_is_not_found(database: Database) -> None:
     for call in (
         lambda c: users.touch(c, ANN),
         lambda c: users.set_active_adapter(c, ANN, 1),
         lambda c: users.set_standing_values(c, ANN, []),
+        lambda c: users.set_paused(c, ANN, True),
     ):
         with pytest.raises(NotFound) as caught:
             database.write_now(call)

@@ -1,6 +1,7 @@
 """The worker: retries, patience with the engine, hand-over after a crash, and an orderly stop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -77,6 +78,23 @@ async def test_jobs_are_done_in_order(store: Database) -> None:
         rows = await ends(store, *ids)
     assert [found.state for found in rows] == ["done"] * 5
     assert seen == [str(i) for i in range(5)]
+
+
+async def test_a_worker_that_works_until_it_is_idle(store: Database) -> None:
+    async def handler(job: Job) -> None:
+        await asyncio.sleep(0.1)
+        if job.subject == "0":
+            await store.write(jobs.enqueue, BOB, "learn", "of another job")
+
+    for number in range(3):
+        await store.write(jobs.enqueue, ANN, "learn", str(number))
+    later = await store.write(jobs.enqueue, ANN, "learn", "later", time.time() + 1000)
+    one = worker(store, handler)
+    async with running(one), asyncio.timeout(20):
+        await one.until_idle()
+    told = await store.read(lambda c: c.execute(select(jobs_table.c.state, jobs_table.c.id)).all())
+    assert [id for state, id in told if state != "done"] == [later]
+    assert len(told) == 5
 
 
 async def test_two_users_are_served_at_once_and_one_user_is_not(store: Database) -> None:

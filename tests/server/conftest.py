@@ -18,6 +18,7 @@ import uvicorn
 from adapters.trainer_process import RunTrainer
 from preference.ports import Vectors
 from server.app import create_app
+from server.connection import limited
 from server.services import Services
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine
@@ -28,6 +29,7 @@ class WordEmbedder:
 
     name = "words"
     dimension = 256
+    kinds = 256
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.dimension), np.float32)
@@ -36,6 +38,9 @@ class WordEmbedder:
                 vectors[row, int.from_bytes(hashlib.sha256(word.encode()).digest()[:2]) % self.dimension] += 1
         lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / lengths
+
+    def goes_on(self, vector: Vectors) -> bool:
+        return False
 
 
 @dataclass
@@ -59,11 +64,22 @@ class Running:
 
 Start = Callable[..., Running]
 
+UNEXPLAINED = "Hello world! Once more round the garden and past the gate before we all go home."
+"""An edit of the scripted engine's answer that shows nothing which can be counted: the learner asks a model."""
+
 
 @contextmanager
 def serving(settings: Settings, engine: FakeEngine, run_trainer: RunTrainer | None = None) -> Iterator[Running]:
     app = create_app(settings, embedder=WordEmbedder(), run_trainer=run_trainer)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1, ws="none")
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=limited(settings.request_timeout, settings.connections_limit),
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -119,3 +135,9 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)
     return value
+
+
+def closed(running: Running) -> None:
+    """Wait until the server has noticed that there is a key: from then on it lets nobody in without one."""
+    http = running.http()
+    until(lambda: http.get("/v1/models").status_code == 401)

@@ -7,7 +7,7 @@ import uuid
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -29,6 +29,10 @@ class Script:
     error_event: bool = False
     split: int | None = None  # send the stream in pieces of this many bytes
     tool_calls: list[dict[str, Any]] | None = None
+    finish: str | None = None  # why it ended, where it did not stop by itself; in the words of the route
+    stop: str | None = None  # the stop sequence that ended it
+    others: list[str] = field(default_factory=list)  # what the further choices of a chat say, of n that are asked for
+    said: Any = None  # instead of the tokens: a chat's message, a response's output, an Anthropic message's content
 
 
 class FakeEngine:
@@ -42,6 +46,17 @@ class FakeEngine:
         self.adapters: dict[str, str] = {}
         self.url = ""
         self.away = False  # every connection is cut
+        self.tokenizes = True
+        self.scores: Literal["yes", "no", "refuses"] = "yes"
+        self.hears = False  # a word that stands in the prompt is likelier by two nats
+        self.ends_turns = True  # by a token of the chat template
+        self.scored: list[int] = []  # how many texts each request to score had
+        self.scoring = 0
+        self.most_scoring = 0  # requests at once
+        self._token_of: dict[int, str] = {}
+        self.context = 4096  # tokens
+        self.counts = True  # it has the route that counts them
+        self.counted = 0
         self._scripts: deque[Script] = deque()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -116,25 +131,60 @@ class FakeEngine:
         return web.Response(text="Success")
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        tokens = [_id_of(token) for token in rendered((await request.json())["messages"], True)]
-        return web.json_response({"count": len(tokens), "max_model_len": 4096, "tokens": tokens})
+        self.counted += 1
+        body = await request.json()
+        if not self.counts:
+            return _error(404, "Not Found")
+        if not self.tokenizes:
+            raise web.HTTPNotFound
+        if "messages" in body:
+            tokens = rendered(body["messages"], body.get("add_generation_prompt", True))
+        else:
+            tokens = body["prompt"].split()
+        if not self.ends_turns:
+            tokens = [token for token in tokens if token != "<end>" and token != "\n"]
+        self._token_of |= {_id_of(token): token for token in tokens}
+        ids = [_id_of(token) for token in tokens]
+        return web.json_response({"count": len(ids), "max_model_len": self.context, "tokens": ids})
+
+    async def _score(self, body: dict[str, Any]) -> web.Response:
+        """A token is the less likely the longer it is."""
+        if self.scores == "refuses":
+            return _error(400, "prompt_logprobs are not available")
+        self.scored.append(len(body["prompt"]))
+        self.scoring += 1
+        self.most_scoring = max(self.most_scoring, self.scoring)
+        await asyncio.sleep(0.02)
+        self.scoring -= 1
+        choices = []
+        for number, ids in enumerate(body["prompt"]):
+            start = _id_of("<assistant>")
+            said = set(ids[: ids.index(start)]) if self.hears and start in ids else set()
+            told = [
+                {str(id): {"logprob": (2.0 if id in said else 0.0) - len(self._token_of[id]), "rank": 1}} for id in ids
+            ]
+            of_prompt = [None, *told[1:]] if self.scores == "yes" else None
+            choices.append({**_text(number, ".", "length"), "prompt_logprobs": of_prompt})
+        return web.json_response({"id": _id("cmpl-"), "choices": choices[::-1], "usage": _usage(Script(), 1)})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
         if "prompt_logprobs" in body:
-            tokens = rendered(body["messages"], body.get("add_generation_prompt", True))
-            scored = [{str(_id_of(t)): {"logprob": -float(len(t)), "rank": 1, "decoded_token": t}} for t in tokens]
-            return web.json_response({**_chat(body, Script(tokens=["."])), "prompt_logprobs": [None, *scored[1:]]})
+            return await self._score(body)
         if "temperature" in body and body.get("max_tokens") == 1 and not body.get("stream"):  # the registry's probe
             return self._whole(request, body, Script(tokens=["."]))
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         script = self._scripts.popleft() if self._scripts else Script()
+        used = len(rendered(body["messages"], True)) if "messages" in body else 0
         try:
             if script.status != 200:
                 return _error(script.status, script.error, script.param)
+            if used + (body.get("max_tokens") or 0) > self.context:
+                told = f"This model's maximum context length is {self.context} tokens. However, your prompt contains"
+                return _error(400, f"{told} {used} input tokens.", "input_tokens")
             if not body.get("stream"):
                 await asyncio.sleep(3600 if script.hang else script.delay)
                 if script.die_after is not None and request.transport is not None:
@@ -179,7 +229,7 @@ class FakeEngine:
 
 def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> list[str]:
     """A conversation as this engine's chat template has it, in tokens: words, and what stands around a message."""
-    tokens = [t for m in messages for t in (f"<{m['role']}>", *str(m["content"]).split(), "<end>", "\n")]
+    tokens = [t for m in messages for t in (f"<{m['role']}>", *str(m.get("content") or "").split(), "<end>", "\n")]
     return [*tokens, "<assistant>"] if add_generation_prompt else tokens
 
 
@@ -193,10 +243,13 @@ def _id(prefix: str = "chatcmpl-") -> str:
 
 def _chat(body: dict[str, Any], script: Script) -> dict[str, Any]:
     n = body.get("n") or 1
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(script.tokens)}
+    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))  # as vLLM has it
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(script.tokens), **nothing}
     if script.tool_calls:
-        message = {"role": "assistant", "content": None, "tool_calls": script.tool_calls}
-    choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(n)]
+        message |= {"content": None, "tool_calls": script.tool_calls}
+    message = script.said or message
+    said = [message, *({**message, "content": other} for other in script.others)]
+    choices = [{"index": i, "message": said[i % len(said)], **_end(script)} for i in range(n)]
     answer = {"id": _id(), "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
     return {**answer, "usage": _usage(script, n)}
 
@@ -205,13 +258,29 @@ def _chat_stream(body: dict[str, Any], script: Script) -> list[bytes]:
     n, head = body.get("n") or 1, {"id": _id(), "object": "chat.completion.chunk", "created": 1}
     head["model"] = body["model"]
     starts = [_choice(i, {"role": "assistant", "content": ""}) for i in range(n)]
-    texts = [_choice(i, {"content": token}) for token in script.tokens for i in range(n)]
-    return _chunks(head, [*starts, *texts], [_choice(i, {"content": ""}, "stop") for i in range(n)], body, script)
+    said: list[dict[str, Any]] = [{"content": token} for token in script.tokens]
+    if script.said is not None:
+        said = [{name: script.said[name]} for name in ("reasoning", "refusal", "content") if script.said.get(name)]
+        said += [
+            delta for number, call in enumerate(script.said.get("tool_calls") or ()) for delta in _call(number, call)
+        ]
+    texts = [_choice(i, delta) for delta in said for i in range(n)]
+    return _chunks(
+        head, [*starts, *texts], [{**_choice(i, {"content": ""}), **_end(script)} for i in range(n)], body, script
+    )
+
+
+def _call(number: int, call: dict[str, Any]) -> list[dict[str, Any]]:
+    """A call of a tool as a stream has it: who is called, then with what, in two pieces."""
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    head = {"index": number, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
+    pieces = [{"index": number, "function": {"arguments": one}} for one in (arguments[:3], arguments[3:])]
+    return [{"tool_calls": [one]} for one in (head, *pieces)]
 
 
 def _completion(body: dict[str, Any], script: Script) -> dict[str, Any]:
     n = body.get("n") or 1
-    choices = [_text(i, "".join(script.tokens), "stop") for i in range(n)]
+    choices = [{**_text(i, "".join(script.tokens)), **_end(script)} for i in range(n)]
     answer = {"id": _id("cmpl-"), "object": "text_completion", "created": 1, "model": body["model"]}
     return {**answer, "choices": choices, "usage": _usage(script, n)}
 
@@ -220,7 +289,7 @@ def _completion_stream(body: dict[str, Any], script: Script) -> list[bytes]:
     n, head = body.get("n") or 1, {"id": _id("cmpl-"), "object": "text_completion", "created": 1}
     head["model"] = body["model"]
     texts = [_text(i, token) for token in script.tokens for i in range(n)]
-    return _chunks(head, texts, [_text(i, "", "stop") for i in range(n)], body, script)
+    return _chunks(head, texts, [{**_text(i, ""), **_end(script)} for i in range(n)], body, script)
 
 
 def _chunks(
@@ -252,8 +321,8 @@ def _response(body: dict[str, Any], script: Script) -> dict[str, Any]:
     }
     return {
         **_started_response(body),
-        "output": [message],
-        "status": "completed",
+        "output": [message] if script.said is None else script.said,
+        "status": script.finish or "completed",
         "usage": usage,
     }
 
@@ -278,6 +347,18 @@ def _started_response(body: dict[str, Any]) -> dict[str, Any]:
 def _response_stream(body: dict[str, Any], script: Script) -> list[bytes]:
     whole = _response(body, script)
     started = {**_started_response(body), "id": whole["id"]}
+    if script.said is not None:
+        done = [
+            {"item": one, "output_index": number, "type": f"response.output_item.{when}"}
+            for number, one in enumerate(whole["output"])
+            for when in ("added", "done")
+        ]
+        told: list[dict[str, Any]] = [
+            {"response": started, "type": "response.created"},
+            *done,
+            {"response": whole, "type": "response.completed"},
+        ]
+        return [_named({**event, "sequence_number": number}) for number, event in enumerate(told)]
     item = whole["output"][0]
     where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     empty = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
@@ -302,9 +383,9 @@ def _message(body: dict[str, Any], script: Script) -> dict[str, Any]:
         "id": _id(),
         "type": "message",
         "role": "assistant",
-        "content": [{"type": "text", "text": "".join(script.tokens)}],
+        "content": [{"type": "text", "text": "".join(script.tokens)}] if script.said is None else script.said,
         "model": body["model"],
-        "stop_reason": "end_turn",
+        "stop_reason": script.finish or "end_turn",
         "usage": {"input_tokens": 5, "output_tokens": len(script.tokens), "cache_read_input_tokens": 2},
     }
 
@@ -318,6 +399,8 @@ def _message_stream(body: dict[str, Any], script: Script) -> list[bytes]:
         for token in script.tokens
     ]
     events.insert(1, {"type": "content_block_start", "content_block": {"type": "text", "text": ""}, "index": 0})
+    if script.said is not None:
+        events = [events[0], *(event for number, block in enumerate(script.said) for event in _block(number, block))]
     if script.error_event:
         return [
             *(_named(event) for event in events),
@@ -325,9 +408,24 @@ def _message_stream(body: dict[str, Any], script: Script) -> list[bytes]:
         ]
     events.append({"type": "content_block_stop", "index": 0})
     told = {"input_tokens": 5, "output_tokens": len(script.tokens), "cache_read_input_tokens": 2}
-    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    ended = {"stop_reason": script.finish or "end_turn", "stop_sequence": script.stop}
     events += [{"type": "message_delta", "delta": ended, "usage": told}, {"type": "message_stop"}]
     return [_named(event) for event in events]
+
+
+def _block(number: int, block: dict[str, Any]) -> list[dict[str, Any]]:
+    """A block of a message as a stream has it."""
+    field, kind = {"text": ("text", "text"), "thinking": ("thinking", "thinking"), "tool_use": ("input", "input_json")}[
+        block["type"]
+    ]
+    said = json.dumps(block[field]) if field == "input" else block[field]
+    delta = {"type": f"{kind}_delta", "partial_json" if field == "input" else field: said}
+    begun = {**block, field: {} if field == "input" else ""}
+    return [
+        {"type": "content_block_start", "content_block": begun, "index": number},
+        {"type": "content_block_delta", "delta": delta, "index": number},
+        {"type": "content_block_stop", "index": number},
+    ]
 
 
 _ANSWERS = {
@@ -350,6 +448,12 @@ _HEADS = {"/v1/chat/completions": 1, "/v1/completions": 0, "/v1/responses": 3, "
 def _named(event: dict[str, Any]) -> bytes:
     data = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
     return f"event: {event['type']}\ndata: {data}\n\n".encode()
+
+
+def _end(script: Script) -> dict[str, Any]:
+    """Why a choice ended; vLLM says which stop sequence it was."""
+    why = {"finish_reason": script.finish or "stop"}
+    return why | {"stop_reason": script.stop} if script.stop else why
 
 
 def _text(index: int, text: str, finish: str | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from preference import keys, users
 from preference.owner import Owner
 from server.fine_tuning import job_id
 from server.settings import Settings
-from tests.server.conftest import Running, ask, serving, until
+from tests.server.conftest import Running, WordEmbedder, ask, serving, until
 from tests.server.fake_engine import MODEL, FakeEngine
 from tests.server.test_chat import publish
 
@@ -39,7 +39,12 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
         with serving(settings, engine) as running:
             document = running.http().get("/openapi.json").json()
             del document["paths"][f"{ADAPTERS}/import"]  # schemathesis makes no tar: test_import.py does
+            lines = document["paths"]["/v1/users/{user}/import"]["post"]["requestBody"]["content"]
+            lines["application/octet-stream"] = lines.pop("application/jsonl")  # which schemathesis cannot write
             _informed(document, _seed(running))
+            for name, schema in document["components"]["schemas"].items():
+                if name.startswith("Turn"):  # a demonstration's draft is of no model
+                    schema["properties"].get("model", {}).pop("enum", None)
             _with_adapters(document, running, folder)
             (folder / "openapi.json").write_text(json.dumps(document))
             _, key = running.services.database.write_now(keys.create, "local", "fuzz")
@@ -84,7 +89,7 @@ def _seed(running: Running) -> dict[str, list[Any]]:
 def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> None:
     """Make these values as likely in the document as any other, or nearly all requests would be answered by 404.
 
-    They are the examples, too. The model is always the one that is served.
+    They are the examples, too. The model is always the one that is served, or the embedder.
     """
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -92,10 +97,12 @@ def _informed(document: dict[str, Any], known: dict[str, list[Any]]) -> None:
                 name = parameter["name"]
                 if name in known:
                     parameter["schema"] = {"anyOf": [{"enum": known[name]}, parameter["schema"]]}
-    for schema in document["components"]["schemas"].values():
+    for title, schema in document["components"]["schemas"].items():
         for name, field in schema.get("properties", {}).items():
             if name == "model":
-                schema["properties"][name] = {"enum": known[name]}
+                schema["properties"][name] = {
+                    "enum": [WordEmbedder.name] if title.startswith("Embedding") else known[name]
+                }
             elif name in known:
                 schema["properties"][name] = {"anyOf": [{"enum": known[name]}, field], "examples": known[name]}
 

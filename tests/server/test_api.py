@@ -43,8 +43,9 @@ def test_an_edit_is_durable_with_its_job(running: Running) -> None:
     assert (told["object"], told["status"], told["completion_id"]) == ("feedback", "pending", completion_id)
     assert 0 < told["cost"] < 1
     assert queued(running) == [("learn", told["id"])]
-    assert running.http().get(f"/v1/feedback/{told['id']}", headers=AS_ANN).json() == told
-    assert running.http().get(f"/v1/feedback/{told['id']}?user=ann").json() == told
+    whole = {**told, "edited_text": "Hello, dear world!"}
+    assert running.http().get(f"/v1/feedback/{told['id']}", headers=AS_ANN).json() == whole
+    assert running.http().get(f"/v1/feedback/{told['id']}?user=ann").json() == whole
 
 
 def test_the_user_may_be_in_the_body(running: Running) -> None:
@@ -280,7 +281,7 @@ def test_a_base_model_without_safetensors_serves_but_takes_no_adapters(start: St
     assert not running.engine.adapters
 
 
-@pytest.mark.parametrize("id", ["mine-1", "x" * 65, "a b", ""])
+@pytest.mark.parametrize("id", ["mine-1", "x" * 129, "a b", ""])
 def test_the_request_id_is_the_callers_when_it_is_plain(running: Running, id: str) -> None:
     told = running.http().get("/health", headers={"X-Request-Id": id}).headers["X-Request-Id"]
     assert (told == id) == (id == "mine-1")
@@ -301,7 +302,7 @@ def test_a_thumb_is_durable_and_queues_nothing(start: Start) -> None:
     assert (told["status"], told["learned"], told["choice"]) == ("nothing_learned", [], 0)
     assert "KTO" in told["reason"]
     assert queued(running) == []
-    assert running.http().get(f"/v1/feedback/{told['id']}", headers=AS_ANN).json() == told
+    assert running.http().get(f"/v1/feedback/{told['id']}", headers=AS_ANN).json() == {**told, "edited_text": None}
     assert running.http().get(f"/v1/feedback/{told['id']}", headers={"X-User-Id": "bob"}).status_code == 404
     for body in ({"choice": 1}, {"completion_id": "chatcmpl-none"}):
         sent = {"type": "thumbs", "completion_id": completion_id, "thumb": "up", **body}

@@ -1,8 +1,10 @@
 """The `attune` command: keys, settings, and one sentence when it cannot start."""
 
 import json
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,21 @@ import pytest
 from sqlalchemy import Connection
 from typer.testing import CliRunner, Result
 
-from preference import preferences, users
+from preference import feedback, preferences, users
 from preference.database import Database
+from preference.embedder import SentenceEmbedder
+from preference.kind import KindEmbedder
+from preference.learning.prompt_file import GENERAL
 from preference.owner import Owner
 from server.cli import app, settings_table
 from server.settings import Settings
+from tests.server.conftest import ask, serving
+from tests.server.fake_engine import FakeEngine
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> Result:
-    environment = {"ATTUNE_DATA_DIR": str(folder / "data"), **{f"ATTUNE_{k.upper()}": v for k, v in settings.items()}}
+    given = {"data_dir": str(folder / "data"), "port": "0", **settings}
+    environment = {f"ATTUNE_{k.upper()}": v for k, v in given.items()}
     return CliRunner().invoke(app, list(arguments), env=environment)
 
 
@@ -85,6 +93,16 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(
     assert said in sentence(ended)
 
 
+def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    """vllm-project/vllm#7514: the model was loaded first, for nothing, and the reason was not the last line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run(tmp_path, "serve", port=port)
+        assert f"ATTUNE_PORT={port}" in sentence(ended)
+        assert not (tmp_path / "data" / "logs").exists()
+    assert "ATTUNE_HOST=no.such.host.invalid" in sentence(run(tmp_path, "serve", host="no.such.host.invalid"))
+
+
 @pytest.mark.parametrize("command", [["serve"], ["keys", "create", "acme"], ["keys", "list"], ["keys", "revoke", "x"]])
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
@@ -149,6 +167,22 @@ def test_a_worker_apart_needs_an_engine_apart(tmp_path: Path) -> None:
     assert "ATTUNE_ENGINE_URL" in ended.output
 
 
+@pytest.mark.parametrize(("only", "status"), [("learn", {"learned", "nothing_learned"}), ("train", {"pending"})])
+def test_a_worker_ends_when_nothing_is_due(tmp_path: Path, only: str, status: set[str]) -> None:
+    with FakeEngine() as engine:
+        at = {"engine_url": engine.url, "learner_prompt": str(GENERAL)}
+        settings = Settings(engine_url=engine.url, data_dir=tmp_path / "data", worker_in_process=False)
+        with serving(settings, engine) as running:
+            http = running.http(headers={"X-User-Id": "ann"})
+            answer = http.post("/v1/chat/completions", json=ask()).json()["id"]
+            sent = {"type": "edit", "completion_id": answer, "edited_text": "Hello Bo"}
+            given = http.post("/v1/feedback", json=sent).json()["id"]
+        ended = run(tmp_path, "worker", "--until-idle", "--only", only, **at)
+        assert ended.exit_code == 0, ended.output
+        with closing(Database(f"sqlite:///{tmp_path}/data/attune.db")) as database:
+            assert database.read_now(feedback.get, Owner("local", "ann"), given).status in status
+
+
 def test_every_setting_is_listed_with_its_words(tmp_path: Path) -> None:
     rows = json.loads(run(tmp_path, "settings", "--json").output)
     assert rows == settings_table()
@@ -180,7 +214,8 @@ def test_another_embedder_is_refused_until_what_is_stored_was_embedded_anew(tmp_
     assert "'former' has embedded" in refused.stderr
     assert "attune reembed" in refused.stderr
     assert run(tmp_path, "reembed").stdout == "1 contexts were embedded anew.\n"
-    (context,) = database.read_now(preferences.contexts, ann, "all-MiniLM-L6-v2")
-    assert context.vector.shape == (384,)
+    embedder = KindEmbedder(SentenceEmbedder(Settings().embedder))
+    (context,) = database.read_now(preferences.contexts, ann, embedder.name)
+    assert np.allclose(context.vector, embedder.embed(["Write an email"])[0], atol=1e-5)
     assert run(tmp_path, "reembed").stdout == "0 contexts were embedded anew.\n"
     database.close()

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from bench.crash.harness import Harness
 from preference.tables import jobs
-from tests.server.conftest import Start, ask, until
+from tests.server.conftest import UNEXPLAINED, Start, ask, until
 from tests.server.fake_engine import FakeEngine, Script
 
 KILLS = 24
@@ -27,7 +27,7 @@ def test_workers_give_their_jobs_back_when_the_time_to_stop_is_over(start: Start
     running = start(worker_in_process=True)
     answer = running.client().chat.completions.create(**ask(), extra_headers={"X-User-Id": "ann"})
     engine.enqueue(Script(hang=True))  # what the learner asks
-    sent = {"type": "edit", "completion_id": answer.id, "edited_text": "Hello Ann!"}
+    sent = {"type": "edit", "completion_id": answer.id, "edited_text": UNEXPLAINED}
     accepted = running.http().post("/v1/feedback", json=sent, headers={"X-User-Id": "ann"})
     assert accepted.status_code == 202
     until(lambda: len(engine.requests) == 2)

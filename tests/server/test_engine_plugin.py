@@ -26,6 +26,14 @@ def test_tokens_of_the_base_model_get_no_delta_and_all_others_the_same() -> None
     assert torch.equal(safe[adapted], leaky[adapted])
 
 
+def test_weights_that_overflow_do_not_reach_tokens_of_the_base_model() -> None:
+    output, before = torch.ones(3, 5), torch.ones(5)
+    skip_base_tokens(gather)(torch.ones(3, 3), torch.full((2, 5, 3), torch.inf), output, torch.tensor([-1, 1, -1]))
+    assert torch.equal(output[0], before)
+    assert torch.equal(output[2], before)
+    assert output[1].isinf().all()
+
+
 class Head:
     """The output layer of vLLM's, as far as its delta goes: one index for each sampled token."""
 

@@ -56,6 +56,9 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     (message(content=[{"type": "image_url", "image_url": {"url": "http://x"}}]), "messages.0.content.0"),
     (message(content=[{"type": "input_audio", "input_audio": {}}]), "messages.0.content.0"),
     (message(chat_template="x"), "messages.0.chat_template"),
+    (message(tool_call_id="x" * 257), "messages.0.tool_call_id"),
+    (message(refusal="x" * 65_537), "messages.0.refusal"),
+    (message(reasoning="x" * 65_537), "messages.0.reasoning"),
     ({"n": 5}, "n"),
     ({"n": 0}, "n"),
     ({"n": "2"}, "n"),
@@ -123,11 +126,11 @@ def test_what_is_not_a_json_object(shared: Running, body: bytes) -> None:
     check(answer, 400)
 
 
-@pytest.mark.parametrize("text", ['"\\ud800"', "NaN"])
-def test_what_json_cannot_hold(shared: Running, text: str) -> None:
+@pytest.mark.parametrize(("text", "param"), [('"\\ud800"', "tools.0.x"), ("NaN", None)])
+def test_what_json_cannot_hold(shared: Running, text: str, param: str | None) -> None:
     body = json.dumps(ask(tools=[{"x": 0}])).replace('"x": 0', f'"x": {text}')
     answer = shared.http().post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
-    check(answer, 400)
+    check(answer, 400, param)
 
 
 def test_a_body_without_its_content_type_says_so(shared: Running) -> None:
@@ -196,7 +199,8 @@ def test_a_bad_user_in_the_header(shared: Running, user: bytes) -> None:
 @pytest.mark.parametrize(
     ("changed", "param"),
     [
-        ({"type": "rating"}, "type"),
+        ({"type": "rating"}, "rating"),
+        ({"type": "applause"}, "type"),
         ({"type": None}, "type"),
         ({"type": ["edit"]}, "type"),
         ({"type": "thumbs"}, "thumb"),
@@ -311,3 +315,13 @@ def test_the_unexpected_shows_nothing_of_the_inside(running: Running) -> None:
     answer = running.http().get("/v1/users/ann/values", headers={"X-Request-Id": "my-id"})
     check(answer, 500, None, "internal")
     assert answer.headers["X-Request-Id"] == "my-id"
+
+
+def test_values_are_bounded_together(running: Running) -> None:
+    values = [{"preference": f"{number}", "description": "x" * 2000} for number in range(8)]
+    http = running.http(headers=AS_ANN)
+    assert "16000 characters together" in check(
+        http.put("/v1/users/ann/values", json={"values": values}), 400, "values"
+    )
+    sent = http.post("/v1/chat/completions", json=ask(attune={"values": values}))
+    assert "16000 characters together" in check(sent, 400, "attune.values")

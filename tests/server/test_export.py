@@ -55,7 +55,7 @@ def known(start: Start) -> Running:
         http, path = running.http(), f"/v1/users/{owner.user}"
         values = [{"preference": f"{owner.user} is brief"}, {"preference": "No emoji", "description": "None."}]
         assert http.put(f"{path}/values", json={"values": values}).status_code == 200
-        stated = {"text": f"Call me {owner.user}", "context": "asks, in two lines"}
+        stated = {"text": f"Call me {owner.user}", "context": f"{owner.user} asks in two lines of text"}
         assert http.post(f"{path}/preferences", json=stated).status_code == 201
         for number in range(EDITS):
             learn(running, owner, number)
@@ -65,16 +65,26 @@ def known(start: Start) -> Running:
 def test_everything_is_exported_and_nothing_of_others(known: Running) -> None:
     queued = known.http().post("/v1/users/ann/adapters").json()
     known.services.database.write_now(cohorts.found, [ANN], "c-1")
+    made = known.http().post("/v1/users/ann/tokens", json={}).json()
+    http = known.http(headers={"X-User-Id": "ann"})
+    id = http.post("/v1/chat/completions", json=ask()).json()["id"]
+    thumb = {"type": "thumbs", "completion_id": id, "thumb": "up"}
+    spent = http.post("/v1/feedback", json=thumb, headers={"Idempotency-Key": "once"}).json()["id"]
+    assert http.delete(f"/v1/feedback/{spent}").status_code == 200
     held = lines(known.http().get(PATH))
     assert "bob" not in json.dumps(held)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for line in held:
         kinds.setdefault(line.pop("object"), []).append(line)
-    assert list(kinds) == ["user", "value", "turn", "feedback", "preference", "adapter", "cohort", "job"]
+    assert " ".join(kinds) == "user value turn feedback preference adapter cohort job token spent_key"
     of_users = {table.name for table in tables.metadata.tables.values() if "user_id" in table.c}
-    told_in = {"contexts": "preference", "cohort_members": "cohort"}
+    told_in = {"contexts": "preference", "cohort_members": "cohort", "user_tokens": "token"}
     assert {told_in.get(name, name.rstrip("s")) for name in of_users} == set(kinds) - {"value"}
     assert kinds["user"][0]["id"] == "ann"
+    assert [one["id"] for one in kinds["token"]] == [made["id"]]
+    assert made["token"] not in json.dumps(held)
+    assert "sha256" not in {*kinds["token"][0], *kinds["spent_key"][0]}
+    assert [one["answer"]["id"] for one in kinds["spent_key"]] == [spent]
     assert [kinds["user"][0][name] for name in ("active_adapter", "pinned", "canary_adapter")] == [0, False, 0]
     assert [(one["cohort_id"], one["version"]) for one in kinds["cohort"]] == [("c-1", 0)]
     assert kinds["user"][0]["created_at"] > 0
@@ -83,7 +93,7 @@ def test_everything_is_exported_and_nothing_of_others(known: Running) -> None:
     assert [value["preference"] for value in kinds["value"]] == ["ann is brief", "No emoji"]
     with_vectors = [context for preference in kinds["preference"] for context in preference["contexts"]]
     vector = np.frombuffer(base64.b64decode(with_vectors[0]["vector"]), "<f4")
-    assert np.array_equal(vector, known.services.embedder.embed(["asks, in two lines"])[0])
+    assert np.array_equal(vector, known.services.embedder.embed(["ann asks in two lines of text"])[0])
 
     def stored(c: Any) -> dict[str, list[Any]]:
         return {

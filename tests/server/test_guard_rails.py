@@ -6,6 +6,7 @@ To add a route: one more ``Route``.
 
 import ast
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
+from preference.errors import Invalid
 from preference.text import as_data
 from server.chat import ChatRequest
 from server.completions import CompletionRequest
 from server.generation import GenerationRequest
 from server.messages import MessagesRequest
 from server.responses import ResponsesRequest
+from server.schema import MAX_PATTERN, check_schemas
 from server.settings import Settings
 from tests.preference.injections import INJECTIONS
 from tests.server.conftest import serving
@@ -626,7 +629,11 @@ def test_every_name_of_a_tool_is_a_name(server: Server, route: Route) -> None:
     """Also where this route has no name, but the engine's template may look for one."""
     for say in (route.tools and (lambda name: route.tools(name, {})), route.chooses, route.calls):  # type: ignore[misc]
         for change in hidden(say("f")) if say else ():
-            refuse(server, route, route.body(**change), next(iter(change)))
+            taken = server.post(route, route.body(**change)).status_code == 200
+            if taken:  # of an answer, what is not declared is dropped
+                assert "evil" not in json.dumps(server.engine.requests.pop())
+            else:
+                refuse(server, route, route.body(**change), next(iter(change)))
 
 
 def hidden(change: Body) -> Iterator[Body]:
@@ -785,3 +792,12 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return [shape(item) for item in value]
     return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def test_sizes_are_checked_before_costs() -> None:
+    patterns = {f"p{number}": {"type": "string", "pattern": "a" * MAX_PATTERN} for number in range(40)}
+    with pytest.raises(Invalid, match="characters of the request's patterns"):
+        check_schemas({"tools": [{"function": {"parameters": {"properties": patterns}}}]})
+    large = {f"p{number}": {"type": "string", "pattern": "a{9}" * 128} for number in range(600)}
+    with pytest.raises(Invalid, match="size of the request's schemas"):
+        check_schemas({"tools": [{"function": {"parameters": {"properties": large}}}]})

@@ -1,5 +1,6 @@
 """Idempotency-Key over HTTP, on both stores: a repeated edit is answered as the first time and counts once."""
 
+import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import Connection, func, select
 
-from preference import feedback, keys
+from preference import feedback, idempotency, keys
 from preference.owner import Owner
 from preference.rows import scope
-from preference.tables import jobs
+from preference.tables import jobs, spent_keys
 from tests.server.conftest import Running, Start, ask
 
 ANN = Owner("local", "ann")
@@ -117,3 +118,32 @@ def test_a_key_counts_for_one_user_of_one_tenant(running: Running) -> None:
     assert {one.status_code for one in came.values()} == {202}
     assert len({one.json()["id"] for one in came.values()}) == 3
     assert [database.read_now(counted, owner) for owner in owners] == [(1, 1)] * 3
+
+
+def delete(running: Running, id: str) -> None:
+    assert running.http().delete(f"/v1/feedback/{id}", headers={"X-User-Id": "ann"}).status_code in (200, 202)
+
+
+def test_after_a_deletion_the_repeat_is_answered_as_then_and_stores_nothing(running: Running) -> None:
+    """A client that saw no answer sends its edit again, perhaps after its user has deleted it elsewhere."""
+    answer = chat(running)
+    earlier = send(running, answer, "Good", idempotency="k0")
+    first = send(running, answer, "Better")
+    delete(running, first.json()["id"])
+    for sent, text, key in ((first, "Better", "k"), (earlier, "Good", "k0")):
+        again = send(running, answer, text, idempotency=key)
+        assert (again.status_code, again.content) == (202, sent.content)
+        assert running.http().get(f"/v1/feedback/{sent.json()['id']}?user=ann").status_code == 404
+    assert running.services.database.read_now(counted, ANN)[0] == 0
+    assert send(running, answer, "Other").status_code == 422
+    assert send(running, answer, "Better", idempotency="k2").json()["id"] != first.json()["id"]
+
+
+def test_what_is_left_of_a_deleted_edit_tells_nothing_of_its_text(running: Running) -> None:
+    answer = chat(running)
+    delete(running, send(running, answer, "Better, my dear").json()["id"])
+    (left,) = running.services.database.read_now(lambda c: c.execute(select(spent_keys)).mappings().all())
+    assert "Better" not in str(dict(left))
+    assert hashlib.sha256(b"k").hexdigest() in str(dict(left))
+    running.services.database.write_now(idempotency.prune, time.time() + 1)
+    assert running.services.database.read_now(lambda c: c.execute(select(spent_keys)).all()) == []

@@ -73,6 +73,45 @@ def test_without_any_key_nobody_gets_in_from_elsewhere(running: Running) -> None
     assert http.get("/v1/models", headers=headers).status_code == 200
 
 
+FOREIGN = [
+    {"Host": "evil.example"},
+    {"Host": "evil.example:8000"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Host": "localhost.evil.example"},
+    {"Host": "10.0.0.7"},
+    {"Host": "[::1"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://127.0.0.1.evil.example"},
+    {"Origin": "null"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_without_any_key_no_page_of_another_site_gets_in(running: Running, headers: dict[str, str]) -> None:
+    http = running.http(headers=headers)
+    tried = [("GET", "/v1/models"), ("GET", "/v1/users/maria/preferences"), ("POST", "/v1/users/maria/adapters")]
+    tried.append(("POST", "/v1/users/maria/adapters/import"))
+    for method, path in tried:
+        answer = http.request(method, path)
+        assert answer.status_code == 401, path
+        assert "attune keys create" in answer.json()["error"]["message"]
+    if "Host" in headers:  # nor does it learn who the tenants are
+        assert http.get("/metrics").status_code == 404
+    _, key = new_key(running, "one")
+    time.sleep(1.1)
+    assert http.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "localhost:8000"}, {"Host": "LOCALHOST"}, {"Host": "[::1]:8000"}, {"Host": "attune.localhost"},
+     {"Host": "127.0.0.1:1", "Origin": "http://localhost:3000"}],
+)  # fmt: skip
+def test_without_any_key_this_machine_gets_in_by_any_of_its_names(running: Running, headers: dict[str, str]) -> None:
+    assert running.http(headers=headers).get("/v1/models").status_code == 200
+    assert running.http(headers=headers).get("/metrics").status_code == 200
+
+
 class Counting(Database):
     """Counts the reads of keys."""
 
@@ -111,6 +150,22 @@ def test_a_revoked_key_ends_within_two_seconds_and_opens_nothing(running: Runnin
     with pytest.raises(openai.AuthenticationError):
         client.models.list()
     assert running.http().get("/v1/models").status_code == 401
+
+
+async def test_a_server_whose_last_key_was_revoked_stays_closed_when_it_starts_again(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    shutil.copy(sqlite_template, tmp_path / "attune.db")
+    database = Database(f"sqlite:///{tmp_path}/attune.db")
+    try:
+        id, _ = database.write_now(keys.create, "one", "test")
+        database.write_now(keys.revoke, id)
+        identity = Identity(database, loopback=True)
+        assert not await identity.start()
+        with pytest.raises(Unauthorized):
+            await identity.key(None, None, ("127.0.0.1", 1))
+    finally:
+        database.close()
 
 
 async def test_an_open_server_binds_to_loopback_alone(tmp_path: Path, sqlite_template: Path) -> None:

@@ -150,3 +150,21 @@ def test_versions_beyond_those_kept_make_room(start: Start, made_by_peft: tuple[
     assert states == ["ready", "retired", "retired", "ready"]
     assert running.services.directories.published(ann(running).opaque_id) == {1, 4}
     assert running.http(headers=AS_ANN).post("/v1/chat/completions", json=ask()).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_what_a_page_of_another_site_may_send_is_no_adapter(serving: Running, content_type: str) -> None:
+    path = "/v1/users/ann/adapters/import"
+    answer = serving.http().post(path, content=b"x", headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Content-Type")
+    assert serving.http().get("/v1/users/ann/values").status_code == 404, "nobody was made"
+
+
+def test_what_is_larger_than_any_adapter_of_the_model_is_refused_before_it_is_taken_in(start: Start) -> None:
+    serving = start(model=str(BUNDLED_MODEL), served_model_name="fake-model", import_limit=1 << 30)
+    info = tarfile.TarInfo(WEIGHTS)
+    info.size = 100 << 20  # announced, and never sent
+    answer = send(serving, info.tobuf())
+    assert answer.status_code == 400
+    assert "is larger than" in answer.json()["error"]["message"]
+    assert not list((serving.services.directories.root / ".staging").iterdir())

@@ -14,6 +14,7 @@ from preference import keys
 from preference.keys import Key
 from server.errors import Overloaded, TooManyRequests
 from server.limits import Limits
+from server.settings import Settings
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.fake_engine import Script
 
@@ -91,6 +92,25 @@ def test_a_request_refused_for_those_under_way_spends_nothing() -> None:
             limited.enter(ONE)
     limited.leave(ONE)
     assert limited.enter(ONE)["x-ratelimit-remaining-requests"] == "1"
+
+
+def test_the_keys_of_a_tenant_share_its_places() -> None:
+    limited, other = limits(in_flight=2, of_tenant=3), Key("3", "two", "n", 0.0)
+    for key in (ONE, ONE, TWO, other):
+        limited.enter(key)
+    with pytest.raises(TooManyRequests, match="a tenant may have 3 requests at a time"):
+        limited.enter(TWO)
+    limited.enter(other)
+    limited.leave(ONE)
+    limited.enter(TWO)
+
+
+def test_by_default_a_tenant_leaves_a_quarter_for_others() -> None:
+    assert Settings().in_flight_of_tenant == 192
+    assert Settings(in_flight_total=3).in_flight_of_tenant == 3
+    assert Settings(in_flight_per_tenant=250).in_flight_of_tenant == 250
+    assert [Settings().places_of_tenant(several=several) for several in (False, True)] == [12, 9]
+    assert Settings(adapter_places_per_tenant=5).places_of_tenant(several=False) == 5
 
 
 def test_the_server_has_a_limit_of_its_own() -> None:

@@ -115,7 +115,8 @@ def connect(url: str) -> socket.socket:
 
 
 def head(method: str, path: str, length: int, *headers: str) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}"]
+    about = ["Host: localhost", "Content-Type: application/json", f"Content-Length: {length}"]
+    lines = [f"{method} {path} HTTP/1.1", *about]
     return "\r\n".join([*lines, *headers, "", ""]).encode()
 
 
@@ -131,10 +132,10 @@ def read_all(raw: socket.socket) -> bytes:
     "sent",
     [
         b"",
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         head("POST", CHAT, 1000) + b'{"model"',
         head("POST", CHAT, 1000)[:-2] + b"Expect: 100-continue\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
     ],
     ids=["nothing", "half a head", "half a body", "100-continue", "half a chunk"],
 )
@@ -167,7 +168,7 @@ def test_a_target_that_cannot_be_read_is_refused(
         for _ in range(before):
             raw.sendall(head("GET", "/health", 0))
             assert b"200 OK" in raw.recv(65536)
-        raw.sendall(line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_all(raw).startswith(b"HTTP/1.1 400")
     assert not [record for record in caplog.records if record.name == "asyncio"]
 

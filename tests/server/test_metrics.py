@@ -15,7 +15,7 @@ from preference.owner import Owner
 from preference.tables import jobs as jobs_table
 from server.metrics import OTHER, Metrics
 from server.tracing import Tracing
-from tests.server.conftest import Running, Start, ask, until
+from tests.server.conftest import UNEXPLAINED, Running, Start, ask, until
 from tests.server.fake_engine import Script
 from tests.server.test_chat import publish
 
@@ -133,7 +133,7 @@ def test_what_came_of_feedback(start: Start) -> None:
     until(lambda: value(running, "attune_feedback_total", status="nothing_learned") == 1)
     assert value(running, "attune_job_duration_seconds_count", kind="learn", outcome="done") == 1
     running.engine.enqueue(*[Script(status=400, error="it does not like it")] * 20)
-    body = {"type": "edit", "completion_id": "", "edited_text": "Hello there, dear world!"}
+    body = {"type": "edit", "completion_id": "", "edited_text": UNEXPLAINED}
     other = running.services.database
     completion = other.read_now(lambda c: feedback.page(c, ANN))[0].completion_id
     running.http().post("/v1/feedback", json={**body, "completion_id": completion}, headers=AS_ANN)
@@ -243,7 +243,7 @@ def test_nothing_of_a_user_is_in_it(running: Running) -> None:
 def test_labels_are_bounded() -> None:
     metrics = Metrics(Tracing(), tenants=2)
     for tenant in "abcab":
-        metrics.accepted(tenant, 0.5)
+        metrics.accepted(tenant, "edit", 0.5)
     counts = {tenant: value(metrics, "attune_edit_cost_count", tenant=tenant) for tenant in ("a", "b", "c", OTHER)}
     assert counts == {"a": 2, "b": 2, "c": None, OTHER: 1}
     metrics.answered("BREW", "/v1/models", 200, 0.1)
@@ -275,7 +275,7 @@ def test_names_follow_prometheus(running: Running) -> None:
 def test_what_learning_cost_is_counted_by_tenant(start: Start) -> None:
     running = start(worker_in_process=True)
     completion = chat(running)
-    edit = {"type": "edit", "completion_id": completion, "edited_text": "Dear Sam, all is done."}
+    edit = {"type": "edit", "completion_id": completion, "edited_text": UNEXPLAINED}
     sent = running.http().post("/v1/feedback", json=edit, headers=AS_ANN)
     id = sent.json()["id"]
     until(lambda: running.http().get(f"/v1/feedback/{id}", headers=AS_ANN).json()["status"] != "pending")

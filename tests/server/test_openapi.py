@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, with examples that are true, and readable in a browser."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,4 +109,5 @@ def test_the_document_and_its_page_are_served(running: Running) -> None:
     assert http.get("/openapi.json").json()["info"]["title"] == "Attune"
     page = http.get("/docs")
     assert page.headers["Content-Type"].startswith("text/html")
-    assert "/openapi.json" in page.text
+    assert "POST /v1/chat/completions" in page.text
+    assert re.findall(r"https?://[^\s<]*\.(?:js|css)|<script|(?:src|href)=['\"]?/", page.text) == []

@@ -67,6 +67,21 @@ def test_the_official_client_reads_it(running: Running) -> None:
     assert (turn.prompt_tokens, turn.completion_tokens, turn.partial) == (7, 4, False)
 
 
+def test_how_long_it_took_is_stored(running: Running) -> None:
+    running.engine.enqueue(Script(delay=0.1))
+    began = time.perf_counter()
+    list(running.client().chat.completions.create(**ask(stream=True), extra_headers=AS_ANN))
+    took = (time.perf_counter() - began) * 1000
+    running.client().chat.completions.create(**ask(), extra_headers=AS_ANN)
+    streamed, whole = (
+        running.http().get(f"/v1/turns/{turn.completion_id}?user=ann").json()["timings"] for turn in stored(running)
+    )
+    assert 0 < streamed["first_token_ms"] < streamed["total_ms"] - 100
+    assert streamed["total_ms"] <= took
+    assert whole["first_token_ms"] is None
+    assert whole["total_ms"] > 0
+
+
 def test_the_turn_is_stored_before_the_last_chunk(running: Running) -> None:
     for chunk in running.client().chat.completions.create(**ask(stream=True), extra_headers=AS_ANN):
         if chunk.choices[0].finish_reason:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.client import Client
+from lab.inferring import inference_messages
 from lab.merging import merge_messages
 from lab.prelude.ports import Arm, Draft
-from preference.inference import inference_messages, parse_preferences
+from preference.learning.proposer import parse
 from preference.prompt import Message, compose
 from preference.text import canonical
 
@@ -50,4 +51,4 @@ class Baseline(Arm):
         answer = await self._chat(messages, max_tokens)
         self.expense.learner_in = (self.expense.learner_in or 0) + answer.usage.prompt_tokens
         self.expense.learner_out = (self.expense.learner_out or 0) + answer.usage.completion_tokens
-        return parse_preferences(answer.choices[0].message.content or "")
+        return parse(answer.choices[0].message.content or "")

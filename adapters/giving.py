@@ -1,0 +1,20 @@
+"""Taking feedback in: stored with its learning job, and what adapter versions make of one more edit."""
+
+from sqlalchemy import Connection
+
+from adapters import canary, versions
+from preference import feedback
+from preference.feedback import Feedback
+from preference.given import TEXTS, Given
+from preference.owner import Owner
+
+
+def give(
+    c: Connection, owner: Owner, given: Given, *, key: str | None = None, body_sha256: str, min_edits: int
+) -> Feedback:
+    """``feedback.give``, and the training that is due after ``min_edits`` new edits, in one transaction."""
+    accepted = feedback.give(c, owner, given, idempotency_key=key, body_sha256=body_sha256)
+    if accepted.type in TEXTS:
+        versions.queue_if_due(c, owner, min_edits)
+        canary.notice(c, owner)
+    return accepted

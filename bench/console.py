@@ -1,0 +1,64 @@
+"""What the console takes to appear, by Chromium's own timings, and how many bytes it loads. `make bench-console`
+
+A server has to run; each start is in a browser without a cache. First paint is the browser's; the page is interactive
+when its first screen stands, with what it shows from the API.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser
+
+from bench.machine import about
+from server.console import assets
+from tests.browser import browser
+
+STARTS = 15
+_READY = ".screen"
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="A server that runs.")
+    parser.add_argument("--json", type=Path, required=True, help="Where to write the figures.")
+    given = parser.parse_args()
+    with browser() as chromium:
+        starts = [start(chromium, given.url) for _ in range(STARTS + 1)][1:]  # the first one warms the server
+    packed = sum(len(asset.packed or asset.content) for asset in assets.assets().values())
+    figures = {
+        **about(),
+        "starts": STARTS,
+        "asset_bytes_compressed": packed,
+        **{name: round(statistics.median(one[name] for one in starts), 1) for name in starts[0]},
+    }
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def start(chromium: Browser, url: str) -> dict[str, float]:
+    """One start: first paint and interactive in milliseconds from the navigation, bytes that came."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    try:
+        page = context.new_page()
+        page.goto(f"{url}/console/")
+        page.wait_for_selector(_READY)
+        told: dict[str, Any] = page.evaluate(
+            """() => new Promise((done) => requestAnimationFrame(() => done({
+              first_paint_ms: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? performance.now(),
+              interactive_ms: performance.now(),
+              bytes: performance.getEntriesByType("resource").reduce((sum, one) => sum + one.transferSize, 0),
+              requests: performance.getEntriesByType("resource").length,
+            })))"""
+        )
+        return {name: float(value) for name, value in told.items()}
+    finally:
+        context.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What a conversation that comes back says of the answers in it: edited, accepted, asked for again.
+
+Chat clients let people edit an answer and go on, and tell no hook. The next request has the edited answer in its
+history. A turn is found again by the hash of what was said before its answer, among its user's own of the last days:
+whatever is truncated, summarised, reordered or somebody else's matches none, or is mostly another text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+from sqlalchemy import ColumnElement, Connection, and_, select
+
+from preference import given, turns
+from preference.distance import word_distance, words
+from preference.given import Given
+from preference.learning import remarks
+from preference.normal import nfc
+from preference.owner import Owner
+from preference.prompt import Message
+from preference.rows import scope
+from preference.tables import feedback
+from preference.tables import turns as turns_table
+from preference.turns import Turn
+
+LOOKED_AT = 4
+"""So many of the last answers in a history are looked for."""
+ANSWERS = 8
+"""So many turns of one request."""
+OTHERS = 200
+"""So many of the user's newest answers are known from one that was edited."""
+AGAIN_SECONDS = 3600.0
+"""The same request within this time asks for another answer; after it, it is the same request."""
+KEPT = 0.4
+"""The least share of words that an edited answer has in common with the draft, and of its length."""
+REMARK = 30
+"""Words of a message that may be about the answer before it."""
+_MARKER = regex.compile(r"(?i)…|\.\.\.|\[\s*(?:…|\.\.\.)?\s*(?:cut|truncated|omitted|snip\w*|gekürzt|abridged)")
+_PRAISE = regex.compile(
+    r"(?i)^\W*(?:thanks?|thank you|thx|great|perfect|excellent|awesome|nice|good|love it|exactly|danke|super|prima|"
+    r"perfekt|merci|parfait|gracias|perfecto|grazie|perfetto|obrigad[oa])\b"
+)
+_BLAME = regex.compile(
+    r"(?i)^\W*(?:no\b(?! (?:problem|worries)|\.\s*\d)|nope|wrong|that['’]s (?:wrong|not)|not what i|bad|terrible|"
+    r"useless|nein|falsch|non|faux|incorrect)\b"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a history says, with the key under which it counts once."""
+
+    given: Given
+    key: str
+
+
+def digest(messages: Sequence[Message]) -> str:
+    """What a conversation is found again by: who said what, white space and the system's messages aside."""
+    said = hashlib.sha256()
+    for message in messages:
+        if message.get("role") not in ("system", "developer"):
+            said.update(f"{message.get('role')}\0{_plain(_text(message))}\0\0".encode(errors="surrogatepass"))
+    return said.hexdigest()
+
+
+def read(c: Connection, owner: Owner, completion_id: str, *, since: float) -> list[Found]:
+    """What the request of a turn says of earlier turns, those from ``since`` on. Raises ``NotFound``."""
+    turn = turns.get(c, owner, completion_id)
+    found = _asked_again(c, owner, turn)
+    places = [place for place, message in enumerate(turn.request) if message.get("role") == "assistant"]
+    for place in places[-LOOKED_AT:][::-1]:
+        text = _text(turn.request[place])
+        before = _turns(c, owner, turn, digest(turn.request[:place]), since) if text.strip() else []
+        if before:
+            found += _said_of(c, owner, turn, before, place, since)
+    return found
+
+
+def edited(draft: str, text: str) -> bool:
+    """Whether ``text`` is ``draft`` as somebody edited it: mostly the same, and no piece that was cut out of it."""
+    a, b = words(draft), words(text)
+    if not a or not b or _plain(draft) == _plain(text):
+        return False
+    if not KEPT <= len(b) / len(a) <= 1 / KEPT or word_distance(a, b) > (1 - KEPT) * max(len(a), len(b)):
+        return False
+    return not _is_cut(draft, text)
+
+
+def _is_cut(draft: str, text: str) -> bool:
+    """Whether ``text`` is a piece of ``draft``, its last word perhaps half of one, or marks what is left out."""
+    whole, parts = _plain(draft), [_plain(part) for part in _MARKER.split(text)]
+    if len(parts) > 1 and not _MARKER.search(draft):
+        return all(part.strip("[]().… ") in whole for part in parts[:1])
+    return len(_plain(text)) < len(whole) and _plain(text).strip("…. ") in whole
+
+
+def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
+    """Another answer was asked for: a weak sign against the one before."""
+    if turn.request_sha256 is None:
+        return []
+    earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS)
+    if not earlier or list(earlier[0].request) != list(turn.request):  # another document, or another picture
+        return []
+    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, earlier[0].completion_id, 0):
+        return []
+    said = given.signal("regenerated", completion_id=earlier[0].completion_id, source="history")
+    return [_found(said, turn.completion_id)]
+
+
+def _said_of(c: Connection, owner: Owner, turn: Turn, before: Sequence[Turn], place: int, since: float) -> list[Found]:
+    text = _text(turn.request[place])
+    answers = [(one.completion_id, number, answer) for one in before for number, answer in enumerate(one.answers)]
+    kept = [(id, number) for id, number, answer in answers if _plain(answer) == _plain(text)]
+    if kept:
+        return [*_gone_on_with(c, owner, turn, kept[0], place), *_chosen(kept[0], text, answers)]
+    id, number, draft = min(answers, key=lambda one: word_distance(one[2], text))
+    if _judged(c, owner, id, number) or not edited(draft, text) or _is_another(c, owner, text, since):
+        return []
+    return [_found(Given("edit", id, number, edited_text=text, source="history"), text)]
+
+
+def _gone_on_with(c: Connection, owner: Owner, turn: Turn, kept: tuple[str, int], place: int) -> list[Found]:
+    """What is said after an answer that was left as it was: something about it, or it was right."""
+    if _judged(c, owner, *kept):
+        return []
+    after = turn.request[place + 1 :]
+    reply = next((_text(message) for message in after if message.get("role") == "user"), "")
+    about: dict[str, Any] = {"completion_id": kept[0], "choice": kept[1], "source": "history"}
+    if len(words(reply)) <= REMARK and not _PRAISE.match(reply):
+        if remarks.wishes(reply, "en"):
+            return [_found(given.comment(reply, **about), reply)]
+        if _BLAME.match(reply):
+            return [_found(given.signal("discarded", weight=0.5, **about), reply)]
+    if not reply.strip():
+        return []
+    return [_found(given.signal("accepted", **about), reply)]
+
+
+def _chosen(kept: tuple[str, int], text: str, answers: Sequence[tuple[str, int, str]]) -> list[Found]:
+    """Of several answers to one request the one that the conversation goes on with is the best."""
+    others: dict[str, tuple[str, int]] = {}
+    for id, number, answer in answers:
+        if _plain(answer) != _plain(text) and answer.strip():
+            others.setdefault(_plain(answer), (id, number))
+    if not others:
+        return []
+    ranked = [kept, *others.values()][: given.MAX_RANKED]
+    # Of the others none is better than another, so each is a pair of its own.
+    pairs = [given.ranking([kept, other], "completion_ids", source="history") for other in ranked[1:]]
+    return [_found(pair, str(pair.content)) for pair in pairs]
+
+
+def _turns(c: Connection, owner: Owner, turn: Turn, request_sha256: str, since: float) -> list[Turn]:
+    """The user's turns of one request before ``turn``, the newest first; answers that were cut short are none."""
+    column = turns_table.c.created_at
+    query = select(turns_table).where(scope(turns_table, owner), turns_table.c.request_sha256 == request_sha256)
+    query = query.where(column >= since, column < turn.created_at, turns_table.c.partial.is_(False))
+    return [turns.of_row(row) for row in c.execute(query.order_by(column.desc()).limit(ANSWERS)).mappings()]
+
+
+def _judged(c: Connection, owner: Owner, completion_id: str, choice: int) -> bool:
+    """Whether somebody said of an answer what was right, or what they did with it: nothing is guessed then."""
+    query = select(feedback.c.id).where(scope(feedback, owner), _about(completion_id, choice))
+    query = query.where(feedback.c.type.in_(("edit", "signal")), feedback.c.source != "history")
+    return c.execute(query.where(feedback.c.status != "replaced").limit(1)).first() is not None
+
+
+def _about(completion_id: str, choice: int) -> ColumnElement[bool]:
+    return and_(feedback.c.completion_id == completion_id, feedback.c.choice == choice)
+
+
+def _is_another(c: Connection, owner: Owner, text: str, since: float) -> bool:
+    """Whether ``text`` is what the model answered elsewhere: then it was moved, not edited."""
+    query = select(turns_table.c.answers).where(scope(turns_table, owner), turns_table.c.created_at >= since)
+    newest = c.execute(query.order_by(turns_table.c.created_at.desc()).limit(OTHERS)).scalars()
+    plain = _plain(text)
+    return any(_plain(answer) == plain for answers in newest for answer in answers)
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    return [_plain(text) for text in one] == [_plain(text) for text in other]
+
+
+def _found(said: Given, what: str) -> Found:
+    parts = (said.type, said.completion_id, str(said.choice), said.slot or "", _plain(what))
+    return Found(said, f"history:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}")
+
+
+def _plain(text: str) -> str:
+    return " ".join(nfc(text).split())
+
+
+def _text(message: Message) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in content or () if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))

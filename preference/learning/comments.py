@@ -1,0 +1,148 @@
+"""What a comment on an answer teaches: wishes in its own words, tried on what the user really sent before.
+
+Nobody was shown a text that a comment asks for, so what it teaches stands as tentative until an edit supports it. What
+contradicts the texts that the user sent in like situations is no more than a hint.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from preference import evidence
+from preference.errors import ScoringUnavailable
+from preference.feedback import Edit
+from preference.learning import remarks
+from preference.learning.judge import Judge, LikelihoodJudge, WritingJudge
+from preference.learning.language import language
+from preference.learning.lesson import Candidate, Finding, Lesson
+from preference.learning.meaning import first_same
+from preference.learning.prompt_file import PromptFile
+from preference.learning.proposer import Proposer, refusal
+from preference.learning.study import Cost
+from preference.learning.wish_slots import exclude, wish_of
+from preference.ports import Scorer, TextGenerator
+from preference.preferences import Preference
+from preference.prompt import last_user_text
+from preference.text import canonical
+
+PROMPT = Path(__file__).parent / "prompts" / "comment.toml"
+PROPOSED = 3
+PAST = 3
+"""Earlier edits of like situations that a wish is tried on."""
+SURE = 1.0
+NOTHING = "the comment says no wish for other texts of this kind"
+UNSURE = "what was sent in like situations is likelier without it: a hint, until an edit shows it"
+
+
+class Commentary:
+    """Studies comments. ``proposing`` may be another model than the served one, ``generator`` and ``scorer``."""
+
+    def __init__(
+        self,
+        proposing: TextGenerator,
+        generator: TextGenerator,
+        scorer: Scorer | None,
+        prompts: PromptFile,
+        *,
+        system_role: bool,
+        proposing_system_role: bool,
+    ) -> None:
+        self._asking = Proposer(proposing, PromptFile.load(PROMPT), system_role=proposing_system_role)
+        self._generator = generator
+        self._scorer = scorer
+        self._prompts = prompts
+        self._system_role = system_role
+
+    async def study(self, edit: Edit, applied: Sequence[Preference], past: Sequence[Edit]) -> tuple[Lesson, Cost]:
+        """What the comment of ``edit`` teaches; ``past`` are edits of like situations. Raises what the ports raise."""
+        comment = edit.comment or ""
+        found = edit.source == "history"
+        spoken = language(comment if len(comment) > 40 else f"{last_user_text(edit.turn.request)}\n{comment}")
+        candidates: list[Candidate] = []
+        cost = Cost()
+        if self._prompts.counted:
+            texts = remarks.wishes(comment, spoken)
+            if not texts and not found:
+                texts, candidates, cost = await self._proposed(edit, comment)
+        else:
+            texts = remarks.parts(comment)
+        texts = [text for text in texts if first_same(text, [p.text for p in applied]) is None]
+        unsure = await self._unsure(texts, past)
+        new = []
+        for text in texts:
+            weight = evidence.HINT if found or text in unsure else evidence.TENTATIVE
+            why = UNSURE if text in unsure else "the comment says so: tentative, until an edit shows it"
+            candidates.append(Candidate(text, "learned", why, unsure.get(text)))
+            new.append(Finding(text, weight))
+        said = {} if found else _of_applied(applied, [finding.text for finding in new if finding.text not in unsure])
+        return Lesson(new, said, candidates, None if new else NOTHING), cost
+
+    async def _proposed(self, edit: Edit, comment: str) -> tuple[list[str], list[Candidate], Cost]:
+        """What a model says that it asks for, where the draft is less likely with it than with unrelated wishes."""
+        request = last_user_text(edit.turn.request)
+        asked = await self._asking.propose(request, edit.draft, comment, (), limit=PROPOSED)
+        cost = Cost(asked.prompt_tokens, asked.completion_tokens)
+        shown = " ".join(example.answer for example in self._asking.prompts.example)
+        kept, candidates = [], []
+        for text in asked.texts:
+            if why := refusal(text, (request, edit.draft), shown):
+                candidates.append(Candidate(text, "refused", why))
+            else:
+                kept.append(text)
+        if not kept or self._scorer is None:
+            return kept, candidates, cost
+        # An edit to nothing: what is left of the lift is how much less likely a wish makes the draft.
+        judge = self._judge(edit, "")
+        try:
+            lifts = await judge.lifts(kept)
+        except ScoringUnavailable:
+            return kept, candidates, cost
+        sure = []
+        for text, lift in zip(kept, lifts, strict=True):
+            if lift.z >= SURE:
+                sure.append(text)
+            else:
+                why = "the draft is hardly less likely with it than with unrelated wishes"
+                candidates.append(Candidate(text, "refused", why, round(lift.nats, 2)))
+        return sure, candidates, Cost(cost.prompt_tokens + judge.tokens, cost.completion_tokens)
+
+    async def _unsure(self, texts: Sequence[str], past: Sequence[Edit]) -> dict[str, float]:
+        """Of ``texts`` those that make what the user sent less likely, with the worst of it in nats."""
+        worst: dict[str, float] = dict.fromkeys(texts, 0.0)
+        for edit in past if texts else ():
+            for text, support in zip(texts, await self._supports(edit, texts), strict=True):
+                worst[text] = min(worst[text], round(support, 2))
+        return {text: support for text, support in worst.items() if support <= -SURE}
+
+    async def _supports(self, edit: Edit, texts: Sequence[str]) -> list[float]:
+        """By how many nats an earlier edit is likelier with each of ``texts`` than without, or words say as much."""
+        beside = [str(shown["text"]) for shown in edit.turn.applied_preferences]
+        judge: Judge
+        try:
+            if self._scorer is None:
+                raise ScoringUnavailable("No engine scores texts.")
+            judge = self._judge(edit, edit.edited_text)
+            return [(await judge.supports([*beside, text], [text]))[0] for text in texts]
+        except ScoringUnavailable:
+            turn = edit.turn
+            judge = WritingJudge(
+                self._generator, turn.request, turn.applied_values, edit.edited_text, system_role=self._system_role
+            )
+            return [(await judge.supports([*beside, text], [text]))[0] for text in texts]
+
+    def _judge(self, edit: Edit, edited: str) -> LikelihoodJudge:
+        assert self._scorer is not None
+        return LikelihoodJudge(
+            self._scorer, edit.turn.request, edit.turn.applied_values, edit.draft, edited,
+            system_role=self._system_role, cohort=self._prompts.cohort,
+        )  # fmt: skip
+
+
+def _of_applied(applied: Sequence[Preference], said: Sequence[str]) -> dict[str, float]:
+    """What a comment leaves standing speaks a little for it; what it excludes is spoken against, tentatively."""
+    wished = [wish for text in said if (wish := wish_of(text))]
+    found = {}
+    for p in applied:
+        wish, same = wish_of(p.text), any(canonical(p.text) == canonical(text) for text in said)
+        contradicted = wish is not None and not same and any(exclude(wish, other) for other in wished)
+        found[p.id] = -evidence.TENTATIVE if contradicted else evidence.ACCEPTED
+    return found

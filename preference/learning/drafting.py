@@ -1,0 +1,91 @@
+"""The draft that would have been written to a demonstrated request: made by the worker, and shown to nobody."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from preference import demonstrations, feedback, preferences, turns, users
+from preference.database import Database
+from preference.distance import words
+from preference.feedback import Edit
+from preference.kind import situation
+from preference.owner import Owner
+from preference.ports import Kinds, TextGenerator
+from preference.prompt import Message, compose
+from preference.recall import Partition, RecallLimits
+from preference.values import Value
+
+OnTokens = Callable[[str, int, int], None]
+LONGEST = 2048
+"""Tokens of a draft, at most."""
+
+
+class Drafter:
+    """Writes as the server would have: by the user's values and the preferences recalled, without an adapter."""
+
+    def __init__(
+        self,
+        database: Database,
+        generator: TextGenerator,
+        embedder: Kinds,
+        *,
+        limits: RecallLimits,
+        k: int,
+        system_role: bool,
+        on_tokens: OnTokens,
+    ) -> None:
+        self._database = database
+        self._generator = generator
+        self._embedder = embedder
+        self._limits = limits
+        self._k = k
+        self._system_role = system_role
+        self._on_tokens = on_tokens
+
+    async def draft(self, owner: Owner, feedback_id: str) -> None:
+        """Make the draft of a demonstration that waits for one. Raises what the generator raises."""
+        edit = await self._database.read(feedback.pending_edit, owner, feedback_id)
+        if edit is None or not _waits(edit):
+            return
+        _, vector = await asyncio.to_thread(situation, self._embedder, edit.turn.request)
+        values, partition = await self._database.read(self._known, owner)
+        query = partition.query(vector)
+        kept = partition.chosen(partition.elect(query, self._k, self._limits), self._limits.budget, query=query)
+        prompt = compose(edit.turn.request, values, [p.text for p in kept], system_role=self._system_role)
+        room = min(64 + 4 * len(words(edit.edited_text)), LONGEST)
+        answer = await self._generator.generate(prompt, max_tokens=room)
+        self._on_tokens(owner.tenant, answer.prompt_tokens, answer.completion_tokens)
+        written: dict[str, Any] = {
+            "applied_values": [value.model_dump() for value in values],
+            "applied_preferences": [{"id": p.id, "text": p.text, "score": round(p.score, 4)} for p in kept],
+            "personalized": "retrieval" if kept else "none",
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "cut": answer.completion_tokens >= room,
+        }
+        await self._database.write(_put, owner, edit, prompt, answer.text, written)
+
+    def _known(self, c: Connection, owner: Owner) -> tuple[list[Value], Partition]:
+        user = users.get(c, owner)
+        held = preferences.contexts(c, owner, self._embedder.name)
+        active = preferences.active(c, owner)
+        partition = Partition(0, active, held, self._embedder.dimension, self._embedder.kinds)
+        return list(user.standing_values) if user else [], partition
+
+
+def _waits(edit: Edit) -> bool:
+    """Whether the answer is one that nobody was given: an answer that broke off is what its user saw."""
+    return edit.turn.partial and edit.turn.completion_id.startswith(demonstrations.PREFIX)
+
+
+def _put(
+    c: Connection, owner: Owner, edit: Edit, prompt: Sequence[Message], text: str, written: dict[str, Any]
+) -> None:
+    """Once: a repeat after a crash leaves the draft that is there."""
+    if users.lock(c, owner):
+        held = feedback.pending_edit(c, owner, edit.feedback_id)
+        if held is not None and _waits(held):
+            turns.answer(c, owner, edit.turn.completion_id, prompt, text, **written)
+            feedback.drafted(c, owner, edit.feedback_id, text)

@@ -1,0 +1,103 @@
+"""How a model is asked what an edit shows: a file of its own, so that each model is asked in the layout it knows."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from preference.errors import Invalid
+from preference.learning.difference import Hunk, is_code
+from preference.learning.difference import hunks as differing
+from preference.prompt import Message
+from preference.text import as_quote
+
+GENERAL = Path(__file__).parent / "prompts" / "general.toml"
+NAME = "learner.toml"
+"""A model's folder may have its own, under this name."""
+REQUEST, TEXT, HUNK = 600, 1600, 160
+"""Characters of a request, of a text and of a side of a hunk that the learner is shown."""
+HUNKS = 12
+_PLACE = re.compile(r"\{(request|draft|edited|hunks)\}")
+
+
+class Example(BaseModel):
+    """An edit and the right answer about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    request: str
+    draft: str
+    edited: str
+    answer: str
+
+
+class PromptFile(BaseModel):
+    """A layout. ``counted``: common wishes are counted beside what the model says; ``filtered``: content is refused;
+    with ``enough`` counted wishes the model is not asked. ``cohort`` are wishes that hardly any edit shows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: str
+    system: str = ""
+    counted: bool = False
+    filtered: bool = False
+    enough: int = 0
+    cohort: tuple[str, ...] = ()
+    example: tuple[Example, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path = GENERAL) -> "PromptFile":
+        """Raises ``Invalid`` with what is wrong."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise Invalid(
+                f"The learner's prompt file {path} cannot be used: {error}", param="ATTUNE_LEARNER_PROMPT"
+            ) from error
+
+    def messages(
+        self, request: str, draft: str, edited: str, hunks: Sequence[Hunk], *, system_role: bool
+    ) -> list[Message]:
+        """What is asked about one edit. Without a system role what would stand there begins the first question."""
+        asked: list[Message] = (
+            [{"role": "system", "content": self.system.strip()}] if self.system and system_role else []
+        )
+        for example in self.example:
+            shown = differing(example.draft, example.edited, code=is_code(example.edited))
+            asked.append(
+                {"role": "user", "content": self._question(example.request, example.draft, example.edited, shown)}
+            )
+            asked.append({"role": "assistant", "content": example.answer})
+        asked.append({"role": "user", "content": self._question(request, draft, edited, hunks)})
+        if self.system and not system_role:
+            first = asked[0]
+            asked[0] = {**first, "content": f"{self.system.strip()}\n\n{first['content']}"}
+        return asked
+
+    def _question(self, request: str, draft: str, edited: str, hunks: Sequence[Hunk]) -> str:
+        parts = {
+            "request": as_quote(_cut(request, REQUEST)),
+            "draft": as_quote(_cut(draft, TEXT)),
+            "edited": as_quote(_cut(edited, TEXT)),
+            "hunks": "\n".join(map(_shown, hunks[:HUNKS])),
+        }
+        # In one pass: what a text has in braces is no place for another.
+        return _PLACE.sub(lambda place: parts[place[1]], self.user).strip()
+
+
+def _shown(hunk: Hunk) -> str:
+    before, after = (as_quote(_cut(" ".join(side.split()), HUNK)) for side in (hunk.before, hunk.after))
+    if not before:
+        return f"added: {after}"
+    return f"{before} → {after}" if after else f"removed: {before}"
+
+
+def _cut(text: str, limit: int) -> str:
+    """``text`` cut in the middle to about ``limit`` characters, and said so."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} (… cut …) {text[-half:]}"

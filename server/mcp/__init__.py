@@ -1,0 +1,1 @@
+"""The Model Context Protocol: what is known about a user as tools, for assistants that speak it."""

@@ -1,0 +1,58 @@
+"""Whether a prompt leaves an engine room to answer: preferences give way before a request is refused for its length."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preference.errors import EngineRejected, EngineUnavailable
+from preference.prompt import Message
+from preference.recall import Recalled
+from server.engines import Place
+
+SHORT = 1000
+"""Tokens: a prompt and an answer that take no more, by estimate, fit any model."""
+ANSWER = 256
+"""Tokens that are kept free for an answer of which the caller did not say how long it may be."""
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_TOO_LONG = re.compile(r"context[ _]?(length|window)", re.IGNORECASE)
+
+
+class Room:
+    """Knows the context length of each engine, once a long prompt has made it ask."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, int] = {}
+
+    async def fitting(
+        self, place: Place, prompt: Sequence[Message], payload: Mapping[str, Any], recalled: Sequence[Recalled]
+    ) -> int:
+        """How many of ``recalled`` may stay in ``prompt``, the first ones, so that the rest is enough for the answer.
+
+        Tokens are counted by the engine where an estimate (one for three bytes, too many for most text) says that there
+        may be too few, which takes no model. All of them where the engine does not count.
+        """
+        wanted = next((payload[name] for name in _LIMITS if payload.get(name)), ANSWER)
+        beside = _bytes(payload.get("tools")) // 3 + wanted
+        if _bytes(prompt) // 3 + beside <= self._tokens.get(place.name, SHORT):
+            return len(recalled)
+        asked = {"model": payload["model"], "messages": list(prompt)}
+        try:
+            told = json.loads(await place.engine.complete("/tokenize", asked))
+            used, self._tokens[place.name] = int(told["count"]) + beside, int(told["max_model_len"])
+        except (EngineRejected, EngineUnavailable, ValueError, KeyError, TypeError):
+            return len(recalled)  # the generation will say what is the matter
+        kept = len(recalled)
+        while kept and used > self._tokens[place.name]:
+            kept -= 1
+            used -= max(1, len(recalled[kept].text.encode()) // 6)
+        return kept
+
+
+def too_long(error: EngineRejected) -> bool:
+    """Whether an engine refused a request because prompt and answer exceed what it can read."""
+    return _TOO_LONG.search(error.message) is not None
+
+
+def _bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode()) if value else 0
