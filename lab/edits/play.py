@@ -9,9 +9,10 @@ from openai import BadRequestError
 
 from lab.client import Client
 from lab.edits.cases import Case, Request, messages
+from lab.edits.mode import Mode
 from lab.edits.stand_in import StandIn
-from lab.edits.work import Mode, Work
 from lab.prelude.meter import Meter
+from lab.work import Work
 
 _TENANT = "local"  # that of a server without keys
 _SECONDS = 3600.0  # that learning from one edit may take
