@@ -40,8 +40,8 @@ class Arm:
 class Measured:
     """An arm on the held-out edits, the same ones for every arm.
 
-    ``costs`` are in [0, 1]. ``nlls`` are the negative log-likelihoods of the users' texts, in nats a token, ``leads`` by
-    how much likelier those are than the drafts that they replaced; 0 where a draft was left as it was.
+    ``costs`` are in [0, 1]. ``nlls`` are the negative log-likelihoods of the users' texts, in nats a token, and
+    ``leads`` by how much likelier those are than the drafts that they replaced; 0 where a draft was left as it was.
     ``same_as`` names an earlier arm that serves all of them in the same way: it was measured once.
     """
 

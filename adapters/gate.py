@@ -43,9 +43,10 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     there too, until a later version has the edits to prove it.
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
-    as good, while the users' texts are no likelier to it, or is not proven to do without retrieval. An arm that costs more on the edits whose requests stated values
-    is refused: it forgets what was asked for. Where an adapter serves, faults that no edit showed weigh on both:
-    its successor is better, too, if its interval ends at 0 and it costs less by more than is as good.
+    as good, while the users' texts are no likelier to it, or is not proven to do without retrieval. An arm that costs
+    more on the edits whose requests stated values is refused: it forgets what was asked for. Where an adapter serves,
+    faults that no edit showed weigh on both: its successor is better, too, if its interval ends at 0 and it costs less
+    by more than is as good.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
@@ -152,9 +153,9 @@ def _promises(figures: Mapping[str, Any], values: dict[str, Any], unseen: float,
 
     It is better if it costs clearly less, unless the likelihood contradicts: texts that are clearly less likely, and no
     further ahead of their drafts. A preference loss makes both of its texts less likely (arXiv 2410.08847), and the
-    lead grows. It is better, too, if the users' texts are clearly likelier, their lead over the drafts grows clearly, and
-    the words do not speak against it. Costs that do not differ prove little, and texts that are clearly less
-    likely say that they would differ where more is sampled.
+    lead grows. It is better, too, if the users' texts are clearly likelier, their lead over the drafts grows clearly,
+    and the words do not speak against it. Costs that do not differ prove little, and texts that are clearly less likely
+    say that they would differ where more is sampled.
     """
     low, high = figures["interval"]
     costs_less = high < 0 or (succeeds and high == 0 and figures["difference"] < -WORSE_BY)
@@ -219,9 +220,10 @@ def _likelihood(figures: Mapping[str, Any]) -> str:
     (low, high), (least, most) = figures["nll_interval"], figures["lead_interval"]
     less = figures["nll_difference"] > 0
     span = f"[{low:.2f}, {high:.2f}]" if less else f"[{0 - high:.2f}, {0 - low:.2f}]"
+    which = "less likely" if less else "likelier"
     return (
-        f"the user's texts are {'less likely' if less else 'likelier'} to it by {span} nats a token, and their lead over "
-        f"the drafts changes by [{least:.2f}, {most:.2f}]"
+        f"the user's texts are {which} to it by {span} nats a token, and their lead over the drafts changes by "
+        f"[{least:.2f}, {most:.2f}]"
     )
 
 

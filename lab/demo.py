@@ -32,6 +32,8 @@ from preference.distance import normalised_distance
 
 AT_ONCE = 4
 """Users who play at a time: more would gain nothing on two cores."""
+ASKED_AT_ONCE = 12
+"""Requests that a user has under way at most: all together stay below what a server allows one key."""
 _WORK = "demo-work.jsonl"
 
 app = typer.Typer(help="Play simulated users through edits, preferences and an adapter on a real server.")
@@ -45,6 +47,7 @@ class Play:
         self._client = Client(base, f"demo-{uuid.uuid4().hex[:8]}", retries=4)
         self._held_out = self._user.requests(held_out)
         self._requests = self._user.requests(rounds)
+        self._slots = asyncio.Semaphore(ASKED_AT_ONCE)
         self._bars = bars
         self._seed = seed
         self.figures = Figures()
@@ -70,9 +73,10 @@ class Play:
 
         async def cost(request: Request) -> tuple[float, int]:
             values = [{"preference": wish} for wish in self._user.wants(request)]
-            answer = await self._client.answer(
-                request.text, store=False, **attune, **({"values": values} if oracle else {})
-            )
+            async with self._slots:
+                answer = await self._client.answer(
+                    request.text, store=False, **attune, **({"values": values} if oracle else {})
+                )
             self._bars.advance(bar)
             text = answer.choices[0].message.content
             return normalised_distance(text, self._user.edit(request, text)), answer.usage.prompt_tokens

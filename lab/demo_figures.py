@@ -84,9 +84,7 @@ class Figures:
 
 def show_users(played: Mapping[int, Figures], console: Console) -> None:
     """Print a row for each user, by seed, and how many of them reach what the demo shall show."""
-    table = Table(
-        "seed", *STAGES, "of none", "adapter", title="Mean edit cost on the same held-out requests"
-    )
+    table = Table("seed", *STAGES, "of none", "adapter", title="Mean edit cost on the same held-out requests")
     for seed, figures in played.items():
         costs = [f"{figures.stages[name]:.3f}" if name in figures.stages else "not measured" for name in STAGES]
         mode = figures.adapter["mode"] or figures.adapter["state"]

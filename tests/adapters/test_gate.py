@@ -108,8 +108,8 @@ def test_until_then_a_first_adapter_serves_beside_retrieval_where_it_is_as_good_
     assert verdict.mode == "retrieval+adapter"
     assert verdict.report["arms"]["retrieval+adapter"]["until_proven"]
     assert verdict.report["sentence"].endswith(
-        "lead over the drafts changes by [0.00, 0.00]. By itself it may do as well at 50% of them, but faults that so few edits do not "
-        "show could cost 0.111 on average."
+        "lead over the drafts changes by [0.00, 0.00]. By itself it may do as well at 50% of them, but faults that so "
+        "few edits do not show could cost 0.111 on average."
     )
     assert refused(beside(costs=[0.01] * 12))
     assert refused(beside(nll=SOME_NLL + 0.1))
