@@ -43,7 +43,7 @@ class Work:
         self._done[step, mode, id] = record
         return record
 
-    def begin(self, **of: str | int | None) -> None:
+    def begin(self, **of: str | float | None) -> None:
         """Say what the run is of. Raises ``NotThisRun`` where the file is of something else."""
         before = self.get("run", "", "")
         if before is None:

@@ -20,7 +20,7 @@ from preference.ports import Embedder
 
 ARMS = (
     "none", "oracle", "explore-then-exploit", "continual", "icl-edit-1", "icl-edit-5", "cot-edit", "cipher-1",
-    "cipher-5", "attune", "attune+adapter",
+    "cipher-5", "constant", "attune", "attune+adapter",
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 OPEN, CLOSE = "<!-- bench-prelude -->", "<!-- /bench-prelude -->"

@@ -166,7 +166,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     command = shlex.join(["attune", *sys.argv[1:]])
     return {
         "file": options.file.name, "writers": list(split.writers), "learned": len(split.learned),
-        "tested": len(split.tested), "kinds": kinds, **about(command=command, model=learner.model_name),
+        "tested": len(split.tested), "kinds": kinds, **about(command=command, model=learner.model_name or ""),
     }  # fmt: skip
 
 
@@ -177,9 +177,8 @@ async def _learn(options: Options, settings: "Settings", work: "Work", bars: Pro
     from lab.writers.learning import Learning
 
     split = options.split
-    bar = bars.add_task(
-        "preferences: edits learned from", total=len(split.writers) * (len(split.learned) + len(split.tested))
-    )
+    total = len(split.writers) * (len(split.learned) + len(split.tested))
+    bar = bars.add_task("preferences: edits learned from", total=total)
     if all(work.get("recalled", writer, row.id) for writer in split.writers for row in split.tested):
         bars.update(bar, completed=total)
         return

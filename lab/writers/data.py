@@ -74,7 +74,7 @@ def load(path: Path) -> Writers:
 
 
 def split(held: Writers, learn: int, test: int, only: Sequence[str] = ()) -> Split:
-    """The first ``learn`` rows and the ``test`` after them, of all writers or those in ``only``; else ``BadWriters``."""
+    """The first ``learn`` rows and the ``test`` after them, of all writers or ``only`` some. Raises ``BadWriters``."""
     if missing := [writer for writer in only if writer not in held.writers]:
         raise BadWriters(f"There is no writer {missing[0]!r} in the file: {', '.join(held.writers)}.")
     writers = [writer for writer in held.writers if not only or writer in only]

@@ -15,7 +15,7 @@ _TOKENS = {"all_tokens": "all", "changed_tokens": "changed"}
 
 def rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table: all writers, then each."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for kind, of in told["kinds"].items():
         for part, label in _TOKENS.items():
             figures = of[part]
@@ -49,8 +49,8 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
         counts = ", ".join(f"{writer} {n}" for writer, n in preferences["held"].items())
         said.append(
             f"Preferences held after {told['learned']} edits: {counts}; {preferences['recalled']:.1f} of them come "
-            f"with a test request. A constant list gains {_nats(preferences['constant_list_gain']['mean'])} on every writer "
-            "alike, so that its own − other is 0."
+            f"with a test request. A constant list gains {_nats(preferences['constant_list_gain']['mean'])}, on every "
+            "writer alike, so that its own − other is 0."
         )
     adapters = told["kinds"].get("adapters")
     if adapters is not None:

@@ -180,7 +180,7 @@ async def test_no_arm_but_the_oracle_holds_the_truth(name: str, environment: Syn
     await client.close()
 
 
-@pytest.mark.parametrize("name", [name for name in ARMS if name not in DEFAULT_ARMS])
+@pytest.mark.parametrize("name", [name for name in ARMS if name.startswith("attune:")])
 async def test_users_of_one_kind_of_feedback_give_that_and_nothing_else(
     name: str, running: Running, environment: SyntheticEnvironment
 ) -> None:
