@@ -22,7 +22,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test test-openwebui lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-training bench-adapters bench-crash bench-console bench-fuzz console-screenshots profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test test-openwebui lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-rates bench-training bench-adapters bench-crash bench-console bench-fuzz console-screenshots profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -35,7 +35,7 @@ setup-dev: $(STAMP_DEV) $(STAMP_LITELLM) $(STAMP_LLAMAINDEX) $(STAMP_NODE) $(STA
 run: $(STAMP) ## Serve the assistant (ARGS="--port 8080")
 	$(BIN)/attune serve $(ARGS)
 
-demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json
+demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json (ARGS="--seeds 10")
 	$(BIN)/attune demo $(ARGS)
 
 test: lint setup-dev ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
@@ -71,6 +71,9 @@ bench-recall: $(STAMP) ## Measure recall at a million rows, beside a shared inde
 
 bench-recipes: $(STAMP) ## Measure what each recipe costs to train and gains (ARGS="--quick")
 	$(BIN)/python -m bench.recipes --json out/bench-recipes.json $(ARGS)
+
+bench-rates: $(STAMP) ## Measure which learning rate, epochs and rank suit a real model (ARGS="--model smollm2-135m")
+	$(BIN)/python -m bench.rates --json out/bench-rates.json $(ARGS)
 
 bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--quick")
 	$(BIN)/python -m bench.training --json out/bench-training.json $(ARGS)
