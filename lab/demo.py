@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from openai import APIError
@@ -37,6 +37,10 @@ ASKED_AT_ONCE = 12
 _WORK = "demo-work.jsonl"
 
 app = typer.Typer(help="Play simulated users through edits, preferences and an adapter on a real server.")
+
+
+class NotPlayed(Exception):
+    """A user could not be played to the end; the message says which, and why."""
 
 
 class Play:
@@ -164,9 +168,10 @@ def demo(
     options = Options(rounds, held_out, seed, seeds, out, url, resume)
     try:
         played = asyncio.run(_demo(options, console))
-    except (NotStarted, NotThisRun) as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from None
+    except (NotStarted, NotThisRun, NotPlayed) as error:
+        _exit(str(error))
+    except KeyboardInterrupt:
+        _exit("Stopped; the same command with --resume goes on with the users that are left.")
     about = {"vllm": vllm_version(), "commit": commit(), "held_out": held_out}
     users = [{**vars(figures), **about, "seed": number} for number, figures in played.items()]
     result: dict[str, Any] = users[0] if seeds == 1 else {**about, "users": users}
@@ -180,6 +185,11 @@ def demo(
     else:
         show_users(played, console)
     console.print(f"[dim]Figures in {out / 'demo.json'}, plot in {out / 'demo.png'}.[/dim]")
+
+
+def _exit(message: str) -> NoReturn:
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
 
 
 async def _demo(options: Options, console: Console) -> dict[int, Figures]:
@@ -198,14 +208,23 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             url = await stack.enter_async_context(local_server(folder, console))
         slots = asyncio.Semaphore(AT_ONCE)
+        failed: dict[int, str] = {}
         with progress(console) as bars:
 
             async def play(seed: int) -> None:
                 async with slots:
                     made = Play(url or "", rounds=options.rounds, held_out=options.held_out, seed=seed, bars=bars)
-                    work.add("user", "", str(seed), figures=vars(await made.run()))
+                    try:
+                        work.add("user", "", str(seed), figures=vars(await made.run()))
+                    except (APIError, TimeoutError) as error:
+                        failed[seed] = f"{type(error).__name__} {error}".strip()
 
             async with asyncio.TaskGroup() as group:
                 for seed in left:
                     group.create_task(play(seed))
+    if failed:
+        told = "\n".join(f"seed {seed}: {reason}" for seed, reason in failed.items())
+        raise NotPlayed(
+            f"{len(failed)} of {len(seeds)} users failed; the same command with --resume tries again.\n{told}"
+        )
     return {seed: Figures(**(work.get("user", "", str(seed)) or {})["figures"]) for seed in seeds}

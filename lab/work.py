@@ -32,6 +32,10 @@ class Work:
         """The step's record, if it is done."""
         return self._done.get((step, mode, id))
 
+    def of(self, step: str, mode: str) -> list[dict[str, Any]]:
+        """All records of a step in a part of the run, in the order of the file."""
+        return [record for (what, where, _), record in self._done.items() if (what, where) == (step, mode)]
+
     def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
         """Record a step, for good."""
         record = {"step": step, "mode": mode, "id": id, **fields}

@@ -73,6 +73,8 @@ class Player:
         sent = self._work.get("sent", mode, case.id)
         fresh = sent is None
         if sent is None:
+            # Whoever was killed may have sent it, and not written that down.
+            await client.forget_since({one["feedback"] for one in self._work.of("sent", mode)})
             seed = self._stand_in.draft(case.draft, case.finish_reason)
             answer = await client.chat(messages(case.request), seed=seed)
             if (told := answer.choices[0].message.content) != case.draft:

@@ -183,6 +183,8 @@ async def _learn(options: Options, settings: "Settings", work: "Work", bars: Pro
         bars.update(bar, completed=total)
         return
     async with _engine(options, settings, bars) as engine:
+        # Said now, and not after hours of learning: an engine that gives no log-probabilities scores nothing.
+        await engine.engine.score([([{"role": "user", "content": "Hello"}], "Hello")])
         stand_in = StandIn(engine.url, engine.socket)
         folder = options.out / _SERVER
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
