@@ -30,12 +30,23 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+def costs(result: Mapping[str, Any]) -> str:
+    """What training cost: adapters of one rank were trained in one program."""
+    said = []
+    for rank in dict.fromkeys(one["rank"] for one in result["trials"]):
+        of = [one for one in result["trials"] if one["rank"] == rank]
+        seconds, gib = (max(one[name] for one in of) for name in ("seconds", "peak_gib"))
+        said.append(f"{len(of)} adapters of rank {rank} took {seconds:.0f} s together, and {gib} GiB at most.")
+    return " ".join(said)
+
+
 def show(result: Mapping[str, Any], console: Console) -> None:
     """Print the table."""
     table = Table(*HEAD, title=f"{result['model']}: later edits of the same users, against the base model")
     for row in rows(result):
         table.add_row(*row)
     console.print(table)
+    console.print(costs(result))
 
 
 def write(result: Mapping[str, Any], path: Path) -> None:
@@ -59,7 +70,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     users = len({one["user"] for one in result["trials"]})
     commit = str(result["commit"])[:12]
     where = f"{result['model']}, commit {commit}, users: {users}, later edits of each: {result['tested']}"
-    return "\n".join([f"{where}.", "", *lines])
+    return "\n".join([f"{where}.", "", *lines, "", costs(result)])
 
 
 def _mean(of: Sequence[Mapping[str, Any]], name: str) -> str:
