@@ -50,6 +50,17 @@ class Clients:
             self.everybody.append(self.persons[-1])
         await asyncio.gather(*(self._live(session, person) for person in self.persons))
 
+    async def edit_until(self, session: aiohttp.ClientSession, edits: int) -> None:
+        """Whoever has edited most goes on until so many edits were acknowledged. Raises ``Gone``."""
+        person = max(self.persons, key=lambda one: len(one.edits))
+        while sum(edit.id is not None for edit in person.edits.values()) < edits:
+            await self._edit(session, person)
+
+    async def train_everybody(self, session: aiohttp.ClientSession) -> None:
+        """Ask for an adapter for each. Raises ``Gone``."""
+        for person in self.persons:
+            await self._train(session, person)
+
     async def _live(self, session: aiohttp.ClientSession, person: Person) -> None:
         acts = {
             self._edit: 12,
