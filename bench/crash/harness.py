@@ -191,8 +191,10 @@ class Harness:
     async def _finish(self, server: Server, database: Database, ledger: Ledger, clients: Clients) -> None:
         """The last life: everything is learned, whoever has edits enough is trained, then it is told to stop."""
         server.start()
+        began = time.monotonic()
         async with aiohttp.ClientSession() as session:
             await server.ready(session)
+            self._starts.append(time.monotonic() - began)
             # However little a slow machine got done between the kills, one user can be trained.
             await clients.edit_until(session, 2 * MIN_EDITS)
             with contextlib.suppress(TimeoutError):
