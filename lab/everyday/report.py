@@ -21,9 +21,10 @@ from preference.ports import Embedder
 __all__ = ["summarise", "table", "write", "write_docs"]
 OPEN, CLOSE = "<!-- bench-everyday -->", "<!-- /bench-everyday -->"
 HEAD = (
-    "arm", "cost a round", "95% by user", "first half", "second half", "after first", "zero-edit", "wishes kept",
-    "of test-only families", "answer in / out", "learner in / out", "s to answer", "s to learn",
+    "arm", "cost", "95% by user", "first half", "second half", "after first", "zero-edit", "wishes kept", "test-only",
 )  # fmt: skip
+SPENT = ("arm", "answer, in / out", "learner, in / out", "s to answer", "s to learn")
+GOALS = ("goal", "limit", "figure", "met")
 LEARNERS = ("constant", "icl-edit-5", "cipher-5")
 """Whom Attune shall beat."""
 _CAPTIONS = {
@@ -134,7 +135,7 @@ def _ratio(ours: Sequence[Chain], theirs: Sequence[Chain], half: int) -> float |
 def table(summary: Mapping[str, Any]) -> Group:
     """The tables for a terminal."""
     shown: list[Table | Text] = [Text(_partial(summary), style="yellow")] if summary["partial"] else []
-    for head, rows in ((HEAD, _rows(summary)), (("goal", "limit", "figure", "met"), _goal_rows(summary))):
+    for head, rows in _tables(summary):
         made = Table(*head)
         for row in rows:
             made.add_row(*row)
@@ -150,7 +151,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     blocks.append(
         f"{size['users']} users, {size['rounds']} rounds each; costs in words, tokens and seconds are a round's:"
     )
-    for head, rows in ((HEAD, _rows(summary)), (("goal", "limit", "figure", "met"), _goal_rows(summary))):
+    for head, rows in _tables(summary):
         lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
         blocks.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]))
     return "\n\n".join([*blocks, *_adapters(summary)])
@@ -162,13 +163,26 @@ def write_docs(summary: Mapping[str, Any], path: Path, plots: Sequence[Path] = (
     put(path, OPEN, CLOSE, "\n\n".join([markdown(summary), *images]))
 
 
+def _tables(summary: Mapping[str, Any]) -> list[tuple[Sequence[str], list[tuple[str, ...]]]]:
+    return [(HEAD, _rows(summary)), (SPENT, _spent_rows(summary)), (GOALS, _goal_rows(summary))]
+
+
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             f"{arm} (unfinished)" if of["partial"] else arm, _number(of["cost"]), _span(of["interval"]),
             *map(_number, of["halves"]), _number(of["after_first"]), _share(of["zero_edit"]), _share(of["kept"]),
-            _share(of["kept_test_only"]), _pair(of["answer_in"], of["answer_out"]),
-            _pair(of["learner_in"], of["learner_out"]), _number(of["answer_seconds"]), _number(of["learn_seconds"]),
+            _share(of["kept_test_only"]),
+        )
+        for arm, of in summary["arms"].items()
+    ]  # fmt: skip
+
+
+def _spent_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            arm, _pair(of["answer_in"], of["answer_out"]), _pair(of["learner_in"], of["learner_out"]),
+            _number(of["answer_seconds"]), _number(of["learn_seconds"]),
         )
         for arm, of in summary["arms"].items()
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 OPEN, CLOSE = "<!-- bench-writers -->", "<!-- /bench-writers -->"
-HEAD = ("learned", "scored by", "tokens", "own − other", "95% interval", "by chance", "drafts above 0", "own − nothing")
+HEAD = ("learned", "tokens", "own − other", "95% interval", "by chance", "drafts above 0", "own − nothing")
 _TOKENS = {"all_tokens": "all", "changed_tokens": "changed"}
 
 
@@ -22,12 +22,12 @@ def rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
             whole = figures["own_minus_other"]
             found.append(
                 (
-                    kind, of["scorer"], label, _nats(whole["mean"]), _span(whole), f"{figures['p']:.3f}",
+                    kind, label, _nats(whole["mean"]), _span(whole), f"{figures['p']:.3f}",
                     f"{figures['drafts_above_0']:.0%}", _nats(figures["own"]["mean"]),
                 )
             )  # fmt: skip
         for writer, one in of["all_tokens"]["by_writer"].items():
-            found.append((f"{kind} of {writer}", of["scorer"], "all", _nats(one["mean"]), _span(one), "", "", ""))
+            found.append((f"{kind} of {writer}", "all", _nats(one["mean"]), _span(one), "", "", ""))
     return found
 
 
@@ -48,8 +48,8 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     if preferences is not None:
         counts = ", ".join(f"{writer} {n}" for writer, n in preferences["held"].items())
         said.append(
-            f"Preferences held after {told['learned']} edits: {counts}; {preferences['recalled']:.1f} of them come "
-            f"with a test request. A constant list gains {_nats(preferences['constant_list_gain']['mean'])}, on every "
+            f"Preferences were scored by {preferences['scorer']}. Held after {told['learned']} edits: {counts}; "
+            f"{preferences['recalled']:.1f} of them come with a test request. A constant list gains {_nats(preferences['constant_list_gain']['mean'])}, on every "
             "writer alike, so that its own − other is 0."
         )
     adapters = told["kinds"].get("adapters")
@@ -57,8 +57,8 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
         training = next(iter(adapters["training"].values()))
         seconds = max(one["seconds"] for one in adapters["training"].values())
         said.append(
-            f"Adapters: {training['rows']} rows and {training['steps']} steps each at a rate of "
-            f"{training['learning_rate']:g}, all in {seconds:.0f} s and {training['peak_gib']} GiB."
+            f"Adapters of {adapters['scorer']}, which scored them: {training['rows']} rows and {training['steps']} steps "
+            f"each, at a rate of {training['learning_rate']:g}, all in {seconds:.0f} s and {training['peak_gib']} GiB."
         )
     return said
 
@@ -71,7 +71,7 @@ def write(told: Mapping[str, Any], path: Path) -> None:
 
 def markdown(told: Mapping[str, Any]) -> str:
     """The table for docs/benchmark.md."""
-    lines = [f"| {' | '.join(HEAD)} |", f"|---|---|---|{'---:|' * (len(HEAD) - 3)}"]
+    lines = [f"| {' | '.join(HEAD)} |", f"|---|---|{'---:|' * (len(HEAD) - 2)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows(told)]
     return "\n".join([*lines, "", *sentences(told)])
 
