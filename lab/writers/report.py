@@ -49,7 +49,8 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
         counts = ", ".join(f"{writer} {n}" for writer, n in preferences["held"].items())
         said.append(
             f"Preferences were scored by {preferences['scorer']}. Held after {told['learned']} edits: {counts}; "
-            f"{preferences['recalled']:.1f} of them come with a test request. A constant list gains {_nats(preferences['constant_list_gain']['mean'])}, on every "
+            f"{preferences['recalled']:.1f} of them come with a test request. A constant list gains "
+            f"{_nats(preferences['constant_list_gain']['mean'])}, on every "
             "writer alike, so that its own − other is 0."
         )
     adapters = told["kinds"].get("adapters")
@@ -57,8 +58,9 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
         training = next(iter(adapters["training"].values()))
         seconds = max(one["seconds"] for one in adapters["training"].values())
         said.append(
-            f"Adapters of {adapters['scorer']}, which scored them: {training['rows']} rows and {training['steps']} steps "
-            f"each, at a rate of {training['learning_rate']:g}, all in {seconds:.0f} s and {training['peak_gib']} GiB."
+            f"Adapters of {adapters['scorer']}, which scored them: {training['rows']} rows and {training['steps']} "
+            f"steps each, at a rate of {training['learning_rate']:g}, all in {seconds:.0f} s and "
+            f"{training['peak_gib']} GiB."
         )
     return said
 
