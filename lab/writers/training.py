@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,7 +32,8 @@ class Adapters:
     async def train(self, split: Split, done: Callable[[float], None]) -> dict[str, Path]:
         """Each writer's adapter; ``done`` is told of the share that is done. Raises ``TrainingFailed``."""
         base = await asyncio.to_thread(base_directory, self._model)
-        recipe = await asyncio.to_thread(fitted, Recipe(learning_rate=self._rate), base)
+        whole = Recipe(learning_rate=self._rate, threads=os.cpu_count() or 1, niceness=0)  # nobody is served meanwhile
+        recipe = await asyncio.to_thread(fitted, whole, base)
         recipe = recipe if self._epochs is None else replace(recipe, epochs=self._epochs, min_steps=1)
         left = [self._prepared(writer, split.learned, TrainingJob(str(base), recipe)) for writer in split.writers]
         waiting = [directory for directory in left if not (directory / FIGURES).exists()]
