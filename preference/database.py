@@ -110,6 +110,10 @@ class Database:
                 if self._jotted % JOTS_PER_CHECKPOINT == 0:
                     self._write_threads.submit(self._checkpoint)
                 return done
+        return await self.note(fn, *args, **kwargs)
+
+    async def note(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write``, in a thread, without waiting for the disk: as durable as ``jot``, and by any statements."""
         return await asyncio.shield(self._told(self._jotter, fn, *args, **kwargs))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -225,10 +225,21 @@ def create_key(
         int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_REQUESTS_PER_MINUTE.")
     ] = None,
     in_flight: Annotated[int | None, typer.Option(help="Its own limit, instead of ATTUNE_IN_FLIGHT_PER_KEY.")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_TOKENS_PER_MINUTE.")
+    ] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option(help="Its own budget, 0 for none, instead of ATTUNE_TOKENS_PER_DAY.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
-    limits = {"requests_per_minute": requests_per_minute, "in_flight": in_flight}
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "in_flight": in_flight,
+        "tokens_per_minute": tokens_per_minute,
+        "tokens_per_day": tokens_per_day,
+    }
     key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name, **limits))
     if as_json:
         typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain, **limits}))
@@ -243,11 +254,25 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([vars(key) for key in held], indent=2))
         return
-    table = Table("id", "tenant", "name", "created", "revoked", "requests a minute", "in flight")
+    table = Table(
+        "id",
+        "tenant",
+        "name",
+        "created",
+        "revoked",
+        "requests a minute",
+        "in flight",
+        "tokens a minute",
+        "tokens a day",
+    )
     for key in held:
         limits = [
             "default" if key.requests_per_minute is None else str(key.requests_per_minute or "no limit"),
             "default" if key.in_flight is None else str(key.in_flight),
+            *(
+                "default" if one is None else str(one or "no limit")
+                for one in (key.tokens_per_minute, key.tokens_per_day)
+            ),
         ]
         table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), *limits)
     Console().print(table)

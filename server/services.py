@@ -41,12 +41,13 @@ from server.history import Histories
 from server.identity import Identity
 from server.last_hour import LastHour
 from server.learner_model import LearnerModel
-from server.limits import Rate
+from server.ledger import Ledger
+from server.limits import Limits, Rate
 from server.metrics import Metrics
 from server.quota import Quota
 from server.rollout import roll_out, serving
 from server.settings import Settings, Work
-from server.storage import check_embedder, open_database, open_directories, private_directory, server_secret
+from server.storage import check_embedder, open_count, open_database, open_directories, private_directory, server_secret
 from server.system_role import has_system_role
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
@@ -79,6 +80,8 @@ class Services:
     identity: Identity
     assistant: Assistant
     quota: Quota
+    limits: Limits
+    ledger: Ledger
     workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
     metrics: Metrics
@@ -188,8 +191,8 @@ async def build(
         engine = Engines(places)
         stack.push_async_callback(engine.close)
         registry = Registries(engine)
-        limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
-        recall = Recall(database, kinds, limits, on_recall=metrics.recalled)
+        recalling = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
+        recall = Recall(database, kinds, recalling, on_recall=metrics.recalled)
         prior = Prior(database, kinds, recall, settings.prior_tenants)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
         together = (
@@ -243,7 +246,7 @@ async def build(
             engine,
             kinds,
             scorer=engine,
-            limits=limits,
+            limits=recalling,
             k=settings.recall_k,
             prompts=learner_prompts(settings),
             proposing=proposing,
@@ -273,6 +276,7 @@ async def build(
                 directories,
                 jobs_days=settings.retain_jobs_days,
                 turns_days=settings.retain_turns_days,
+                usage_days=settings.retain_usage_days,
             )
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
         if working:
@@ -300,8 +304,23 @@ async def build(
             histories = Histories(database, kinds, days=settings.history_days, min_edits=min_edits, on_given=given)
             tasks.append(_run(stack, histories.run(), "histories"))
         quota = Quota(database, settings.bytes_per_tenant)
+        counting = open_count(settings)
+        limiting = Limits(
+            of_key=settings.limit_of_key,
+            of_user=settings.limit_of_user,
+            total=settings.in_flight_total,
+            of_tenant=settings.in_flight_of_tenant,
+            database=counting,
+            shared=settings.shared_limits,
+            on_refused=metrics.refused,
+        )
+        stack.push_async_callback(limiting.close)
+        tasks.append(_run(stack, limiting.run(), "limits"))
+        ledger = Ledger(database, metrics.spent)
+        stack.push_async_callback(ledger.write)
+        tasks.append(_run(stack, ledger.run(), "ledger"))
         assistant = Assistant(
-            settings, database, engine, recall, secret, metrics, quota,
+            settings, database, engine, recall, secret, metrics, quota, limiting, ledger,
             system_role=system_role, prior=prior, on_turn=histories.notice if histories else None,
         )  # fmt: skip
         yield Services(
@@ -320,11 +339,19 @@ async def build(
             identity=identity,
             assistant=assistant,
             quota=quota,
+            limits=limiting,
+            ledger=ledger,
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
             last_hour=last_hour,
-            gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
+            gauges=Gauges(
+                metrics.registry,
+                database,
+                registry,
+                lambda: engine_state(engine, process),
+                common_up=lambda: limiting.common_up,
+            ),
             tracing=traces,
             signal_rate=Rate(settings.signals_per_minute, "signals"),
             follow=follow,

@@ -12,6 +12,7 @@ from preference import embedding
 from preference.database import Database
 from preference.errors import Invalid
 from preference.ports import Embedder
+from server.common_count import PATIENCE
 from server.errors import StartRefused
 from server.settings import Settings
 
@@ -50,6 +51,11 @@ def open_database(settings: Settings) -> Database:
             raise StartRefused("The database has pending migrations: back it up, then start with ATTUNE_MIGRATE=true.")
         database.migrate()
     return database
+
+
+def open_count(settings: Settings) -> Database:
+    """The database once more, for the limits that all servers count: with connections, and a patience, of its own."""
+    return Database(settings.database, threads=4, busy_seconds=PATIENCE)
 
 
 async def check_embedder(database: Database, embedder: Embedder) -> None:
