@@ -321,7 +321,7 @@ class Assistant:
             best_of = (wish.best_of or 0) if values or kept else 0
             if best_of:
                 payload |= several(payload, best_of)
-            set_aside = await self._set_aside(caller, user, body, payload)
+            set_aside = await self._set_aside(place, caller, user, body, payload)
             # Inside a JSON string these quotes would be escaped: no text can look like this member.
             told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
             return Plan(
@@ -348,13 +348,15 @@ class Assistant:
             raise
 
     async def _set_aside(
-        self, caller: Caller, user: User | None, body: GenerationRequest, payload: dict[str, Any]
+        self, place: Place, caller: Caller, user: User | None, body: GenerationRequest, payload: dict[str, Any]
     ) -> Pass | None:
         """What this answer may take at most. Where tokens are limited, an answer of no length of its own gets one."""
         named = user.owner.user if user else caller.user
         if not self._limits.limits_tokens(caller.key):
             return await self._limits.set_aside(caller.key, named, 0)
-        return await self._limits.set_aside(caller.key, named, bound(body.path, payload, self._settings.answer_tokens))
+        context = await place.engine.context()
+        most = bound(body.path, payload, self._settings.answer_tokens, context)
+        return await self._limits.set_aside(caller.key, named, most)
 
     def _spent(self, caller: Caller, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
         """Count what an answer took, for its key and its user."""

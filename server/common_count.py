@@ -44,22 +44,28 @@ class CommonCount:
         self._under_way: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._renew_at = 0.0
         self._owes = asyncio.Event()
+        self._settling = asyncio.Lock()
         self.up = True
 
     async def take(self, demands: Sequence[Demand]) -> Taken:
         """Let them in, all or none. Raises ``Exceeded``, or ``Away``."""
+        try:
+            return await self._take(demands)
+        except Exceeded:
+            if not self._owed and not self._settling.locked():
+                raise
+            await self._within_patience(asyncio.create_task(self._settle()))  # what is given back may be enough
+            return await self._take(demands)
+
+    async def _take(self, demands: Sequence[Demand]) -> Taken:
         if time.monotonic() < self._away_until or len(self._late) >= _LATE:
             raise Away
         asked = asyncio.create_task(self._database.note(limits.take, demands, self._holder))
         try:
-            done, _ = await asyncio.wait((asked,), timeout=self._patience)
+            await self._within_patience(asked)
         except BaseException:
             self._forgo(asked, demands)
             raise
-        if not done:
-            self._forgo(asked, demands)
-            self._went(f"it did not answer within {self._patience:g} s")
-            raise Away
         try:
             taken = asked.result()
         except Exceeded:
@@ -71,6 +77,12 @@ class CommonCount:
         self._came()
         self._count(demands)
         return taken
+
+    async def _within_patience(self, work: asyncio.Task[Any]) -> None:
+        done, _ = await asyncio.wait((work,), timeout=self._patience)
+        if not done:
+            self._went(f"it did not answer within {self._patience:g} s")
+            raise Away
 
     def owe(self, demand: Demand, debt: Debt) -> None:
         """To be settled soon."""
@@ -101,22 +113,27 @@ class CommonCount:
         self._database.close()
 
     async def _settle(self) -> None:
-        self._owes.clear()
-        while self._owed:
-            tenant = next(iter(self._owed))[0]
-            debts = {subject: debt for (of, subject), debt in self._owed.items() if of == tenant}
-            for subject in debts:
-                del self._owed[tenant, subject]
-            try:
-                await self._database.note(limits.give, tenant, debts, self._holder)
-            except Exception as error:
-                self._went(str(error))
-                for subject, debt in debts.items():
-                    # It may have been done all the same: what would be given back twice is not given back.
-                    self._add(tenant, subject, replace(debt, tokens=max(0, debt.tokens), places=0))
-                self._owes.set()
-                return
-            self._came()
+        async with self._settling:
+            self._owes.clear()
+            while self._owed and await self._settle_one(next(iter(self._owed))[0]):
+                pass
+
+    async def _settle_one(self, tenant: str) -> bool:
+        """What is owed of a tenant; whether that could be done."""
+        debts = {subject: debt for (of, subject), debt in self._owed.items() if of == tenant}
+        for subject in debts:
+            del self._owed[tenant, subject]
+        try:
+            await self._database.note(limits.give, tenant, debts, self._holder)
+        except Exception as error:
+            self._went(str(error))
+            for subject, debt in debts.items():
+                # It may have been done all the same: what would be given back twice is not given back.
+                self._add(tenant, subject, replace(debt, tokens=max(0, debt.tokens), places=0))
+            self._owes.set()
+            return False
+        self._came()
+        return True
 
     def _add(self, tenant: str, subject: str, debt: Debt) -> None:
         later = self._owed.get((tenant, subject))

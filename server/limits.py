@@ -277,10 +277,9 @@ def _refusal(error: Exceeded) -> TooManyRequests:
         may = may.replace("may have", "may make")
         told = _headers(limit, 0, error.seconds or 0)
         return TooManyRequests(f"{may}; try again in {seconds} s.", retry_after=seconds, headers=told)
-    asked = f"{error.left:,} are left, and this answer may take {error.demand.tokens:,}"
-    fewer = "ask for fewer with max_tokens"
-    then = fewer if error.seconds is None else f"{fewer}, or try again in {seconds} s"
     if error.seconds is None:
-        return TooManyRequests(f"{may}: {asked}; {then}.", headers=_headers(limit, error.left, 0, "tokens"))
-    told = _headers(limit, error.left, error.seconds, "tokens")
-    return TooManyRequests(f"{may}: {asked}; {then}.", retry_after=seconds, headers=told)
+        told = f"{may}, and this answer may take {error.demand.tokens:,}: ask for fewer with max_tokens."
+        return TooManyRequests(told, headers=_headers(limit, error.left, 0, "tokens"))
+    asked = f"{error.left:,} are left, and this answer may take {error.demand.tokens:,}"
+    message = f"{may}: {asked}; ask for fewer with max_tokens, or try again in {seconds} s."
+    return TooManyRequests(message, retry_after=seconds, headers=_headers(limit, error.left, error.seconds, "tokens"))

@@ -52,15 +52,20 @@ class Room:
         return kept
 
 
-def bound(path: str, payload: dict[str, Any], answer: int) -> int:
-    """Tokens that a request may take at most, prompt and all its answers; one without a bound gets that of ``answer``.
+def bound(path: str, payload: dict[str, Any], answer: int, context: int | None) -> int:
+    """Tokens that a request may take at most, prompt and all its answers.
 
+    A request that does not say how long an answer may be is given ``answer``, where that surely fits ``context``.
     A token is a byte of the prompt at least; what the chat template adds is less than JSON does, but for its head.
     """
+    prompt, many = prompt_bytes(payload), int(payload.get("n") or 1)
+    whole = None if context is None else context * many
     if not any(payload.get(name) for name in _LIMITS):
+        if context is not None and prompt + answer > context:
+            return context * many
         payload["max_output_tokens" if path == "/v1/responses" else "max_tokens"] = answer
-    each = max(int(payload.get(name) or 0) for name in _LIMITS)
-    return prompt_bytes(payload) + each * int(payload.get("n") or 1)
+    wanted = prompt + many * max(int(payload.get(name) or 0) for name in _LIMITS)
+    return wanted if whole is None else min(wanted, whole)
 
 
 def prompt_bytes(payload: Mapping[str, Any]) -> int:

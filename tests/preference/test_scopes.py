@@ -29,6 +29,7 @@ OF_EVERYBODY = {
     "preference.tokens.find": "the owner of a token, by its hash",
     "preference.tokens.prune": "upkeep of all owners' tokens",
     "preference.idempotency.prune": "upkeep of all owners' spent keys",
+    "preference.daily.prune": "upkeep of all owners' days",
     "preference.jobs.is_due": "whether anybody has work, and nothing of whose",
     "preference.jobs._take": "the next job, which comes with its owner",
     "preference.jobs.prune": "upkeep of all owners' jobs",
