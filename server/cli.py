@@ -188,6 +188,34 @@ def export(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if missing, else empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy database, adapters (of the store, if there is one) and secret, while servers run."""
+    from server.backup import backup as write
+
+    with Progress(console=Console(stderr=True)) as bars:
+        done = _bar(bars, "adapters")
+        made = _with_database(lambda database: write(_settings(), database, folder, done))
+    _tell_of_backup(vars(made), f"{folder} holds the database and {made.adapters} adapters.", as_json)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `attune backup` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup back into an empty database and data folder, and adapters into the store. No server may run."""
+    from server.backup import restore as bring_back
+
+    with Progress(console=Console(stderr=True)) as bars:
+        done = _bar(bars, "adapters")
+        made = _or_exit(lambda: bring_back(_settings(), folder, done))
+    _tell_of_backup(vars(made), f"The database and {made.adapters} adapters are back.", as_json)
+
+
+@app.command()
 def scrub() -> None:
     """Rewrite the database's files without what was deleted: nobody can use it meanwhile. Erasures do what they can."""
     if not _with_database(lambda database: database.scrub_now(full=True)):
@@ -200,18 +228,15 @@ def reembed() -> None:
     from preference import embedding
     from preference.embedder import SentenceEmbedder
     from preference.kind import KindEmbedder
+    from server.reembedding import steps
 
     def brought_over(database: Database) -> int:
         embedder = KindEmbedder(SentenceEmbedder(_settings().embedder))
         total = database.read_now(embedding.count, embedder)
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task("contexts", total=total)
-            last = None
-            while found := database.read_now(embedding.some, embedder, last):
-                vectors = embedder.embed([one.text for one in found])
-                database.write_now(embedding.bring_over, found, embedder, vectors)
-                bars.advance(bar, len(found))
-                last = found[-1]
+            for count in steps(database, embedder):
+                bars.advance(bar, count)
         return total
 
     typer.echo(f"{_with_database(brought_over)} contexts were embedded anew.")
@@ -306,6 +331,20 @@ def settings_markdown() -> str:
 def main() -> None:
     """The console command."""
     app()
+
+
+def _bar(bars: Progress, what: str) -> Callable[[int, int], None]:
+    bar = bars.add_task(what, total=None)
+    return lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _tell_of_backup(made: dict[str, Any], sentence: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(made, indent=2))
+        return
+    typer.echo(sentence)
+    if made["missing"]:
+        typer.echo(f"Without files, and so not in it: {', '.join(made['missing'])}.")
 
 
 def _with_database(use: Callable[[Database], T]) -> T:

@@ -278,8 +278,8 @@ def _refusal(error: Exceeded) -> TooManyRequests:
         told = _headers(limit, 0, error.seconds or 0)
         return TooManyRequests(f"{may}; try again in {seconds} s.", retry_after=seconds, headers=told)
     if error.seconds is None:
-        told = f"{may}, and this answer may take {error.demand.tokens:,}: ask for fewer with max_tokens."
-        return TooManyRequests(told, headers=_headers(limit, error.left, 0, "tokens"))
+        message = f"{may}, and this answer may take {error.demand.tokens:,}: ask for fewer with max_tokens."
+        return TooManyRequests(message, headers=_headers(limit, error.left, 0, "tokens"))
     asked = f"{error.left:,} are left, and this answer may take {error.demand.tokens:,}"
     message = f"{may}: {asked}; ask for fewer with max_tokens, or try again in {seconds} s."
     return TooManyRequests(message, retry_after=seconds, headers=_headers(limit, error.left, error.seconds, "tokens"))

@@ -30,6 +30,7 @@ from preference.prior import Prior
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from preference.worker import Worker
+from server import reembedding
 from server.answer import Assistant
 from server.base_hash import BaseHash
 from server.engine import Engine
@@ -167,7 +168,10 @@ async def build(
         else:  # read from disk while the engine starts
             sentences = encoder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
             kinds = await asyncio.to_thread(KindEmbedder, encoder)
-        await check_embedder(database, kinds)
+        if settings.reembed:
+            tasks.append(_run(stack, reembedding.run(database, kinds), "reembedding"))
+        else:
+            await check_embedder(database, kinds)
         system_role = await asyncio.to_thread(has_system_role, settings)
         base_hash = BaseHash(settings)
 

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     embedder: str = Field(
         default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
     )
+    reembed: bool = Field(
+        default=False,
+        description="What another embedder has embedded is brought over while the server runs; if false, refuse to "
+        "start. For upgrades one server after the other: docs/operations.md.",
+    )
     recall_k: int = Field(
         default=10,
         ge=0,

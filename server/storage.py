@@ -63,7 +63,8 @@ async def check_embedder(database: Database, embedder: Embedder) -> None:
     if (other := await database.read(embedding.stranger, embedder)) is not None:
         raise StartRefused(
             f"ATTUNE_EMBEDDER is {embedder.name!r} ({embedder.dimension} dimensions), but contexts are stored that "
-            f"{other!r} has embedded: stop all servers and run `attune reembed`, or go back to what it was."
+            f"{other!r} has embedded: set ATTUNE_REEMBED=true, stop all servers and run `attune reembed`, or go back "
+            "to what it was."
         )
 
 

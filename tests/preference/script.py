@@ -952,11 +952,13 @@ def begin_anew(player: Player, c: Connection) -> Any:
 
 SCRIPT: Sequence[Step] = [
     settle, make_key, spend_limits, spend_days, pause, read, go_on, serve_first, record, read, use_key,
-    make_token, use_token, make_another_token, read, spend, spend_limits, spend_days, read, widen, read, revoke_token, read,
+    make_token, use_token, make_another_token, read, spend, spend_limits, spend_days, read,
+    widen, read, revoke_token, read,
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, narrow, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
-    spend_limits, spend_days, look_at_history, forget_limits, spend_limits, give_others, read, weigh_outcomes, read, share,
+    spend_limits, spend_days, look_at_history, forget_limits, spend_limits,
+    give_others, read, weigh_outcomes, read, share,
     demonstrate, read, erase_others, read, erase_demonstration, read,
     create, create_too_many, add_context, reembed, correct, read, unlock, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
