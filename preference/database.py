@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,12 @@ _SQLITE_BEGIN = {
 _until: ContextVar[float | None] = ContextVar("until", default=None)
 """When the transaction that this thread begins has to have what it waits for; of the monotonic clock."""
 _MIGRATION_LOCK = 0x41747475  # PostgreSQL advisory lock: two servers that start together migrate once
+
+
+MIGRATION_SECONDS = 600.0
+"""For which a migration is tried while others hold its tables."""
+_MIGRATION_PATIENCE = 300  # milliseconds; PostgreSQL looks for circles of locks after a second
+_BLOCKED = {"55P03", "40P01"}  # its words for a lock that was not had in time, and for such a circle
 
 
 class Database:
@@ -125,18 +132,35 @@ class Database:
         return self._by(time.monotonic() + self._busy_seconds, self._writer, fn, *args, **kwargs)
 
     def migrate(self) -> None:
-        """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone."""
+        """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone.
+
+        On PostgreSQL others may go on meanwhile. A table that they hold is waited for so shortly that no circle of
+        locks is ended by ending them: then everything is undone, and tried again.
+        """
         if self._sqlite:
             with self._file_errors():
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._file.touch(mode=0o600)
+        until = time.monotonic() + MIGRATION_SECONDS
+        while True:
+            try:
+                with _domain_errors():
+                    return self._migrate_once()
+            except StoreUnavailable as error:
+                state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", None)
+                if state not in _BLOCKED or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0.1, 0.5))
+
+    def _migrate_once(self) -> None:
         config = migrations()
         engine = self._engine.execution_options(begin="migrate")
-        with _domain_errors(), engine.connect() as connection:
+        with engine.connect() as connection:
             try:
                 with connection.begin():
                     if not self._sqlite:
                         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                        connection.execute(text(f"SET LOCAL lock_timeout TO {_MIGRATION_PATIENCE}"))
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
                     if self._sqlite and (broken := connection.execute(text("PRAGMA foreign_key_check")).first()):

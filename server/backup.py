@@ -1,7 +1,7 @@
 """`attune backup` and `attune restore`: database, adapters and secret, in a folder whose every file has its hash.
 
-The database is copied first, while servers run, and the adapters after it: what was published meanwhile has no row there,
-and a version that went meanwhile is served by retrieval alone.
+The database is copied first, while servers run, and the adapters after it: what was published meanwhile has no row
+there, and a version that went meanwhile is served by retrieval alone. Nothing is migrated.
 """
 
 import hashlib
@@ -11,27 +11,24 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import inspect
 from sqlalchemy.engine import URL
 
 from adapters import versions
 from adapters.directories import Directories
-from preference import users
 from preference.database import Database
 from preference.errors import AttuneError, Conflict, NotFound
-from preference.owner import Owner
 from server.errors import StartRefused
 from server.settings import Settings
 from server.storage import open_directories, private_directory
 
 ADAPTERS, SECRET, INDEX = "adapters", "secret", "backup.json"
 _DATABASES = {"sqlite": "attune.db", "postgresql": "attune.dump"}
-_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,17 @@ Progress = Callable[[int, int], None]
 """Told how many of how many adapters are done."""
 
 
-def backup(settings: Settings, database: Database, folder: Path, progress: Progress) -> Backup:
+def backup(settings: Settings, folder: Path, progress: Progress) -> Backup:
     """Copy everything into ``folder``, which must be empty. Raises ``Conflict``, ``StartRefused``."""
     private_directory(folder)
     if any(folder.iterdir()):
         raise Conflict(f"{folder} is not empty: name another folder.", param="folder")
-    kind = database.url.get_backend_name()
-    _DUMPS[kind](database.url, folder / _DATABASES[kind])
-    copied, missing = _copy_adapters(settings, database, folder / ADAPTERS, progress)
+    with closing(Database(settings.database)) as database:
+        if not _has_tables(database):
+            raise NotFound("The database has no tables: there is nothing to back up.", param="database_url")
+        kind = database.url.get_backend_name()
+        _DUMPS[kind](database.url, folder / _DATABASES[kind])
+        copied, missing = _copy_adapters(settings, database, folder / ADAPTERS, progress)
     if (secret := settings.data_dir / SECRET).exists():
         shutil.copy2(secret, folder / SECRET)
     files = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
@@ -100,7 +100,7 @@ def restore(settings: Settings, folder: Path, progress: Progress) -> Backup:
         if (folder / ADAPTERS).is_dir():
             shutil.copytree(folder / ADAPTERS, directories.root, dirs_exist_ok=True)
         database.migrate()
-        ready = list(_ready(database))
+        ready = database.read_now(versions.everybodys_ready)
         for number, (opaque_id, version) in enumerate(ready, 1):
             if directories.path(opaque_id, version).is_dir():
                 directories.verified(opaque_id, version)
@@ -113,7 +113,7 @@ def _copy_adapters(settings: Settings, database: Database, into: Path, progress:
     private_directory(into)
     own = open_directories(settings)
     copies = Directories(into, own.store)
-    ready, copied, missing = list(_ready(database)), 0, []
+    ready, copied, missing = database.read_now(versions.everybodys_ready), 0, []
     for number, (opaque_id, version) in enumerate(ready, 1):
         try:
             if own.store is None:
@@ -126,23 +126,6 @@ def _copy_adapters(settings: Settings, database: Database, into: Path, progress:
         progress(number, len(ready))
     shutil.rmtree(into / ".staging", ignore_errors=True)
     return copied, missing
-
-
-def _ready(database: Database) -> Iterator[tuple[str, int]]:
-    """Every version that may serve, by its user's opaque id."""
-
-    def page(c: Connection, after: Owner | None) -> tuple[list[Owner], list[tuple[str, int]]]:
-        owners = users.page(c, after=after, limit=_PAGE)
-        known = [user for owner in owners if (user := users.get(c, owner)) is not None]
-        return owners, [(user.opaque_id, number) for user in known for number in sorted(versions.ready(c, user.owner))]
-
-    after: Owner | None = None
-    while True:
-        owners, found = database.read_now(page, after)
-        yield from found
-        if not owners:
-            return
-        after = owners[-1]
 
 
 def _has_tables(database: Database) -> bool:

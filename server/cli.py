@@ -188,6 +188,13 @@ def export(
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the database up to date, also while servers of the version before run, and end: for a job before a roll."""
+    _with_database(lambda database: None, migrate=True)
+    typer.echo("The database is up to date.")
+
+
+@app.command()
 def backup(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing, else empty.")],
     as_json: AsJson = False,
@@ -197,7 +204,7 @@ def backup(
 
     with Progress(console=Console(stderr=True)) as bars:
         done = _bar(bars, "adapters")
-        made = _with_database(lambda database: write(_settings(), database, folder, done))
+        made = _or_exit(lambda: write(_settings(), folder, done))
     _tell_of_backup(vars(made), f"{folder} holds the database and {made.adapters} adapters.", as_json)
 
 
@@ -347,10 +354,10 @@ def _tell_of_backup(made: dict[str, Any], sentence: str, as_json: bool) -> None:
         typer.echo(f"Without files, and so not in it: {', '.join(made['missing'])}.")
 
 
-def _with_database(use: Callable[[Database], T]) -> T:
+def _with_database(use: Callable[[Database], T], **given: Any) -> T:
     from server.storage import open_database, private_directory
 
-    settings = _settings()
+    settings = _settings(**given)
 
     def run() -> T:
         private_directory(settings.data_dir)

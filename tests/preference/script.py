@@ -850,6 +850,9 @@ def count(player: Player, c: Connection) -> Any:
     found = [c.execute(select(table)).mappings().all() for table in (adapters_table, jobs_table, users_table, api_keys)]
     made, queued, all_users, all_keys = found
     ready = {(row["tenant_id"], row["user_id"], row["version"]) for row in made if row["state"] == "ready"}
+    opaque = {(row["tenant_id"], row["user_id"]): row["opaque_id"] for row in all_users}
+    everybodys = sorted((opaque[tenant, user], version) for tenant, user, version in ready)
+    assert versions.everybodys_ready(c) == everybodys, "somebody else's, or not all"
     serving = [row for row in all_users if (row["tenant_id"], row["user_id"], row["active_adapter"]) in ready]
     assert versions.census(c, 10_000) == (Counter(row["state"] for row in made), len(serving)), "miscounted"
     waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")

@@ -42,6 +42,7 @@ OF_EVERYBODY = {
     "preference.embedding.count": "figures alone",
     "preference.embedding.some": "goes through all contexts, which come with their owners",
     "adapters.versions.census": "figures alone",
+    "adapters.versions.everybodys_ready": "names of files alone, for a backup of them all",
     "preference.outcomes.of_tenant": "a tenant's outcomes as figures, and nothing of whose",
     "preference.prior.of_tenant": "what a tenant's users learned, where it opted in; of many alone it is used",
     "preference.prior.holders": "a number of a tenant's users alone",
