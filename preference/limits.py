@@ -224,6 +224,12 @@ def forget(c: Connection, owner: Owner) -> None:
     c.execute(delete(limits).where(limits.c.tenant_id == owner.tenant, limits.c.subject.in_(subjects)))
 
 
+def drop(c: Connection, demand: Demand) -> None:
+    """Drop one row."""
+    this = and_(limits.c.tenant_id == demand.tenant, limits.c.subject == demand.subject)
+    c.execute(delete(limits).where(this))
+
+
 def prune(c: Connection) -> None:
     """Drop what nobody used for ``KEPT``."""
     c.execute(delete(limits).where(limits.c.updated_at < _now(c) - KEPT))

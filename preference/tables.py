@@ -287,3 +287,10 @@ user_days = Table(
     *_spent(),
     _of_user(),
 )
+
+shared_secrets = Table(
+    "shared_secrets",  # what all servers make salts with: it opens nothing
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)

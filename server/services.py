@@ -17,7 +17,7 @@ from adapters.registry import Registry
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
 from adapters.training import Training
-from preference import keys
+from preference import keys, shared_secret
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
 from preference.feedback import Feedback
@@ -295,7 +295,10 @@ async def build(
         last_hour = LastHour(database, registry, metrics.registry)
         if serve:
             tasks.append(_run(stack, last_hour.run(), "last hour"))
-        secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        own_secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        secret = await database.write(shared_secret.agree, own_secret)
+        if secret != own_secret:
+            log.info("the secret of the database's other servers is used, not that of %s", settings.data_dir)
         histories = None
         if settings.history_days:
 

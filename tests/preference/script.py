@@ -37,6 +37,7 @@ from preference import (
     outcomes,
     preferences,
     prior,
+    shared_secret,
     signals,
     tokens,
     turns,
@@ -829,6 +830,16 @@ def spend_limits(player: Player, c: Connection) -> Any:
 
 def forget_limits(player: Player, c: Connection) -> Any:
     limits.forget(c, player.owner)
+    demand = limits.Demand(player.owner.tenant, f"x {player.owner.user}", limits.Limit(tokens_per_day=9), tokens=1)
+    limits.take(c, [demand], "server")
+    return player.kept.setdefault("demand", demand) == demand
+
+
+def drop_limit(player: Player, c: Connection) -> Any:
+    demand = player.kept["demand"]
+    spent = limits.spent_today(c, demand.tenant, demand.subject)
+    limits.drop(c, demand)
+    return spent, limits.spent_today(c, demand.tenant, demand.subject)
 
 
 def spend_days(player: Player, c: Connection) -> Any:
@@ -855,6 +866,7 @@ def count(player: Player, c: Connection) -> Any:
     assert versions.everybodys_ready(c) == everybodys, "somebody else's, or not all"
     serving = [row for row in all_users if (row["tenant_id"], row["user_id"], row["active_adapter"]) in ready]
     assert versions.census(c, 10_000) == (Counter(row["state"] for row in made), len(serving)), "miscounted"
+    assert shared_secret.agree(c, player.mark.encode()) == shared_secret.held(c)
     waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")
     assert jobs.backlog(c, 10_000).counts == waiting, "miscounted"
     assert {key.id for key in keys.list_all(c)} == {row["id"] for row in all_keys}
@@ -960,7 +972,7 @@ SCRIPT: Sequence[Step] = [
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, narrow, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
-    spend_limits, spend_days, look_at_history, forget_limits, spend_limits,
+    spend_limits, spend_days, look_at_history, forget_limits, spend_limits, drop_limit,
     give_others, read, weigh_outcomes, read, share,
     demonstrate, read, erase_others, read, erase_demonstration, read,
     create, create_too_many, add_context, reembed, correct, read, unlock, read, delete_preference, read,

@@ -359,3 +359,13 @@ def test_what_an_erased_user_spent_is_forgotten(database: Database) -> None:
         database.write_now(limits.take, [Demand(tenant, demand.subject, demand.limit, tokens=9)], "a")
     database.write_now(limits.forget, Owner("t", "ann"))
     assert [database.read_now(limits.spent_today, tenant, demand.subject) for tenant in ("t", "t2")] == [0, 9]
+
+
+def test_servers_that_share_a_database_share_its_secret(start: Start, tmp_path: Path) -> None:
+    shared = {"database_url": f"sqlite:///{tmp_path}/data/attune.db"}
+    one, two = start(**shared), start(**shared, data_dir=tmp_path / "other")
+    for server in (one, two):
+        assert chat(server.http()).status_code == 200
+    assert (tmp_path / "data" / "secret").read_bytes() != (tmp_path / "other" / "secret").read_bytes()
+    first, second = (sent["cache_salt"] for sent in one.engine.requests)
+    assert first == second  # what the engine has in its cache of this tenant serves both

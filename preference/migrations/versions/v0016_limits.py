@@ -1,4 +1,4 @@
-"""Limits that all servers count together, limits in tokens, and what was answered a day."""
+"""Limits that all servers count together, limits in tokens, what was answered a day, and one secret for all servers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -50,13 +50,19 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
+    op.create_table(
+        "shared_secrets",
+        sa.Column("name", sa.String(32), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_shared_secrets"),
+    )
     if op.get_context().dialect.name == "postgresql":  # no samples of users' ids in the planner's statistics
         op.execute("ALTER TABLE user_days ALTER COLUMN user_id SET STATISTICS 0")
 
 
 def downgrade() -> None:
     """Undo, in place."""
-    for table in ("user_days", "key_days", "limits"):
+    for table in ("shared_secrets", "user_days", "key_days", "limits"):
         op.drop_table(table)
     for name, _ in _OF_KEY:
         op.drop_column("api_keys", name)
