@@ -18,6 +18,8 @@ from typing import Literal
 import fsspec
 import httpx
 
+from adapters import versions
+from adapters.store import Store
 from preference import embedding, keys, limits, shared_secret
 from preference.database import Database, clock
 from preference.embedder import SentenceEmbedder
@@ -36,6 +38,8 @@ CLOCKS = 5.0
 FREE = 2 << 30
 """Bytes that a data folder should have free: a database grows, and an adapter is staged before it is published."""
 PATIENCE = 10.0
+SAMPLE = 20
+"""Versions that are looked for in the store."""
 _NO_ADAPTER = {"lora_name": "attune-doctor", "lora_path": "/attune-doctor"}
 
 
@@ -118,6 +122,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
                 yield await _limits(settings, database)
             for one in await _secret(settings, database):
                 yield one
+            if settings.adapter_store:
+                yield await _published(settings.adapter_store, database)
     except (AttuneError, StartRefused) as error:
         yield Finding(part, "error", str(error), "Check ATTUNE_DATABASE_URL, and that the database runs and has room.")
 
@@ -154,6 +160,35 @@ async def _limits(settings: Settings, database: Database) -> Finding:
         advice = f"A count of more than {PATIENCE_OF_COUNT:g} s is not waited for: look at the database."
         return Finding("limits", "warning", told, advice)
     return Finding("limits", "ok", told)
+
+
+async def _published(url: str, database: Database) -> Finding:
+    """Whether the store is the one that this database's versions are in."""
+    part, ready = "adapters", await database.read(versions.everybodys_ready)
+    looked_at = ready[:: max(1, len(ready) // SAMPLE)][:SAMPLE]
+    started = time.monotonic()
+
+    def missing() -> int:
+        store = Store(url)
+        return sum(store.manifest(opaque_id, version) is None for opaque_id, version in looked_at)
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            lost = await asyncio.to_thread(missing)
+    except TimeoutError:
+        told = f"The store did not show {len(looked_at)} manifests within {PATIENCE:g} s."
+        return Finding(
+            part, "warning", told, "Users whose adapter is not on the disk yet wait for it: look at the store."
+        )
+    except AttuneError as error:
+        return Finding(part, "error", error.message, "Check ATTUNE_ADAPTER_STORE.")
+    if lost:
+        told = f"{lost} of {len(looked_at)} versions that serve are not in the store: it is empty, or another one."
+        return Finding(
+            part, "error", told, "Set ATTUNE_ADAPTER_STORE to the one they were put into, or `attune restore`."
+        )
+    told = f"{len(looked_at)} of {len(ready)} versions were looked for in the store, and are there"
+    return Finding(part, "ok", f"{told} ({1000 * (time.monotonic() - started):.0f} ms).")
 
 
 async def _secret(settings: Settings, database: Database) -> list[Finding]:
