@@ -302,27 +302,16 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([vars(key) for key in held], indent=2))
         return
-    table = Table(
-        "id",
-        "tenant",
-        "name",
-        "created",
-        "revoked",
-        "requests a minute",
-        "in flight",
-        "tokens a minute",
-        "tokens a day",
-    )
+    table = Table("id", "tenant", "name", "created", "revoked", "limits")
     for key in held:
-        limits = [
-            "default" if key.requests_per_minute is None else str(key.requests_per_minute or "no limit"),
-            "default" if key.in_flight is None else str(key.in_flight),
-            *(
-                "default" if one is None else str(one or "no limit")
-                for one in (key.tokens_per_minute, key.tokens_per_day)
-            ),
-        ]
-        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), *limits)
+        told = {
+            "requests a minute": key.requests_per_minute,
+            "at a time": key.in_flight,
+            "tokens a minute": key.tokens_per_minute,
+            "tokens a day": key.tokens_per_day,
+        }
+        own = ", ".join(f"{limit or 'any'} {what}" for what, limit in told.items() if limit is not None)
+        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), own or "default")
     Console().print(table)
 
 
