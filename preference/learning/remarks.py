@@ -34,7 +34,8 @@ _OPENER = regex.compile(
 
 _SAYS_NOTHING = regex.compile(
     r"(?i)^(?:thanks?|thank you|thx|great|perfect|excellent|awesome|nice|good(?! morning)|well done|love it|danke|"
-    r"super|prima|merci|parfait|gracias|grazie|you|that|this|it|there(?! should)|i (?:am|was|did|have)|i['’]m|\d+ \w+$)\b"
+    r"super|prima|merci|parfait|gracias|grazie|you|that|this|it|there(?! should)|i (?:am|was|did|have)|"
+    r"i['’]m|\d+ \w+$)\b"
 )
 """Praise, and statements: no instruction."""
 _COMPLAINT = regex.compile(r"(?i)^(?:(?:way|much|far|a bit|a little|still|zu|trop) )?(?:too|zu|trop|demasiad[oa])\b")
