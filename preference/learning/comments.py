@@ -22,7 +22,6 @@ from preference.learning.wish_slots import exclude, wish_of
 from preference.ports import Scorer, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import last_user_text
-from preference.text import canonical
 
 PROMPT = Path(__file__).parent / "prompts" / "comment.toml"
 PROPOSED = 3
@@ -65,7 +64,9 @@ class Commentary:
                 texts, candidates, cost = await self._proposed(edit, comment)
         else:
             texts = list(dict.fromkeys(map(self._prompts.as_known, remarks.parts(comment))))
-        texts = [text for text in texts if first_same(text, [p.text for p in applied]) is None]
+        held = [p.text for p in applied]
+        again = [text for text in texts if first_same(text, held) is not None]
+        texts = [text for text in texts if text not in again]
         unsure = await self._unsure(texts, past)
         new = []
         for text in texts:
@@ -73,7 +74,7 @@ class Commentary:
             why = UNSURE if text in unsure else "the comment says so: tentative, until an edit shows it"
             candidates.append(Candidate(text, "learned", why, unsure.get(text)))
             new.append(Finding(text, weight))
-        sure = [finding.text for finding in new if finding.text not in unsure]
+        sure = again + [finding.text for finding in new if finding.text not in unsure]
         said = {} if found else self._of_applied(applied, sure)
         return Lesson(new, said, candidates, None if new else NOTHING), cost
 
@@ -142,7 +143,7 @@ class Commentary:
         wished = [wish for text in said if (wish := wish_of(text))]
         found = {}
         for p in applied:
-            wish, same = wish_of(p.text), any(canonical(p.text) == canonical(text) for text in said)
+            wish, same = wish_of(p.text), first_same(p.text, said) is not None
             excluded = wish is not None and any(exclude(wish, other) for other in wished)
             excluded |= any(self._prompts.exclude(p.text, text) for text in said)
             found[p.id] = -evidence.TENTATIVE if excluded and not same else evidence.ACCEPTED
