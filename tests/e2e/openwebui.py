@@ -161,12 +161,14 @@ def openwebui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def people(openwebui: str, attune: str) -> tuple[Person, Person]:
     """The admin, and another user."""
 
-    def sign_up(name: str) -> Person:
-        body = {"name": name, "email": f"{name.lower()}@example.com", "password": "Secret-12345"}
-        made = done(httpx.post(f"{openwebui}/api/v1/auths/signup", json=body, timeout=60))
+    def account(name: str) -> dict[str, str]:
+        return {"name": name, "email": f"{name.lower()}@example.com", "password": "Secret-12345"}
+
+    def person(made: Any) -> Person:
         return Person(openwebui, attune, made["id"], made["token"])
 
-    ann = sign_up("Ann")
+    # Whoever signs up first is the admin, and after them nobody may.
+    ann = person(done(httpx.post(f"{openwebui}/api/v1/auths/signup", json=account("Ann"), timeout=60)))
     connection = {
         "ENABLE_OPENAI_API": True,
         "OPENAI_API_BASE_URLS": [f"{attune}/v1"],
@@ -189,7 +191,7 @@ def people(openwebui: str, attune: str) -> tuple[Person, Person]:
     everybody = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
     done(ann.http.post("/api/v1/models/create", json={**model, "access_grants": everybody}))
     assert [one["id"] for one in done(ann.http.get("/api/models"))["data"]] == ["attune-tiny"]
-    return ann, sign_up("Bob")
+    return ann, person(done(ann.http.post("/api/v1/auths/add", json={**account("Bob"), "role": "user"})))
 
 
 def test_a_chat_is_its_users_and_titles_are_nobodys(people: tuple[Person, Person]) -> None:
