@@ -27,18 +27,14 @@ CONTENT = (
     "Great, I will use it as it is.",
     "That is exactly what I wanted.",
     "Thanks, that is how I would have written it.",
-    "Lovely. Nothing to change.",
-    "Good, sent it off just now.",
 )
 DISCONTENT = (
     "That is not how I would write it.",
     "No, please write it again.",
     "I had to rewrite most of this.",
-    "Hm, that does not sound like me at all.",
     "This is not what I wanted.",
-    "I don't like it, change it.",
 )
-REFERENCE_TOKENS = 120
+REFERENCE_TOKENS = 80
 _ASKED = (
     "Two people answered a request. Which answer is nearer to the reference in content, tone and form?\n\n"
     "<request>\n{request}\n</request>\n<reference>\n{reference}\n</reference>\n"
@@ -88,23 +84,31 @@ class Judge:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def likelihood(self, before: Sequence[dict[str, str]], text: str) -> float:
-        """Mean log probability of the tokens of a last user turn, nats."""
+    def likelihoods(self, before: Sequence[dict[str, str]], texts: Sequence[str]) -> list[float]:
+        """Mean log probability of the tokens of each last user turn, nats."""
         torch = self._torch
         head = self._ids([*before, {"role": "user", "content": ""}], asks=False)
-        whole = self._ids([*before, {"role": "user", "content": text}], asks=False)
-        start = next((i for i, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b), len(head))
-        length = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        whole = [self._ids([*before, {"role": "user", "content": text}], asks=False) for text in texts]
+        start = next(i for i, pair in enumerate(zip(head, whole[0], strict=False)) if pair[0] != pair[1])
+        longest = max(map(len, whole))
+        # What they share is read once. After the end of each is padding, at which nothing looks.
+        tails = torch.tensor([ids[start - 1 :] + [0] * (longest - len(ids)) for ids in whole])
         with torch.inference_mode():
-            logits = self._model(torch.tensor([whole])).logits[0, start - 1 : start + length - 1]
-        chosen = torch.tensor(whole[start : start + length])
-        return float(torch.log_softmax(logits, -1).gather(1, chosen[:, None]).mean())
+            read = self._model(torch.tensor([whole[0][: start - 1]]), use_cache=True, logits_to_keep=1).past_key_values
+            read.batch_repeat_interleave(len(texts))
+            told = torch.log_softmax(self._model(tails, past_key_values=read).logits, -1)
+        found = []
+        for row, text in enumerate(texts):
+            length = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            chosen = tails[row, 1 : 1 + length]
+            found.append(float(told[row, :length].gather(1, chosen[:, None]).mean()))
+        return found
 
     def follow_up(self, request: str, answer: str) -> float:
         """How much likelier content turns are than discontent ones after an answer, nats a token."""
         before = [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
-        content, discontent = ([self.likelihood(before, said) for said in group] for group in (CONTENT, DISCONTENT))
-        return fmean(content) - fmean(discontent)
+        told = self.likelihoods(before, CONTENT + DISCONTENT)
+        return fmean(told[: len(CONTENT)]) - fmean(told[len(CONTENT) :])
 
     def answer(self, request: str) -> str:
         """The model's own greedy answer."""
@@ -154,12 +158,13 @@ JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {
 def main(
     model: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of a model.")],
     lamp: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="LAMP's edits, as JSON.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many pairs of each source.")] = None,
     out: Annotated[Path, typer.Option("--json", help="File for the figures.")] = Path("out/bench-judges.json"),
 ) -> None:
     """Measure how often each judge prefers the edited text."""
     judge = Judge(model)
     figures: dict[str, Any] = {"model": model.name, **machine.about()}
-    for source, asked in pairs(lamp).items():
+    for source, asked in ((source, found[:limit]) for source, found in pairs(lamp).items()):
         figures[source] = {"pairs": len(asked)}
         for name, prefers in JUDGES.items():
             won = [prefers(judge, pair) for pair in track(asked, f"{source}, {name}")]

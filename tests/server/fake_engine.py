@@ -115,7 +115,7 @@ class FakeEngine:
         return web.Response()
 
     async def _models(self, request: web.Request) -> web.Response:
-        data = [{"id": MODEL, "object": "model", "parent": None}]
+        data: list[dict[str, Any]] = [{"id": MODEL, "object": "model", "parent": None, "max_model_len": self.context}]
         data += [{"id": name, "object": "model", "parent": MODEL} for name in self.adapters]
         return web.json_response({"object": "list", "data": data})
 
