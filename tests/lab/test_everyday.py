@@ -13,6 +13,7 @@ from lab.everyday import report
 from lab.everyday.environment import EverydayEnvironment, requests
 from lab.everyday.wishes import BY_NAME, KINDS, WISHES, About, Wanted, mend
 from lab.prelude import plots
+from lab.prelude.asking import general
 from lab.prelude.log import Line
 from lab.prelude.ports import Expense
 from preference.distance import word_distance
@@ -108,6 +109,12 @@ def test_users_differ_and_families_for_testing_stay_out_of_development() -> None
     assert all(not BY_NAME[name].test_only for one in wants("dev") for name in one)
     assert all(any(BY_NAME[name].test_only for name in one) for one in wants("all"))
     assert EverydayEnvironment(seed=3, rounds=20).rounds == EverydayEnvironment(seed=3, rounds=20).rounds
+
+
+def test_a_model_without_a_system_role_is_asked_without_one() -> None:
+    asked = [general(system_role).study("Write.", "A draft.", "A text.") for system_role in (True, False)]
+    assert [any(message["role"] == "system" for message in prompt) for prompt in asked] == [True, False]
+    assert "habits of writing" in asked[1][0]["content"]
 
 
 def lines(arm: str, costs: Sequence[int], seed: int, **more: Any) -> list[Line]:
