@@ -99,6 +99,9 @@ class Registry:
     model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
     refused, and so are all while it raises. Who is ``pinned`` makes no room for others. ``on_swap`` is told of each
     change of what serves a user: the seconds it took, and whether it succeeded.
+
+    A host that ``resolves`` is any number of engines, each of which brings and checks an adapter when it is asked for
+    it, and makes room by itself: then no file is needed here, and only what is to be gone for good is unloaded.
     """
 
     def __init__(
@@ -114,7 +117,9 @@ class Registry:
         drain_seconds: float = 60.0,
         retry_seconds: float = 3.0,
         on_swap: OnSwap | None = None,
+        resolves: bool = False,
     ) -> None:
+        self._resolves = resolves
         self._host = host
         self._directories = directories
         self._capacity = capacity
@@ -233,6 +238,8 @@ class Registry:
         name = engine_name(user.opaque_id, version)
         _remember(self._gone, name, None)
         await self._withdraw([user.owner], lambda held: held == name)
+        if self._resolves:  # others' requests brought it, too
+            await self._host.unload(name)
 
     async def forget(self, opaque_id: str) -> None:
         """Unload all adapters of an erased user, for good; one that a request holds is waited for.
@@ -243,10 +250,7 @@ class Registry:
         _remember(self._gone, opaque_id, None)
         owners = [owner for owner, seat in self._seats.items() if seat.is_of(opaque_id)]
         await self._withdraw(owners, lambda name: user_of(name) == opaque_id)
-        held = {adapter.name for seat in self._seats.values() for adapter in seat.adapters.values()}
-        for name in await self._host.loaded() - held:
-            if user_of(name) == opaque_id:
-                await self._host.unload(name)
+        await self._host.purge(lambda name: user_of(name) == opaque_id)
 
     def reset(self) -> None:
         """The engine restarted: nothing is loaded any more. Leases of before stay valid to release."""
@@ -257,10 +261,16 @@ class Registry:
             seat.current = seat.canary = None
             self._drop_if_empty(owner, seat)
 
-    async def reconcile(self) -> None:
-        """Drop the adapters that the engine has no longer. Raises ``EngineUnavailable`` or ``EngineRejected``."""
+    async def reconcile(self, lost: Lease | None = None) -> None:
+        """Drop the adapters that the engine has no longer. Raises ``EngineUnavailable`` or ``EngineRejected``.
+
+        It said that it does not have what ``lost`` holds. Of a host that resolves nothing else is known to be lost.
+        """
         held = [adapter for seat in self._seats.values() for adapter in seat.adapters.values()]
-        names = await self._host.loaded()
+        if self._resolves:
+            names = {adapter.name for adapter in held if lost is None or adapter.name != lost.name}
+        else:
+            names = await self._host.loaded()
         for adapter in held:
             seat = self._seats.get(adapter.owner)
             if adapter.name in names or seat is None or seat.adapters.get(adapter.name) is not adapter:
@@ -314,7 +324,8 @@ class Registry:
             return found
         if version.state != "ready":
             raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
-        manifest = await asyncio.to_thread(self._directories.verified, user.opaque_id, version.version)
+        known = self._directories.manifest if self._resolves else self._directories.verified
+        manifest = await asyncio.to_thread(known, user.opaque_id, version.version)
         base = None if self._base_sha256 is None else await self._base_sha256()
         if base is not None and manifest.base_sha256 not in (base, ""):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
@@ -327,8 +338,7 @@ class Registry:
             turn = self._turns.setdefault(user.owner.tenant, asyncio.Lock())
             async with turn, self._one_load:
                 # A name stands for the same weights for ever: one that a cancelled load left is as good as new.
-                if adapter.name not in await self._host.loaded():
-                    await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
+                await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
             await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
             if epoch != self._epoch:
                 raise EngineUnavailable("the engine restarted while an adapter was being loaded")
@@ -420,6 +430,8 @@ class Registry:
 
     async def _unload(self, adapter: _Adapter) -> None:
         """Unload; where the engine cannot, it is gone or restarting, and the name with it."""
+        if self._resolves and not {adapter.name, user_of(adapter.name)} & self._gone.keys():
+            return  # other servers' requests may name it
         try:
             await asyncio.shield(self._host.unload(adapter.name))
         except AttuneError as error:

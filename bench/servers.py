@@ -19,6 +19,7 @@ import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "attune-tiny"
+VLLM_ROUTER = ROOT / ".venv-router" / "bin" / "vllm-router"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
 START_SECONDS = 300
 _MANY = str(1 << 14)  # limits out of the way: what is measured is what a server can do
@@ -55,9 +56,11 @@ _ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @contextlib.asynccontextmanager
-async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> AsyncIterator[Server]:
-    """vLLM with the bundled model and room for adapters, as Attune starts its own one."""
-    port = free_port()
+async def vllm(
+    folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16, port: int | None = None, **settings: str
+) -> AsyncIterator[Server]:
+    """vLLM with the bundled model and room for adapters, as Attune starts its own; ``settings`` are its plugin's."""
+    port = port or free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(ROOT / "lab" / "model"), "--served-model-name", MODEL, "--gpu-memory-utilization", "0.3"),
@@ -79,7 +82,22 @@ async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> 
     if _vllm_for_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
         environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    environment |= {f"ATTUNE_{name.upper()}": value for name, value in settings.items()}
     async with _running("vllm", command, port, "/health", folder, environment) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[Server]:
+    """vllm-router before ``engines``: a session's requests go to one of them, while it is well."""
+    port = free_port()
+    command = [
+        *(str(VLLM_ROUTER), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *(one.url for one in engines)),
+        *("--policy", "consistent_hash", "--prometheus-port", str(free_port()), "--log-level", "error"),
+        *("--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"),
+        *("--cb-timeout-duration-secs", "2"),
+    ]
+    async with _running("vllm-router", command, port, "/v1/models", folder) as up:
         yield up
 
 
