@@ -60,6 +60,14 @@ class Resolver:
         atexit.register(self._opened.close)
         self._sweeping = asyncio.create_task(self._run(models))
 
+    async def close(self) -> None:
+        """Look after nothing any more; the folder goes."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        self._threads.shutdown()
+        self._opened.close()
+
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any | None:
         """vLLM's request for the adapter of that name; None, and a line in the log, where there is to be none."""
         try:
@@ -118,7 +126,7 @@ class Resolver:
         in_use = set(await models.engine_client.list_loras())
         sizes = await self._call(self._sizes)
         idle = [name for name, one in held.items() if name not in gone and one.lora_int_id not in in_use]
-        excess = sum(sizes.values()) - self._limit
+        excess = sum(sizes.get(Path(one.lora_path), 0) for one in models.lora_requests.values()) - self._limit
         for name in idle:  # in the order in which they came
             if excess <= 0 and len(models.lora_requests) <= NAMES:
                 break
