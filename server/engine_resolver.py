@@ -7,7 +7,6 @@ this base model, is not found. What the store has no longer leaves the engine wi
 
 import asyncio
 import atexit
-import fcntl
 import logging
 import os
 import shutil
@@ -15,14 +14,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from adapters.directories import Directories
 from adapters.names import Named, named
+from adapters.own_folder import own_folder
 from adapters.store import Store
 from adapters.validation import base_directory, base_sha256
 from preference.errors import AttuneError, Invalid, NotFound
@@ -38,7 +38,6 @@ FRESH = 120.0
 NAMES = 4096
 """Versions that an engine knows by name at a time, at most."""
 _LONGEST = 600.0
-_LOCK = ".engine"
 
 
 class Resolver:
@@ -186,27 +185,6 @@ class Resolver:
         """In threads of our own, so that a slow store holds up nothing else of vLLM's."""
         async with asyncio.timeout(PATIENCE if work == self.bring else _LONGEST):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-
-@contextmanager
-def own_folder(parent: Path) -> Iterator[Path]:
-    """A new folder below ``parent`` for this process; those that killed ones left there are removed."""
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for left in parent.iterdir():
-        with suppress(OSError), (left / _LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody holds it
-            shutil.rmtree(left, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix="engine-", dir=parent))
-    with _locked(made):
-        yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[IO[str]]:
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
 
 
 def from_environment() -> Resolver | None:

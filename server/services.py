@@ -13,6 +13,7 @@ from adapters.canary import Canaries
 from adapters.cohort_training import Cohorts
 from adapters.directories import Directories
 from adapters.disk_cache import DiskCache, NoReaders
+from adapters.on_ray import Cluster, OnRay
 from adapters.registry import Registry
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
@@ -20,7 +21,7 @@ from adapters.training import Training
 from preference import keys
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
-from preference.errors import AttuneError
+from preference.errors import AttuneError, Invalid
 from preference.feedback import Feedback
 from preference.kind import KindEmbedder
 from preference.learning.learner import Learner
@@ -203,11 +204,16 @@ async def build(
         recall = Recall(database, kinds, limits, on_recall=metrics.recalled)
         prior = Prior(database, kinds, recall, settings.prior_tenants)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
-        together = (
-            Together(at_once=settings.train_at_once, allowance=allowance)
-            if run_trainer is None
-            else Together(alone=run_trainer, many=None, allowance=allowance)
-        )
+        if run_trainer is not None:
+            together = Together(alone=run_trainer, many=None, allowance=allowance)
+        elif settings.train_on is not None:
+            cluster = _cluster(settings.train_on)
+            stack.push_async_callback(cluster.close)
+            together = Together(
+                alone=cluster.alone, many=cluster.many, at_once=settings.train_at_once, allowance=allowance
+            )
+        else:
+            together = Together(at_once=settings.train_at_once, allowance=allowance)
         policy = settings.policy
 
         async def follow(user: User) -> bool:
@@ -397,6 +403,13 @@ def _engines(
         start_timeout=settings.engine_start_timeout,
     )
     return {"own": engine}, process
+
+
+def _cluster(url: str) -> OnRay:
+    try:
+        return OnRay(Cluster.of(url))
+    except Invalid as error:
+        raise StartRefused(f"ATTUNE_TRAIN_ON: {error.message}") from error
 
 
 async def _check_router(router: Router, base_hash: BaseHash) -> None:

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         description="Tenants whose users are first answered by what most of their other users prefer in that kind of "
         'request, until an edit says otherwise, as JSON like `["acme"]`: docs/feedback.md. By default none.',
     )
+    train_on: str | None = Field(
+        default=None,
+        description="A cluster of Ray whose nodes run the training programs, as `ray://host:10001?gpus=1&cpus=2`, with "
+        "what a program asks of a node; by default this machine does (`attune[ray]`, docs/scale.md).",
+    )
     train_hours: str | None = Field(
         default=None,
         pattern=HOURS,

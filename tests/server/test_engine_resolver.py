@@ -20,7 +20,7 @@ from adapters.store import Store
 from adapters.validation import base_sha256
 from preference.errors import AttuneError
 from server import engine_resolver
-from server.engine_resolver import Resolver, own_folder
+from server.engine_resolver import Resolver
 from server.settings import BUNDLED_MODEL
 
 ANN, BOB = "a" * 32, "b" * 32
@@ -217,16 +217,3 @@ async def test_the_folder_stays_within_its_bounds_and_what_is_in_use_stays(tmp_p
         await world.resolver.sweep(world.models)
         assert {name.rpartition("v")[2] for name in world.models.lora_requests} == {"1", "2", "6"}
         assert {number for number, path in paths.items() if path is not None and path.exists()} == {1, 2, 5, 6}
-
-
-def test_what_a_killed_engine_left_goes_and_a_running_one_keeps_its_own(tmp_path: Path) -> None:
-    with own_folder(tmp_path) as first:
-        (first / "kept").touch()
-        left = tmp_path / "engine-killed"
-        left.mkdir()
-        (left / ".engine").touch()
-        with own_folder(tmp_path) as second:
-            assert second != first
-            assert (first / "kept").exists()
-            assert not left.exists()
-    assert not list(tmp_path.iterdir())
