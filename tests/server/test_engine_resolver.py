@@ -1,8 +1,11 @@
 """What an engine brings from the store: what is published, whole, of its base, and of nobody who was erased."""
 
 import asyncio
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -217,3 +220,65 @@ async def test_the_folder_stays_within_its_bounds_and_what_is_in_use_stays(tmp_p
         await world.resolver.sweep(world.models)
         assert {name.rpartition("v")[2] for name in world.models.lora_requests} == {"1", "2", "6"}
         assert {number for number, path in paths.items() if path is not None and path.exists()} == {1, 2, 5, 6}
+
+
+HANDLER = """
+import asyncio, json, sys
+from types import SimpleNamespace
+from server import engine_plugin
+
+engine_plugin.register()
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+class Client:
+    def __init__(self):
+        self.model_config = SimpleNamespace(model=sys.argv[1], max_model_len=512)
+        self.renderer = self.input_processor = None
+        self.held = {}
+    async def add_lora(self, request):
+        self.held[request.lora_int_id] = request.lora_path
+    async def remove_lora(self, number):
+        self.held.pop(number, None)
+    async def list_loras(self):
+        return set(self.held)
+
+async def main():
+    client = Client()
+    models = OpenAIServingModels(client, [BaseModelPath(name="tiny", model_path=sys.argv[1])])
+    await models.init_static_loras()
+    while (mark := (await models.show_available_models()).data[0].attune)["base_sha256"] is None:
+        await asyncio.sleep(0.05)
+    name, unknown = sys.argv[2:]
+    found, missing = await models.resolve_lora(name), await models.resolve_lora(unknown)
+    listed = [card.model_dump() for card in (await models.show_available_models()).data]
+    held = dict(client.held)
+    await models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=name))
+    told = {"mark": mark, "path": found.lora_path, "missing": missing.error.code, "held": held, "left": client.held}
+    print(json.dumps(told | {"listed": listed}))
+
+asyncio.run(main())
+"""
+
+
+def test_vllms_own_handler_of_models_brings_it_tells_servers_and_forgets(tmp_path: Path) -> None:
+    """The classes that the plugin changes, as vLLM has them, before an engine that has no model."""
+    world = World(tmp_path)
+    world.publish(ANN, 1)
+    environment = {
+        **os.environ, "ATTUNE_ADAPTER_STORE": world.url, "ATTUNE_ADAPTER_CACHE_DIR": str(tmp_path / "engines"),
+        "PYTHONPATH": str(Path(__file__).parents[2]), "VLLM_LOGGING_LEVEL": "ERROR",
+    }  # fmt: skip
+    command = [sys.executable, "-c", HANDLER, BASE, f"{ANN}.v1", f"{BOB}.v1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["mark"] == {"base_sha256": base_sha256(BUNDLED_MODEL)}
+    assert [(card["id"], card["parent"]) for card in told["listed"]] == [("tiny", None), (f"{ANN}.v1", "tiny")]
+    assert told["listed"][0]["attune"] == told["mark"]
+    assert list(told["held"].values()) == [told["path"]]
+    assert told["missing"] == 404
+    assert told["left"] == {}
+    assert not Path(told["path"]).exists()
+    assert not list((tmp_path / "engines").iterdir()), "the folder goes with its process"
