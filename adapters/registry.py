@@ -31,6 +31,8 @@ Choice = AbstractAsyncContextManager[tuple[User, Version | None, Version | None]
 """A user, what is to serve by default, and what is to be tried beside it."""
 _PATIENCE = 10.0
 """Seconds a switch waits for the answers of what it replaced: many at once take turns, and no proxy gives one up."""
+_QUEUE = 16
+"""How many may wait for their adapters to be loaded, where there are fewer places."""
 _REMEMBERED = 4096
 """How many failed activations, and erased users and deleted versions, are remembered; the oldest go first."""
 
@@ -54,12 +56,14 @@ class _Adapter:
 class _Seat:
     """One user's adapters. ``lock`` orders loading and unloading; ``holders`` have it or wait for it.
 
-    ``loading`` is the opaque id of the user whose adapter is being loaded; one erased and made anew has another.
+    ``loading`` is the opaque id of the user whose adapter is being loaded, or is to be; one erased and made anew has
+    another. ``takes_place`` once it is its turn.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     holders: int = 0
     loading: str = ""
+    takes_place: bool = False
     adapters: dict[str, _Adapter] = field(default_factory=dict)  # by name
     current: _Adapter | None = None
     canary: _Adapter | None = None
@@ -224,7 +228,11 @@ class Registry:
                 self._tell_swap(started, done=True)
             seat.current, seat.canary = new, seat.canary if canary is not None else None
             if canary is not None:
-                seat.canary = await self._ensure(user, seat, canary)
+                try:
+                    seat.canary = await self._ensure(user, seat, canary)
+                except BaseException:
+                    self._start(self._unload_idle(owner))  # what served before this switch
+                    raise
             gone -= {new, seat.canary}
         self._not_before.pop(owner, None)
         await asyncio.gather(*(self._drain(adapter, min(_PATIENCE, self._drain_seconds)) for adapter in gone))
@@ -330,13 +338,15 @@ class Registry:
         if base is not None and manifest.base_sha256 not in (base, ""):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
-        await self._make_room(user.owner, seat)
         seat.loading = user.opaque_id
         adapter = _Adapter(user.owner, version, name)
         adapter.idle.set()
         try:
             turn = self._turns.setdefault(user.owner.tenant, asyncio.Lock())
             async with turn, self._one_load:
+                # Not before: whoever waits for a turn would push out what serves, and be pushed out by the next.
+                await self._make_room(user.owner, seat)
+                seat.takes_place = True
                 # A name stands for the same weights for ever: one that a cancelled load left is as good as new.
                 await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
             await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
@@ -347,7 +357,7 @@ class Registry:
             await self._unload(adapter)
             raise
         finally:
-            seat.loading = ""
+            seat.loading, seat.takes_place = "", False
         seat.adapters[name] = adapter
         self._seats.move_to_end(user.owner)
         return adapter
@@ -391,7 +401,7 @@ class Registry:
     def _taken(self, seat: _Seat, tenant: str | None = None) -> int:
         """How many places are taken, by a tenant or by all, but for the one that ``seat`` may replace."""
         seats = [s for owner, s in self._seats.items() if tenant is None or owner.tenant == tenant]
-        return sum(len(s.adapters) + bool(s.loading) for s in seats) - (seat.current is not None)
+        return sum(len(s.adapters) + s.takes_place for s in seats) - (seat.current is not None)
 
     async def _withdraw(self, owners: Collection[Owner], chosen: Callable[[str], bool]) -> None:
         """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""
@@ -444,6 +454,8 @@ class Registry:
     def _activate_later(self, user: User) -> None:
         if user.owner in self._activating or time.monotonic() < self._not_before.get(user.owner, 0.0):
             return
+        if len(self._activating) >= max(self._capacity, _QUEUE):
+            return  # more than fit: the first would be pushed out before the last is loaded
         self._activating.add(user.owner)
         self._start(self._activate_from_rows(user))
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 RETRY = 3.0
 """Seconds that the registry waits after a load for which there was no room."""
+QUEUE = 16
+"""Users who may wait for their load at a time, where there are fewer places: the registry's own bound."""
 _BINS = 4096
 
 
@@ -57,7 +59,7 @@ def simulate(crowd: Crowd, seed: int = 0, warm: float = 0.0) -> Told:
     """Event by event, as `adapters/registry.py` goes about it; the first ``warm`` seconds do not count."""
     draws, told = crowd.draws(seed), Told()
     held: OrderedDict[int, int] = OrderedDict()  # by last use; how many answers are under way
-    loading: deque[int] = deque()
+    waiting: deque[int] = deque()  # the first one is being loaded
     not_before: dict[int, float] = {}
     events: list[tuple[float, int, str, int]] = []
     order = itertools.count()
@@ -71,34 +73,35 @@ def simulate(crowd: Crowd, seed: int = 0, warm: float = 0.0) -> Told:
         if hit:
             held.move_to_end(user)
             held[user] += 1
-        elif user not in loading and now >= not_before.get(user, 0.0):
-            want(now, user)
+        elif user not in waiting and len(waiting) < max(crowd.places, QUEUE) and now >= not_before.get(user, 0.0):
+            waiting.append(user)
+            if len(waiting) == 1:
+                turn(now)
         if now >= warm:
             told.answers += 1
             told.hits += hit
         later(now + crowd.answer, "hit" if hit else "miss", user)
 
-    def want(now: float, user: int) -> None:
-        if len(held) + len(loading) >= crowd.places:
-            victim = next((one for one, busy in held.items() if not busy), None)
-            if victim is None:
-                not_before[user] = now + RETRY
-                return
-            del held[victim]
-        loading.append(user)
-        if len(loading) == 1:
-            later(now + crowd.load, "loaded", user)
+    def turn(now: float) -> None:
+        while waiting:
+            if len(held) >= crowd.places:
+                victim = next((one for one, busy in held.items() if not busy), None)
+                if victim is None:
+                    not_before[waiting.popleft()] = now + RETRY
+                    continue
+                del held[victim]
+            later(now + crowd.load, "loaded", waiting[0])
+            return
 
     for _ in range(crowd.clients):
         ask(0.0)
     while events and events[0][0] < crowd.seconds:
         now, _, what, user = heapq.heappop(events)
         if what == "loaded":
-            loading.popleft()
+            waiting.popleft()
             held[user] = 0
             told.loads += now >= warm
-            if loading:
-                later(now + crowd.load, "loaded", loading[0])
+            turn(now)
             continue
         if what == "hit":
             held[user] -= 1
