@@ -24,7 +24,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test test-openwebui test-router test-ray image test-image lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-training bench-adapters bench-crash bench-console bench-fuzz console-screenshots profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test test-openwebui test-router test-ray image test-image lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-training bench-adapters bench-crash bench-console bench-capacity bench-scale bench-fuzz console-screenshots profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -106,6 +106,9 @@ bench-fuzz: $(STAMP_DEV) ## Try every route with many more generated requests (A
 
 profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
 	$(BIN)/python -m bench.profile_gateway $(ARGS)
+
+bench-capacity: $(STAMP) ## Measure who finds their adapter loaded, beside the simulation that says it for more users
+	$(BIN)/python -m bench.capacity --json out/bench-capacity.json $(ARGS)
 
 lock: $(STAMP_DEV) ## Pin requirements/*.in again, with hashes (ARGS="--upgrade" for newer versions)
 	$(call compile,lock-cpu,attune.in vllm.in,--no-emit-package=torch --no-emit-package=triton)

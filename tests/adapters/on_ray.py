@@ -5,6 +5,7 @@ The programs, the database and its leases are real; a node is killed, a task pre
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -41,13 +43,14 @@ class Nodes:
 
     port: int
     client: int
+    log: IO[bytes]
     nodes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def start(self, name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "RAY_DEDUP_LOGS": "0"}
         self.nodes[name] = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
         )
 
     def add(self, name: str) -> None:
@@ -90,9 +93,12 @@ class Nodes:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that a system gives away, which Ray's own processes take while it starts."""
+    while True:
+        port = random.randrange(21_000, 29_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -109,21 +115,22 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    made = Nodes(free_port(), free_port())
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    made = Nodes(free_port(), free_port(), (tmp_path_factory.mktemp("ray") / "log").open("wb"))
     made.start(
         "head", "--head", f"--port={made.port}", f"--ray-client-server-port={made.client}", "--num-cpus=0",
         "--num-gpus=0", "--include-dashboard=false", "--object-store-memory=100000000",
     )  # fmt: skip
     try:
         wait(lambda: listens(made.client))
-        made.add("one")
-        made.add("two")
-        made.wait_for(2)
+        for count, name in enumerate(("one", "two"), 1):  # two that start at once on one machine want the same ports
+            made.add(name)
+            made.wait_for(count)
         yield made
     finally:
         for name in list(made.nodes):
             made.kill(name)
+        made.log.close()
 
 
 @dataclass
