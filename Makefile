@@ -107,6 +107,9 @@ bench-fuzz: $(STAMP_DEV) ## Try every route with many more generated requests (A
 profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
 	$(BIN)/python -m bench.profile_gateway $(ARGS)
 
+bench-scale: $(STAMP_DEV) $(STAMP_ROUTER) ## Kill engines behind a router and servers on one database, and count what that costs (ARGS="--quick")
+	$(BIN)/python -m bench.scale --json out/bench-scale.json $(ARGS)
+
 bench-capacity: $(STAMP) ## Measure who finds their adapter loaded, beside the simulation that says it for more users
 	$(BIN)/python -m bench.capacity --json out/bench-capacity.json $(ARGS)
 

@@ -107,16 +107,30 @@ async def attune(folder: Path, engine: Server, **settings: object) -> AsyncItera
 
     ``settings`` are further ones, or others than these, by their names in lower case.
     """
-    port = free_port()
-    environment = {
+    environment = _attune(folder, engine, free_port(), settings)
+    command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json"]
+    key = await asyncio.to_thread(make_key, command, environment)
+    async with attune_again(folder, engine, int(environment["ATTUNE_PORT"]), key, settings) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def attune_again(
+    folder: Path, engine: Server, port: int, key: str, settings: Mapping[str, object]
+) -> AsyncIterator[Server]:
+    """The same, at a port, with what is there and a key that was made before."""
+    command = [sys.executable, "-m", "server", "serve"]
+    environment = _attune(folder, engine, port, settings)
+    async with _running("attune", command, port, "/ready", folder, environment) as up:
+        yield replace(up, key=key)
+
+
+def _attune(folder: Path, engine: Server, port: int, settings: Mapping[str, object]) -> dict[str, str]:
+    return {
         "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
         "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
         **{f"ATTUNE_{name.upper()}": str(value) for name, value in settings.items()},
     }  # fmt: skip
-    command = [sys.executable, "-m", "server"]
-    key = await asyncio.to_thread(_make_key, [*command, "keys", "create", "bench", "--json"], environment)
-    async with _running("attune", [*command, "serve"], port, "/ready", folder, environment) as up:
-        yield replace(up, key=key)
 
 
 @contextlib.asynccontextmanager
@@ -138,9 +152,10 @@ async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
         yield replace(up, key=key)
 
 
-async def set_pace(engine: Server, milliseconds: float) -> None:
-    """Set the time between two tokens of a mock engine."""
-    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?ms={milliseconds}") as response:
+async def set_pace(engine: Server, milliseconds: float, slots: int = 0) -> None:
+    """Set the time between two tokens of a mock engine, and how many answers it may have under way; 0 is any."""
+    asked = f"ms={milliseconds}&slots={slots}" if slots else f"ms={milliseconds}"
+    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?{asked}") as response:
         response.raise_for_status()
 
 
@@ -215,7 +230,8 @@ async def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
-def _make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What `attune keys create --json` gives. Raises ``NotStarted`` where it refuses."""
     made = subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True, text=True)
     if made.returncode:
         raise NotStarted(f"attune keys create: {made.stderr}")

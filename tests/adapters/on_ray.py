@@ -34,6 +34,7 @@ from preference.errors import Invalid
 from preference.worker import Worker
 
 pytestmark = pytest.mark.timeout(400)
+os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster for a minute, on loopback
 LEFT = Path(tempfile.gettempdir()) / "attune-trainings"
 
 
@@ -48,7 +49,11 @@ class Nodes:
 
     def start(self, name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "RAY_DEDUP_LOGS": "0"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "RAY_raylet_start_wait_time_s": "120",
+        }
         self.nodes[name] = subprocess.Popen(
             command, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
         )
