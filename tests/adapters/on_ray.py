@@ -249,7 +249,7 @@ async def test_a_training_is_what_it_is_here(world: World, ray: OnRay, tmp_path:
 
     training = world.training(and_here)
     await training(await world.lease())
-    await once(world)
+    assert (await world.version()).state == "ready"
     made = world.root / (await world.user()).opaque_id / "v1"
     assert digests(made) == digests(kept[0])
     assert (await world.version()).report["progress"]

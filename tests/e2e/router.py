@@ -120,8 +120,10 @@ async def test_adapters_help_and_swaps_leak_nothing(fleet: Fleet, trained: tuple
 
 async def test_a_canary_answers_beside_what_serves(fleet: Fleet, trained: tuple[Person, Person]) -> None:
     ann, _ = trained
+    assert ann.http.post(f"/v1/users/{ann.id}/adapters/1/activate").status_code == 200
     taken = ann.http.get(f"/v1/users/{ann.id}/export", params={"format": "adapter"}).content
-    made = ann.http.post(f"/v1/users/{ann.id}/adapters/import", content=taken)
+    tar = {"Content-Type": "application/x-tar"}
+    made = ann.http.post(f"/v1/users/{ann.id}/adapters/import", content=taken, headers=tar)
     assert made.status_code == 201, made.text
     second = made.json()["version"]
     tried = ann.http.post(f"/v1/users/{ann.id}/adapters/{second}/canary", json={"share": 0.5})
@@ -143,6 +145,8 @@ async def test_a_canary_answers_beside_what_serves(fleet: Fleet, trained: tuple[
 async def test_nobody_notices_that_an_engine_is_killed_and_comes_back(
     fleet: Fleet, trained: tuple[Person, Person]
 ) -> None:
+    for person in trained:
+        assert person.http.post(f"/v1/users/{person.id}/adapters/1/activate").status_code == 200
     texts = [trained[0].request("client").text for _ in range(REQUESTS)]
     said = {
         (person.id, version, text): person.ask(
