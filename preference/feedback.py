@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, in
 from preference import demonstrations, idempotency, jobs, preferences, signals, turns, usage, users
 from preference.distance import normalised_distance
 from preference.errors import Conflict, IdempotencyConflict, Invalid, NotFound
-from preference.given import LEARNED, MAX_COMMENTS, TEXTS, Given, Type, UpOrDown, slot_of
+from preference.given import LEARNED, MAX_COMMENTS, TEXTS, Given, Type, UpOrDown, history_key, slot_of
 from preference.owner import Owner
 from preference.rows import between, checked, findable, key, later, scope, storable
 from preference.tables import feedback
@@ -346,6 +346,7 @@ def erase(c: Connection, owner: Owner, id: str) -> list[str]:
     ids = list(c.execute(query.order_by(feedback.c.created_at)).scalars())
     for gone in [get(c, owner, one) for one in ids]:
         _spend(c, owner, gone)
+        _unfind(c, owner, gone)
     jobs.forget(c, owner, "learn", ids)
     turns.redact(c, owner, [taught.id for taught in preferences.withdraw(c, owner, ids)])
     c.execute(delete(feedback).where(scope(feedback, owner), feedback.c.id.in_(ids)))
@@ -360,6 +361,18 @@ def _spend(c: Connection, owner: Owner, gone: Feedback) -> None:
     if gone.idempotency_key is not None:
         told = {name: getattr(gone, name) for name in _TOLD}
         idempotency.spend(c, owner, gone.idempotency_key, gone.body_sha256, told)
+
+
+def _unfind(c: Connection, owner: Owner, gone: Feedback) -> None:
+    """Let no history say again what is deleted."""
+    what = gone.edited_text if gone.type == "edit" else (gone.content or {}).get("comment")
+    if what is None or gone.type not in ("edit", "comment"):
+        return
+    said = history_key(
+        Given("edit" if gone.type == "edit" else "comment", gone.completion_id, gone.choice, slot=gone.slot), what
+    )
+    if idempotency.answer_of(c, owner, said, said) is None:
+        idempotency.spend(c, owner, said, said, {name: getattr(gone, name) for name in _TOLD})
 
 
 def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:

@@ -375,6 +375,7 @@ def _engines(
             "api_key": key,
             "read_timeout": settings.engine_read_timeout,
             "trace_headers": traces.headers,
+            "by_priority": settings.engine_by_priority,
         }
         if settings.engine_router:
             (url,), endpoints = settings.engine_urls, Endpoints(settings.engine_endpoints or "")
@@ -392,6 +393,7 @@ def _engines(
         base_model=settings.model_name,
         read_timeout=settings.engine_read_timeout,
         trace_headers=traces.headers,
+        by_priority="--scheduling-policy" not in settings.engine_args,
     )
     process = EngineProcess(
         command(settings, socket),

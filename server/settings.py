@@ -79,6 +79,10 @@ class Settings(BaseSettings):
         description="Where these vLLMs are, to each of which erasures are told: `http://host:port` (several by "
         "commas), `file:///path` with one a line, `dns://name:port`, `k8s://namespace/service:port`.",
     )
+    engine_by_priority: bool = Field(
+        default=False,
+        description="The remote engines were started with `--scheduling-policy priority`: answers go before learning.",
+    )
     engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
     engine_environment: str = Field(
         default="",

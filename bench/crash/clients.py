@@ -44,11 +44,27 @@ class Clients:
 
     async def work(self, session: aiohttp.ClientSession) -> None:
         """Everybody works until the server is gone."""
+        self._fill()
+        await asyncio.gather(*(self._live(session, person) for person in self.persons))
+
+    def _fill(self) -> None:
+        """Let somebody new come for each who has edited enough."""
         self.persons = [p for p in self.persons if len(p.edits) < EDITS_A_PERSON or p.in_doubt]
         while len(self.persons) < self._count:
             self.persons.append(Person(f"person-{len(self.everybody)}"))
             self.everybody.append(self.persons[-1])
-        await asyncio.gather(*(self._live(session, person) for person in self.persons))
+
+    async def edit_until(self, session: aiohttp.ClientSession, edits: int) -> None:
+        """Whoever has edited most goes on until so many edits were acknowledged. Raises ``Gone``."""
+        self._fill()
+        person = max(self.persons, key=lambda one: len(one.edits))
+        while sum(edit.id is not None for edit in person.edits.values()) < edits:
+            await self._edit(session, person)
+
+    async def train_everybody(self, session: aiohttp.ClientSession) -> None:
+        """Ask for an adapter for each. Raises ``Gone``."""
+        for person in self.persons:
+            await self._train(session, person)
 
     async def _live(self, session: aiohttp.ClientSession, person: Person) -> None:
         acts = {

@@ -35,7 +35,14 @@ _OPENER = regex.compile(
 def wishes(comment: str, spoken: str) -> list[str]:
     """The common wishes that a comment says, in the language ``spoken``, and what it says of quoted words."""
     text = comment[:LOOKED_AT]
-    found = [text_of(Observation(wish, 0, 1), spoken) for wish, said in _rules() if said.search(text)]
+    said = [(wish, match.span()) for wish, rule in _rules() if (match := rule.search(text))]
+    # "don't use bullet points" says one thing, though "use bullet points" stands in it.
+    whole = [
+        wish
+        for wish, (start, end) in said
+        if not any(a <= start and end <= b and (a, b) != (start, end) for _, (a, b) in said)
+    ]
+    found = [text_of(Observation(wish, 0, 1), spoken) for wish in whole]
     return list(dict.fromkeys([*found, *_quoted(text)]))[:PARTS]
 
 

@@ -51,6 +51,7 @@ EQUIVALENT: dict[str, str] = {}
 """Predicates that can go unnoticed, as ``module.function: text``, and why."""
 
 
+@pytest.mark.timeout(1800)
 def test_no_scope_can_go_without_being_missed() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "tests.preference.mutants"], cwd=mutants.ROOT, capture_output=True, text=True

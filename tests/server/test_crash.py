@@ -13,7 +13,7 @@ from tests.server.fake_engine import FakeEngine, Script
 KILLS = 24
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_nothing_acknowledged_is_lost_or_doubled_by_kills(empty_url: str, tmp_path: Path) -> None:
     report = await Harness(empty_url, tmp_path, seed=7).run(KILLS)
     assert report.clean, report
