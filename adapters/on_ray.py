@@ -73,7 +73,8 @@ class Program:
         self._root = self._opened.enter_context(own_folder(Path(tempfile.gettempdir()) / "attune-trainings"))
         self._directories = []
         for number, files in enumerate(trainings):
-            unpack(files, directory := self._root / str(number))
+            (directory := self._root / str(number)).mkdir()
+            unpack(files, directory)
             self._directories.append(directory)
         self._module = module
         self._seconds = seconds
@@ -192,7 +193,7 @@ class OnRay:
 
     async def _end(self, program: Any) -> None:
         """Politely, so that nothing is left on its node; then not."""
-        with suppress(NodeLost):
+        with suppress(NodeLost, TrainingFailed):
             await self._answer(program.stop.remote, patience=15.0)
         with suppress(Exception):
             await asyncio.to_thread(self._ray.kill, program)
@@ -219,9 +220,9 @@ class OnRay:
             return await asyncio.to_thread(ask)
         except self._ray.exceptions.RayTaskError as error:
             raise TrainingFailed(f"a node of Ray could not train: {type(error.cause).__name__}") from error
-        except (self._ray.exceptions.RayError, ConnectionError, TimeoutError, RuntimeError, OSError) as error:
-            log.warning("Ray at %s: %s", self._cluster.address, error)
-            if not isinstance(error, self._ray.exceptions.ActorDiedError | self._ray.exceptions.GetTimeoutError):
+        except Exception as error:  # Ray's client raises bare ones, too
+            log.warning("Ray at %s: %s: %s", self._cluster.address, type(error).__name__, error)
+            if not isinstance(error, self._ray.exceptions.RayError):
                 await asyncio.to_thread(self._leave)
             raise NodeLost(f"Ray lost a node, or does not answer: {type(error).__name__}.") from error
 
@@ -238,7 +239,7 @@ def pack(directory: Path, *names: str) -> Files:
 
 
 def unpack(files: Files, directory: Path) -> None:
-    """Write files into a new directory. Raises ``Invalid`` for a name that leads out of it."""
+    """Write files into a directory. Raises ``Invalid`` for a name that leads out of it."""
     for name, content in files.items():
         path = directory / name
         if ".." in Path(name).parts or Path(name).is_absolute():
