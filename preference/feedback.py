@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, in
 from preference import demonstrations, idempotency, jobs, preferences, signals, turns, usage, users
 from preference.distance import normalised_distance
 from preference.errors import Conflict, IdempotencyConflict, Invalid, NotFound
-from preference.given import LEARNED, MAX_COMMENTS, TEXTS, Given, Type, UpOrDown, history_key, slot_of
+from preference.given import LEARNED, MAX_STANDING, TEXTS, Given, Type, UpOrDown, history_key, slot_of
 from preference.owner import Owner
 from preference.rows import between, checked, findable, key, later, scope, storable
 from preference.tables import feedback
@@ -34,6 +34,12 @@ _WHY: Mapping[Type, str] = {
     "outcome": "an outcome is kept, and weighs once what else explains it is taken off",
 }
 """Of kinds that no job learns from: what becomes of them."""
+_SEVERAL: Mapping[Type, tuple[str, str]] = {
+    "comment": ("comment", "comments"),
+    "rating": ("aspect", "ratings"),
+    "outcome": ("name", "outcomes"),
+}
+"""Kinds of which several may stand of one answer: the field that tells them apart, and what they are called."""
 _PASSING: tuple[Type, ...] = ("signal", "outcome")
 """Kinds of which the newest alone is kept, and that go with their turn."""
 _TOLD = ("id", "completion_id", "choice", "type", "cost", "thumb", "created_at", "source", "weight")
@@ -143,8 +149,9 @@ def give(
     alike = _alike(given.completion_id, given.choice, given.type, given.slot)
     if given.type in _PASSING and (held := _held_already(c, owner, given, alike)) is not None:
         return held
-    if given.type == "comment" and _standing_comments(c, owner, given) >= MAX_COMMENTS:
-        raise Conflict(f"this answer has {MAX_COMMENTS} comments; delete some first", param="comment")
+    if (several := _SEVERAL.get(given.type)) and _standing_others(c, owner, given) >= MAX_STANDING:
+        param, what = several
+        raise Conflict(f"this answer has {MAX_STANDING} {what}; delete some first", param=param)
     c.execute(update(feedback).where(scope(feedback, owner), alike).values(status="replaced"))
     values = {
         "id": f"fb-{uuid.uuid4().hex}",
@@ -251,11 +258,12 @@ def _held_already(c: Connection, owner: Owner, given: Given, alike: ColumnElemen
     return None
 
 
-def _standing_comments(c: Connection, owner: Owner, given: Given) -> int:
-    """Others on the same answer."""
+def _standing_others(c: Connection, owner: Owner, given: Given) -> int:
+    """What stands of one type on the same answer, in other slots."""
     about = and_(
         feedback.c.completion_id == given.completion_id, feedback.c.choice == given.choice,
-        feedback.c.type == "comment", feedback.c.status != "replaced", feedback.c.slot != given.slot,
+        feedback.c.type == given.type, feedback.c.status != "replaced",
+        func.coalesce(feedback.c.slot, "") != (given.slot or ""),
     )  # fmt: skip
     query = select(func.count()).select_from(feedback).where(scope(feedback, owner), about)
     return int(c.execute(query).scalar_one())

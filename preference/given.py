@@ -30,8 +30,10 @@ MAX_EDIT = 200_000  # characters; the server's own limit is lower
 MAX_COMMENT = 4_000
 MAX_NAME = 64
 MAX_RANKED = 8
-MAX_COMMENTS = 16
-"""Comments that stand of one answer."""
+MAX_STANDING = 16
+"""Comments that stand of one answer; rated aspects and names of outcomes, too."""
+MOST = 1e12
+"""An outcome's value, at most, either way."""
 
 
 @dataclass(frozen=True)
