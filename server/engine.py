@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -84,6 +84,7 @@ class Engine:
         ``by_priority``: the engine was started with ``--scheduling-policy priority``; others refuse any priority.
         """
         self.base_model = base_model or ""
+        self._context: int | None = None
         self._url = url.rstrip("/").removesuffix("/v1")
         self._socket = socket
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -263,6 +264,14 @@ class Engine:
         except (EngineUnavailable, EngineRejected):
             return False
         return bool(self.base_model)
+
+    async def context(self) -> int | None:
+        """Tokens that a prompt and its answer may have; None where the engine does not tell."""
+        if self._context is None:
+            with suppress(EngineUnavailable, EngineRejected, ValueError, TypeError):
+                told = next((m.get("max_model_len") for m in await self.models() if not m.get("parent")), None)
+                self._context = int(told or 0)
+        return self._context or None
 
     async def close(self) -> None:
         """Close all connections."""

@@ -18,7 +18,7 @@ from adapters.names import user_of
 from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
-from preference import erasures, users
+from preference import erasures, limits, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.owner import Owner
@@ -213,5 +213,6 @@ def _erase(c: Connection, owner: Owner) -> list[str]:
     if user is None:
         raise NotFound("Nothing is held about this user.", param="user")
     cohorts_gone = cohorts.leave(c, owner)
+    limits.forget(c, owner)
     users.delete(c, owner)
     return [user.opaque_id, *cohorts_gone]

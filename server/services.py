@@ -18,7 +18,7 @@ from adapters.registry import Registry
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
 from adapters.training import Training
-from preference import keys
+from preference import keys, shared_secret
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
 from preference.errors import AttuneError, Invalid
@@ -32,6 +32,7 @@ from preference.prior import Prior
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from preference.worker import Worker
+from server import reembedding
 from server.answer import Assistant
 from server.base_hash import BaseHash
 from server.endpoints import Endpoints
@@ -45,13 +46,14 @@ from server.history import Histories
 from server.identity import Identity
 from server.last_hour import LastHour
 from server.learner_model import LearnerModel
-from server.limits import Rate
+from server.ledger import Ledger
+from server.limits import Limits, Rate
 from server.metrics import Metrics
 from server.quota import Quota
 from server.rollout import roll_out, serving
 from server.router import Router
 from server.settings import Settings, Work
-from server.storage import check_embedder, open_database, open_directories, private_directory, server_secret
+from server.storage import check_embedder, open_count, open_database, open_directories, private_directory, server_secret
 from server.system_role import has_system_role
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
@@ -86,6 +88,8 @@ class Services:
     identity: Identity
     assistant: Assistant
     quota: Quota
+    limits: Limits
+    ledger: Ledger
     workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
     metrics: Metrics
@@ -159,7 +163,10 @@ async def build(
 
         directories = open_directories(settings)
         private_directory(directories.root)
-        secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        own_secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        secret = await database.write(shared_secret.agree, own_secret)
+        if secret != own_secret:
+            log.info("the secret of the database's other servers is used, not that of %s", settings.data_dir)
         hosts, process = _engines(settings, engine_restarted, traces, secret)
         for host in hosts.values():
             stack.push_async_callback(host.close)
@@ -172,7 +179,10 @@ async def build(
         else:  # read from disk while the engine starts
             sentences = encoder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
             kinds = await asyncio.to_thread(KindEmbedder, encoder)
-        await check_embedder(database, kinds)
+        if settings.reembed:
+            tasks.append(_run(stack, reembedding.run(database, kinds), "reembedding"))
+        else:
+            await check_embedder(database, kinds)
         system_role = await asyncio.to_thread(has_system_role, settings)
         base_hash = BaseHash(settings)
         for host in hosts.values():
@@ -200,8 +210,8 @@ async def build(
         engine = Engines(places)
         stack.push_async_callback(engine.close)
         registry = Registries(engine)
-        limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
-        recall = Recall(database, kinds, limits, on_recall=metrics.recalled)
+        recalling = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
+        recall = Recall(database, kinds, recalling, on_recall=metrics.recalled)
         prior = Prior(database, kinds, recall, settings.prior_tenants)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
         if run_trainer is not None:
@@ -260,7 +270,7 @@ async def build(
             engine,
             kinds,
             scorer=engine,
-            limits=limits,
+            limits=recalling,
             k=settings.recall_k,
             prompts=learner_prompts(settings),
             proposing=proposing,
@@ -291,6 +301,7 @@ async def build(
                 directories,
                 jobs_days=settings.retain_jobs_days,
                 turns_days=settings.retain_turns_days,
+                usage_days=settings.retain_usage_days,
             )
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
         if working:
@@ -317,8 +328,23 @@ async def build(
             histories = Histories(database, kinds, days=settings.history_days, min_edits=min_edits, on_given=given)
             tasks.append(_run(stack, histories.run(), "histories"))
         quota = Quota(database, settings.bytes_per_tenant)
+        counting = open_count(settings)
+        limiting = Limits(
+            of_key=settings.limit_of_key,
+            of_user=settings.limit_of_user,
+            total=settings.in_flight_total,
+            of_tenant=settings.in_flight_of_tenant,
+            database=counting,
+            shared=settings.shared_limits,
+            on_refused=metrics.refused,
+        )
+        stack.push_async_callback(limiting.close)
+        tasks.append(_run(stack, limiting.run(), "limits"))
+        ledger = Ledger(database, metrics.spent)
+        stack.push_async_callback(ledger.write)
+        tasks.append(_run(stack, ledger.run(), "ledger"))
         assistant = Assistant(
-            settings, database, engine, recall, secret, metrics, quota,
+            settings, database, engine, recall, secret, metrics, quota, limiting, ledger,
             system_role=system_role, prior=prior, on_turn=histories.notice if histories else None,
         )  # fmt: skip
         yield Services(
@@ -337,11 +363,19 @@ async def build(
             identity=identity,
             assistant=assistant,
             quota=quota,
+            limits=limiting,
+            ledger=ledger,
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
             last_hour=last_hour,
-            gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
+            gauges=Gauges(
+                metrics.registry,
+                database,
+                registry,
+                lambda: engine_state(engine, process),
+                common_up=lambda: limiting.common_up,
+            ),
             tracing=traces,
             signal_rate=Rate(settings.signals_per_minute, "signals"),
             follow=follow,

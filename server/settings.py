@@ -12,7 +12,8 @@ from adapters.allowance import HOURS
 from adapters.objective import Objective
 from adapters.serving import Policy
 from adapters.train import Recipe
-from preference.keys import MAX_LIMIT
+from preference.keys import MAX_LIMIT, MAX_TOKENS
+from preference.limits import Limit
 from server.errors import StartRefused
 from server.media import DATA, DOMAIN
 from server.models.catalog import KNOWN, KnownModel
@@ -115,6 +116,11 @@ class Settings(BaseSettings):
 
     embedder: str = Field(
         default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
+    )
+    reembed: bool = Field(
+        default=False,
+        description="What another embedder has embedded is brought over while the server runs; if false, refuse to "
+        "start. For upgrades one server after the other: docs/operations.md.",
     )
     recall_k: int = Field(
         default=10,
@@ -267,6 +273,10 @@ class Settings(BaseSettings):
         description="Days after which turns are deleted that no standing edit refers to; by default they are kept.",
     )
 
+    retain_usage_days: float = Field(
+        default=400, gt=0, description="Days for which it is known what was answered for a key and a user on a day."
+    )
+
     commit: str | None = Field(
         default=None, description="The code's commit as adapters' manifests name it; by default git is asked for it."
     )
@@ -285,12 +295,40 @@ class Settings(BaseSettings):
         description="Accept message parts other than text whose URLs are all of these, with commas: `data` for `data:` "
         "URLs, and names of hosts, which the engine fetches from.",
     )
+    shared_limits: bool = Field(
+        default=False,
+        description="All servers of the database count limits together; else each counts its own, but for tokens a "
+        "day, which are always counted together.",
+    )
     requests_per_minute: int = Field(
         default=0,
         ge=0,
         le=MAX_LIMIT,
-        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit. "
-        "Each server process counts its own.",
+        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit.",
+    )
+    requests_per_minute_per_user: int = Field(
+        default=0, ge=0, le=MAX_LIMIT, description="Answers a minute per user; 0 is no limit."
+    )
+    tokens_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_LIMIT,
+        description="Tokens a minute, of prompts and answers, per API key without a limit of its own; 0 is no limit.",
+    )
+    tokens_per_minute_per_user: int = Field(default=0, ge=0, le=MAX_LIMIT, description="The same per user.")
+    tokens_per_day: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_TOKENS,
+        description="Tokens a day in UTC, of prompts and answers, per API key without a budget of its own; 0 is no "
+        "limit.",
+    )
+    tokens_per_day_per_user: int = Field(default=0, ge=0, le=MAX_TOKENS, description="The same per user.")
+    answer_tokens: int = Field(
+        default=4096,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Where tokens are limited: the longest answer to a request that does not say how long it may be.",
     )
     signals_per_minute: int = Field(
         default=1200,
@@ -305,13 +343,18 @@ class Settings(BaseSettings):
         le=MAX_LIMIT,
         description="Concurrent requests per API key without a limit of its own; more get 429.",
     )
+    in_flight_per_user: int = Field(
+        default=0, ge=0, le=MAX_LIMIT, description="Concurrent answers per user; 0 is no limit."
+    )
     in_flight_per_tenant: int | None = Field(
         default=None,
         ge=1,
-        description="Concurrent requests of a tenant's keys together; more get 429. By default three quarters of "
-        "`ATTUNE_IN_FLIGHT_TOTAL`.",
+        description="Concurrent requests of a tenant's keys together, in one server; more get 429. By default three "
+        "quarters of `ATTUNE_IN_FLIGHT_TOTAL`.",
     )
-    in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
+    in_flight_total: int = Field(
+        default=256, ge=1, description="Concurrent requests of one server in all; more get 503."
+    )
     drain_seconds: float = Field(
         default=20, ge=0, description="How long a stopping server waits for answers under way; then it cuts them."
     )
@@ -431,6 +474,21 @@ class Settings(BaseSettings):
     def adapter_places(self) -> int:
         """How many adapters serve at a time: a swap and a gate load some beside them."""
         return max(1, self.max_cpu_loras - _SPARE_PLACES)
+
+    @property
+    def limit_of_key(self) -> Limit:
+        """What an API key may that has no limits of its own."""
+        return Limit(self.requests_per_minute, self.tokens_per_minute, self.tokens_per_day, self.in_flight_per_key)
+
+    @property
+    def limit_of_user(self) -> Limit:
+        """What a user may."""
+        return Limit(
+            self.requests_per_minute_per_user,
+            self.tokens_per_minute_per_user,
+            self.tokens_per_day_per_user,
+            self.in_flight_per_user,
+        )
 
     @property
     def in_flight_of_tenant(self) -> int:

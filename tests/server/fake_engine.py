@@ -121,7 +121,8 @@ class FakeEngine:
 
     async def _models(self, request: web.Request) -> web.Response:
         mark = {} if self.marks is None else {"attune": self.marks}
-        data = [{"id": MODEL, "object": "model", "parent": None, **mark}]
+        base = {"id": MODEL, "object": "model", "parent": None, "max_model_len": self.context, **mark}
+        data: list[dict[str, Any]] = [base]
         data += [{"id": name, "object": "model", "parent": MODEL} for name in self.adapters]
         return web.json_response({"object": "list", "data": data})
 
