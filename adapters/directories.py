@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.manifest import MANIFEST, Manifest, digests
+from adapters.manifest import MANIFEST, Manifest, content_of, digests
 from adapters.names import engine_name, user_of
 from adapters.store import Store
 from preference.errors import Invalid, NotFound
@@ -125,6 +125,26 @@ class Directories:
             raise _other_files(version)
         return manifest
 
+    def candidate(self, opaque_id: str, version: int, content: str) -> Path:
+        """A version that is not published yet, brought from the store, of the files that have this digest together.
+
+        Raises ``NotFound`` where they are not there, or are others.
+        """
+        final = self.root / opaque_id / f"v{version}-{content}"
+        if self.store is not None and not final.exists():
+            staged = self.stage(opaque_id, version)
+            try:
+                (fetched := staged / "fetched").mkdir()
+                self.store.get_content(opaque_id, version, content, fetched)
+                if content_of(digests(fetched)) == content:
+                    self._move(fetched, final)
+            finally:
+                _remove(staged)
+        if not final.exists():
+            raise NotFound(f"There is no such candidate for adapter version {version}.", param="version")
+        os.utime(final)
+        return final
+
     def users(self) -> list[str]:
         """The opaque ids that have a directory."""
         return [path.name for path in self.root.iterdir() if path != self._staging and path.is_dir()]
@@ -176,6 +196,11 @@ class Directories:
         if self.store is not None:
             self.store.remove_all(opaque_id)
 
+    def bury(self, opaque_id: str) -> None:
+        """Say in the store that a user was erased: engines that bring versions by themselves bring none of them."""
+        if self.store is not None:
+            self.store.bury(opaque_id)
+
     def holders(self) -> set[str]:
         """The opaque ids of all who have something here or in the store, published or in staging."""
         stored = set() if self.store is None else self.store.users()
@@ -205,14 +230,17 @@ class Directories:
             if digests(fetched) != manifest.files:
                 raise _other_files(manifest.version)
             (fetched / MANIFEST).write_text(manifest.text())
-            final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                fetched.rename(final)
-            except OSError as error:  # somebody else was faster
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+            self._move(fetched, final)
         finally:
             _remove(staged)
+
+    def _move(self, fetched: Path, final: Path) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            fetched.rename(final)
+        except OSError as error:  # somebody else was faster
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
     def _copy(self, opaque_id: str, version: int) -> Copy | None:
         path = self.path(opaque_id, version)

@@ -46,8 +46,8 @@ from server.stream import Relay, with_attune
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Call = Callable[[Engine, str, dict[str, Any]], Awaitable[T]]
-"""Asks an engine's route with a payload."""
+Call = Callable[[Engine, str, dict[str, Any], str | None], Awaitable[T]]
+"""Asks an engine's route with a payload, for the user of that opaque id."""
 OnTurn = Callable[[User, str], None]
 
 
@@ -67,6 +67,7 @@ class Plan:
     left_out: int
     created_at: float
     client_id: str | None = None
+    opaque_id: str | None = None
     user: str | None = None
     best_of: int = 0
     chosen: dict[str, Any] | None = None
@@ -217,13 +218,16 @@ class Assistant:
         place = self._engines.order(caller.owner)[0]
         return int(json.loads(await place.engine.complete("/tokenize", asked))["count"])
 
-    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any]) -> bytes:
+    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> bytes:
         with self._metrics.stage("engine"):
-            return await engine.complete(path, payload)
+            answer = await engine.complete(path, payload, user)
+        if not answer.rstrip().endswith(b"}"):  # a proxy's page
+            raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")
+        return answer
 
-    async def _stream(self, engine: Engine, path: str, payload: dict[str, Any]) -> EngineStream:
+    async def _stream(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> EngineStream:
         with self._metrics.tracing.span("engine"):
-            return await engine.stream(path, payload)
+            return await engine.stream(path, payload, user)
 
     async def _send(self, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
         body.check(self._settings, await self._engines.model())
@@ -249,9 +253,9 @@ class Assistant:
         except AdapterGone:
             self._release(plan)
             if not plan.adapter_version:
-                raise
+                raise EngineUnavailable("Nobody behind the engine's URL serves the model; try again shortly.") from None
             # A remote engine restarted without telling us, or another server on it unloaded this one.
-            await place.registry.reconcile()
+            await place.registry.reconcile(plan.lease)
             return await self._again(place, caller, body, call)
         except EngineRejected as error:
             self._release(plan)
@@ -275,7 +279,7 @@ class Assistant:
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
         try:
-            return await call(plan.place.engine, body.path, plan.payload)
+            return await call(plan.place.engine, body.path, plan.payload, plan.opaque_id)
         except asyncio.CancelledError:
             if plan.set_aside:  # how much was written by then nobody says
                 plan.set_aside.spent = plan.set_aside.at_most
@@ -337,6 +341,7 @@ class Assistant:
                 left_out=len(recalled) - len(kept),
                 created_at=created_at,
                 client_id=wish.client_id,
+                opaque_id=user.opaque_id if user else None,
                 user=store_for.opaque_id if store_for else None,
                 best_of=best_of,
                 set_aside=set_aside,

@@ -26,10 +26,13 @@ from preference.embedder import SentenceEmbedder
 from preference.errors import AttuneError, Invalid
 from preference.kind import KindEmbedder
 from preference.limits import Demand, Limit
+from server.base_hash import BaseHash
 from server.common_count import PATIENCE as PATIENCE_OF_COUNT
+from server.endpoints import Endpoints
 from server.engine_process import in_float32, on_cpu
 from server.errors import StartRefused
 from server.processor import cores
+from server.router import Router
 from server.settings import Settings
 
 State = Literal["ok", "warning", "error"]
@@ -63,6 +66,8 @@ async def examine(settings: Settings) -> list[Finding]:
         if settings.engine_urls:
             each = await asyncio.gather(*(_engine(url, settings, client) for url in settings.engine_urls))
             found += [*(one for findings in each for one in findings), *_alike(each)]
+            if settings.engine_router:
+                found += await _behind(settings)
         else:
             found += _own_engine(settings)
         found += [one async for one in _learner(settings, client)]
@@ -299,6 +304,32 @@ def _is_route(answer: httpx.Response) -> bool:
         return "error" in answer.json() or "object" in answer.json()
     except ValueError:
         return False
+
+
+async def _behind(settings: Settings) -> list[Finding]:
+    """The engines behind a router, one by one."""
+    part, key = "engines behind the router", settings.engine_api_key
+    try:
+        router = Router(
+            settings.engine_urls[0],
+            endpoints=Endpoints(settings.engine_endpoints or ""),
+            secret=b"",
+            base_model=settings.model_name,
+            api_key=key.get_secret_value() if key else None,
+        )
+    except (StartRefused, IndexError) as error:
+        return [Finding(part, "error", str(error), "Set ATTUNE_ENGINE_ENDPOINTS.")]
+    try:
+        wrong = await router.strangers(await BaseHash(settings)())
+        await router.loaded()
+    except AttuneError as error:
+        told = f"{error.message} Erasures are not over while one is away."
+        return [Finding(part, "warning", told, "Check ATTUNE_ENGINE_ENDPOINTS.")]
+    finally:
+        await router.close()
+    if wrong:
+        return [Finding(part, "error", f"The engine {told}.", "docs/scale.md, Router mode") for told in wrong]
+    return [Finding(part, "ok", "All that are listed answer, and bring adapters by themselves.")]
 
 
 def _alike(each: list[list[Finding]]) -> list[Finding]:

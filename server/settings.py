@@ -70,6 +70,16 @@ class Settings(BaseSettings):
         description="A vLLM server to use instead of starting one, `http://host:port`; several of one model by commas.",
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
+    engine_router: bool = Field(
+        default=False,
+        description="The engine's URL is a router's, with any number of vLLMs behind it that have Attune's plugin and "
+        "bring adapters from `ATTUNE_ADAPTER_STORE` by themselves: docs/scale.md.",
+    )
+    engine_endpoints: str | None = Field(
+        default=None,
+        description="Where these vLLMs are, to each of which erasures are told: `http://host:port` (several by "
+        "commas), `file:///path` with one a line, `dns://name:port`, `k8s://namespace/service:port`.",
+    )
     engine_by_priority: bool = Field(
         default=False,
         description="The remote engines were started with `--scheduling-policy priority`: answers go before learning.",
@@ -167,6 +177,11 @@ class Settings(BaseSettings):
         default=frozenset(),
         description="Tenants whose users are first answered by what most of their other users prefer in that kind of "
         'request, until an edit says otherwise, as JSON like `["acme"]`: docs/feedback.md. By default none.',
+    )
+    train_on: str | None = Field(
+        default=None,
+        description="A cluster of Ray whose nodes run the training programs, as `ray://host:10001?gpus=1&cpus=2`, with "
+        "what a program asks of a node; by default this machine does (`attune[ray]`, docs/scale.md).",
     )
     train_hours: str | None = Field(
         default=None,
@@ -546,6 +561,9 @@ class Settings(BaseSettings):
             for url in self.engine_urls or (self.engine_url,):
                 if not url.startswith(("http://", "https://")):
                     raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {url!r}.")
+        if self.engine_router:
+            self._check_router()
+        if self.engine_url is not None:
             return
         folder = self.model_folder
         if folder is not None and not (folder / "config.json").is_file():
@@ -555,6 +573,19 @@ class Settings(BaseSettings):
                 )
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise StartRefused(f"ATTUNE_MODEL={self.model} {found}: give a model folder or a hub name.")
+
+    def _check_router(self) -> None:
+        if len(self.engine_urls) != 1:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs one ATTUNE_ENGINE_URL: the router's.")
+        if not self.adapter_store:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs ATTUNE_ADAPTER_STORE: engines bring adapters from there.")
+        if not self.engine_endpoints:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs ATTUNE_ENGINE_ENDPOINTS: erasures are told to each engine.")
+        if self.pinned_users or self.adapter_places_per_tenant:
+            raise StartRefused(
+                "ATTUNE_PINNED_USERS and ATTUNE_ADAPTER_PLACES_PER_TENANT are for a list of engines: behind a router "
+                "each engine keeps what it was last asked for."
+            )
 
 
 def _most(number: int) -> int:

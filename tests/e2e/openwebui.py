@@ -29,7 +29,10 @@ HEADERS = json.loads(
     (ROOT / "integrations" / "openwebui" / "README.md").read_text().split("```json")[1].split("```")[0]
 )
 ACTION = ROOT / "integrations" / "openwebui" / "attune_action.py"
-ASKED = "Write an email to Anna, my client.\nNotes:\nabout: the launch"
+ASKED = (
+    "Write an email to Anna, my client.\nNotes:\nabout: the launch\nwhat: the invoice is late\nwhen: Friday at 10\n"
+    "where: the head office\nrequest: send the quote"
+)
 SETTINGS = {
     "WEBUI_SECRET_KEY": "test",
     "OFFLINE_MODE": "true",
@@ -76,7 +79,7 @@ class Person:
             "message_ids": [{"model_id": "attune-tiny", "message_id": answered}],
             "session_id": "none",
             "background_tasks": {"title_generation": True, "tags_generation": True, "follow_up_generation": True},
-            "params": {"temperature": 0, "max_tokens": 60},
+            "params": {"temperature": 0, "max_tokens": 90},
         }
         chat_id = str(done(self.http.post("/api/chat/completions", json=body))["chat_id"])
         deadline = time.monotonic() + 300
@@ -234,9 +237,10 @@ def test_the_action_shows_and_corrects_what_was_learned(people: tuple[Person, Pe
     assert ann.preferences() == ["Sign off with Best wishes."]
     (_, told) = ann.press(chat_id, message_id, "forget 2")
     assert (told["data"]["type"], told["data"]["content"]) == ("error", "There is no number 2.")
-    (asked, _) = bob.press(chat_id, message_id, "")
+    of_bob, answer_to_bob, _ = bob.chat()
+    asked, *_ = bob.press(of_bob, answer_to_bob, "")
     assert "Best wishes" not in asked["data"]["message"]
-    assert bob.preferences() == []
+    assert not [text for text in bob.preferences() if "Best wishes" in text]
     _, _, personal = ann.chat()
     assert personal.rstrip().endswith("Best wishes")
     (_, told) = ann.press(chat_id, message_id, "forget 1")
