@@ -242,7 +242,8 @@ def test_the_action_shows_and_corrects_what_was_learned(people: tuple[Person, Pe
     assert "Best wishes" not in asked["data"]["message"]
     assert not [text for text in bob.preferences() if "Best wishes" in text]
     _, _, personal = ann.chat()
-    assert personal.rstrip().endswith("Best wishes")
+    newest = done(ann.held.get("/turns"))["data"][0]["id"]
+    assert personal.rstrip().endswith("Best wishes"), json.dumps(done(ann.held.get(f"/turns/{newest}")))
     (_, told) = ann.press(chat_id, message_id, "forget 1")
     assert told["data"]["content"] == "Forgotten: Sign off with Best wishes."
     assert ann.preferences() == []
