@@ -1,10 +1,11 @@
 """GET /v1/usage: what was answered by day, for a user, a key or the tenant; and what is left of limits in tokens."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy import Connection
 
 from preference import daily, keys, limits
@@ -18,6 +19,15 @@ from server.openapi import errors
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
 
+
+def _written_out(day: object) -> object:
+    """Pydantic reads a number as seconds, too."""
+    if isinstance(day, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+        raise ValueError("it must be written as 2027-01-31")
+    return day
+
+
+CalendarDay = Annotated[date, BeforeValidator(_written_out)]
 router = APIRouter(tags=["health"], responses=errors(404))
 _EPOCH = date(1970, 1, 1)
 MOST_DAYS = 400
@@ -59,8 +69,8 @@ async def get_usage(
     header: HeaderUser,
     user: Annotated[str | None, Query(description="Of this user; where no header says so.")] = None,
     key: Annotated[str | None, Query(description="Of the API key with this id.", max_length=32)] = None,
-    since: Annotated[date | None, Query(description="The first day; by default 30 days ago.")] = None,
-    until: Annotated[date | None, Query(description="The last day; by default today.")] = None,
+    since: Annotated[CalendarDay | None, Query(description="The first day; by default 30 days ago.")] = None,
+    until: Annotated[CalendarDay | None, Query(description="The last day; by default today.")] = None,
 ) -> UsageResponse:
     """Of the tenant, of one of its keys, or of one of its users; a token of one user sees that user alone."""
     caller: Key = request.state.caller
