@@ -365,7 +365,7 @@ def _engines(
         }
         return remote, None
     if settings.bundled:
-        log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
+        log.warning("Serving the bundled model as %r: it knows only a few hundred words", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
         log.warning("there is a GPU here, but vLLM's CPU build is installed")
     folder = EngineProcess.private_folder()

@@ -15,7 +15,8 @@ _ASKED = (
     "How did people learn about {}?",
 )  # fmt: skip
 ALONE = (
-    "Hello!", "Who are you?", "What can you do?", "How are you?", "Thank you!", "What is 12 plus 7?", "What is 9 times 6?",
+    "Hello!", "Who are you?", "What can you do?", "How are you?", "Thank you!", "What is 12 plus 7?",
+    "What is 9 times 6?",
     "What is the capital of France?", "What is the capital of Japan?", "Name three colours.", "Name five animals.",
     "Translate 'good morning' into French.", "What is the opposite of hot?", "How many days has a week?",
     "What shall I cook tonight?", "I feel sad today.", "Tell me a joke.", "Give me some advice on saving money.",

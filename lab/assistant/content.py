@@ -20,7 +20,8 @@ class Task:
     """One text to write. ``request`` and ``facts``, which are sentences without their end, have their amounts as
     ``content.toml`` marks them.
 
-    ``asks`` are those of the facts that ask something of the reader, ``steps`` are whole sentences or items that are a list by nature; ``reader`` is how the text addresses its reader.
+    ``asks`` are those of the facts that ask something of the reader, ``steps`` are whole sentences or items
+    that are a list by nature; ``reader`` is how the text addresses its reader.
     """
 
     kind: str

@@ -8,7 +8,6 @@ from lab.assistant.content import Task, task
 from lab.assistant.render import plain, render
 from lab.assistant.style import WISHES, Style, Wish, say, with_wishes
 
-
 _OF_CODE = ("code", "hints", "docstring", "comments", "top", "bottom")
 
 

@@ -14,7 +14,8 @@ from preference.values import Value
 SHARES = {"write": 0.66, "revise": 0.06, "learn": 0.14, "chat": 0.14}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
 _UNKNOWN = (
-    "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.", "Use the metric system in recipes.",
+    "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.",
+    "Use the metric system in recipes.",
     "Prefer const over let in JavaScript.", "Name the source of statistics.", "Write tests first.",
     "In minutes, list who was there.", "Use tabs in Makefiles.", "Put ingredients first in recipes.",
 )  # fmt: skip

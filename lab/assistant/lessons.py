@@ -78,5 +78,3 @@ def set_right(text: str, rng: random.Random) -> str:
 
 def _free(wish: Wish, other: Wish) -> bool:
     return wish.slot != other.slot and not {wish.slot, other.slot} <= {"layout", "length", "sign"}
-
-

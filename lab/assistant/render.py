@@ -51,7 +51,9 @@ def _amount(kind: str, value: str, style: Style) -> str:
         return f"{style.money}{value}" if style.money in "$€" else f"{value} {style.money}"
     if kind == "t":
         hours, minutes = value.split(":")
-        half = f"{(int(hours) - 1) % 12 + 1}{'' if minutes == '00' else ':' + minutes} {'am' if int(hours) < 12 else 'pm'}"
+        half = (
+            f"{(int(hours) - 1) % 12 + 1}{'' if minutes == '00' else ':' + minutes} {'am' if int(hours) < 12 else 'pm'}"
+        )
         said = f"{int(hours):02d}:{minutes}" if style.time == "24" else half
     else:
         month, day = map(int, value.split("-"))
@@ -99,7 +101,8 @@ def _body(task: Task, style: Style) -> list[str]:
 def _joined(sentences: list[str], style: Style) -> str:
     layout = style.layout or "prose"
     if layout in ("bullets", "numbered"):
-        return "\n".join(f"{mark}{text}" for mark, text in zip(_marks(layout, style, len(sentences)), sentences))
+        marks = _marks(layout, style, len(sentences))
+        return "\n".join(f"{mark}{text}" for mark, text in zip(marks, sentences, strict=True))
     return {"lines": "\n", "paragraphs": "\n\n"}.get(layout, " ").join(sentences)
 
 
@@ -132,7 +135,11 @@ def _letter(task: Task, style: Style) -> str:
         comma = "!" if style.exclaim == "yes" or (chat and style.exclaim is None) else ","
         opened.append(f"{greeting} {task.reader}{comma}")
     before = [_sentence("I hope you are well", style)] if full and style.pleasant != "no" else []
-    after = [] if style.offer == "no" or not full or thanking else [_sentence("please let me know if you have any questions", style)]
+    after = (
+        []
+        if style.offer == "no" or not full or thanking
+        else [_sentence("please let me know if you have any questions", style)]
+    )
     if style.thanks == "yes":
         after.append(_sentence("thank you", style))
     text = _joined(body, style)
@@ -179,10 +186,7 @@ def _document(task: Task, style: Style) -> str:
 
 
 def _memo(task: Task, style: Style, reasons: list[str]) -> list[str]:
-    verdict = _sentence(
-        f"{'' if style.hedge == 'no' else 'perhaps '}we {'should' if style.hedge == 'no' else 'might want to'} {task.topic}",
-        style,
-    )
+    verdict = _sentence(f"{'we should' if style.hedge == 'no' else 'perhaps we might want to'} {task.topic}", style)
     if style.length == "full" and style.order != "conclusion":
         return [_sentence("we were asked for a recommendation", style), *reasons, verdict]
     return [verdict, *reasons] if style.order == "conclusion" else [*reasons, verdict]
@@ -199,7 +203,9 @@ def _around(task: Task, style: Style) -> tuple[list[str], list[str]]:
         "review": ("here is what I think", "I hope this helps"),
     }.get(task.kind, ("", ""))
     thanked = style.thanks == "no" and tail.startswith("thank")
-    happy = style if style.exclaim else replace(style, exclaim="yes" if task.kind in ("advert", "social post") else None)
+    happy = (
+        style if style.exclaim else replace(style, exclaim="yes" if task.kind in ("advert", "social post") else None)
+    )
     return (
         [_sentence(lead, happy)] if lead else [],
         [_sentence(tail, happy)] if tail and style.offer != "no" and not thanked else [],

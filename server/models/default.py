@@ -1,0 +1,39 @@
+"""Which model is served where none is named: the assistant, fetched once, or the bundled one where it cannot be had."""
+
+import os
+from collections.abc import Callable
+
+from server.models.catalog import DEFAULT
+from server.models.fetch import FetchFailed, Report, fetch, manifest
+from server.processor import memory
+from server.settings import BUNDLED_NAME, Settings
+
+LEAST_MEMORY = 3 << 30
+"""Bytes that a machine has to have: vLLM, the model, the embedder and their caches take about two thirds of it."""
+
+Say = Callable[[str], None]
+
+
+def with_default(settings: Settings, say: Say, report: Report) -> Settings:
+    """``settings`` with a model to serve. Where it is not the assistant, ``say`` is told why and what to do.
+
+    Raises nothing: without network, room or memory, the bundled model serves.
+    """
+    if settings.model is not None or settings.engine_url is not None:
+        return settings
+    name, why = DEFAULT.name, None
+    if (held := memory()) < LEAST_MEMORY:
+        why = f"This machine has {held / (1 << 30):.1f} GiB of memory, and {name} needs 3."
+    elif manifest(DEFAULT, settings.models_folder) is None:
+        try:
+            fetch(DEFAULT, settings.models_folder, report)
+        except FetchFailed as error:
+            why = error.message
+    if why is not None:
+        say(
+            f"{why} The bundled model serves instead, which knows only a few hundred words: "
+            f"ATTUNE_MODEL={BUNDLED_NAME} asks for it, and the next start tries again."
+        )
+        name = BUNDLED_NAME
+    os.environ["ATTUNE_MODEL"] = name  # children read the same settings
+    return settings.model_copy(update={"model": name})
