@@ -8,6 +8,7 @@ from lab.assistant.content import Task, task
 from lab.assistant.render import plain, render
 from lab.assistant.style import WISHES, Style, Wish, say, with_wishes
 
+_ANYWHERE = ("top", "bottom", "emoji", "thanks", "exclaim", "layout", "sign", "length", "case", "greeting", "signoff")
 _OF_CODE = ("code", "hints", "docstring", "comments", "top", "bottom")
 
 
@@ -56,12 +57,16 @@ def borne(drawn: Drawn, rng: random.Random, number: int, *, held_out: bool = Fal
     """``number`` wishes of which each changes the text, beside the others, too."""
     found: list[Wish] = []
     kinds = [kind for kind in WISHES if not kind.new]
-    rng.shuffle(kinds)
+    # Some can be met by any text, and would crowd out those that need a time, a price or an ending.
+    kinds.sort(key=lambda kind: rng.random() * (1 if kind.slot in _ANYWHERE else 1.6), reverse=True)
+    several = len(drawn.task.facts) + len(drawn.task.steps) > 1
     for kind in kinds:
         if len(found) == number:
             break
         wish = say(kind, drawn.task, rng, held_out=held_out)
         if any(wish.slot == other.slot or _apart(wish, other) for other in found):
+            continue
+        if kind.slot in ("layout", "sign") and not several:
             continue
         if drawn.task.kind == "code" and kind.slot not in _OF_CODE:
             continue

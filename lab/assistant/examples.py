@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.assistant.drawing import Drawn, asked, borne
 from lab.assistant.lessons import lesson
 from lab.assistant.render import render
-from lab.assistant.style import WISHES, Wish, say, with_wishes
+from lab.assistant.style import BY_ID, WISHES, Wish, say, with_wishes
 from preference.prompt import Message, compose
 from preference.values import Value
 
@@ -19,6 +19,7 @@ _UNKNOWN = (
     "Prefer const over let in JavaScript.", "Name the source of statistics.", "Write tests first.",
     "In minutes, list who was there.", "Use tabs in Makefiles.", "Put ingredients first in recipes.",
 )  # fmt: skip
+_IDLE = ("no_contract", "no_emoji", "no_exclaim", "no_hashtags", "prose", "firm")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,12 @@ def _beside(drawn: Drawn, wishes: list[Wish], rng: random.Random) -> tuple[list[
             said.insert(0, say(rng.choice(rivals), drawn.task, rng).text)
     if rng.random() < 0.12:
         said.insert(rng.randint(0, len(said)), rng.choice(_UNKNOWN))
+    if rng.random() < 0.12:  # what is so anyway
+        idle = say(BY_ID[rng.choice(_IDLE)], drawn.task, rng)
+        held = with_wishes(drawn.own, wishes)
+        free = all(idle.slot != wish.slot for wish in wishes)
+        if free and render(drawn.task, with_wishes(held, [idle])) == render(drawn.task, held):
+            said.insert(rng.randint(0, len(said)), idle.text)
     if drawn.task.kind != "code" and rng.random() < 0.05:
         of_code = rng.choice([k for k in WISHES if k.slot in ("code", "hints", "docstring", "comments")])
         said.insert(rng.randint(0, len(said)), say(of_code, drawn.task, rng).text)

@@ -280,7 +280,8 @@ def _framed(text: str, task: Task, style: Style) -> str:
         gist = task.facts[0] if task.facts else task.steps[0] if task.kind == "answer" else task.title
         text = f"TL;DR: {_sentence(gist, style)}\n\n{text}"
     elif top and top.startswith("="):
-        text = f"{top[1:]} {text}" if top.endswith(":") and not task.traits.get("letter") else f"{top[1:]}\n\n{text}"
+        inline = top.endswith(":") and not task.traits.get("letter") and "\n" not in text
+        text = f"{top[1:]} {text}" if inline else f"{top[1:]}\n\n{text}"
     if bottom == "hashtags" or (bottom is None and task.traits.get("tags")):
         words = [word.capitalize() for word in re.findall(r"[A-Za-zé]{3,}", task.topic or task.title)]
         text = f"{text}\n\n#{''.join(words[:3])} #{(words or ['News'])[-1]}"

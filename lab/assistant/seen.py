@@ -12,6 +12,14 @@ _MONTH = "(?:January|February|March|April|May|June|July|August|September|October
 _BRITISH = r"\b(?:colour|favour\w*|centre|organised|grey|neighbouring)\b"
 _AMERICAN = r"\b(?:color|favor\w*|center|organized|gray|neighboring)\b"
 _SPELLED = r"(?i)\b(?:two|three|four|five|six|seven|eight|nine)\b"
+_PADDING = (
+    r"(?i)let me know|feel free|hope (?:this|you|all)|look forward|miss this chance|keep you informed|"
+    r"thank you for your understanding|note the following|happy to announce|do not hesitate|any questions"
+)
+_OFFER = (
+    r"(?i)let me know if you (?:have|need)|feel free|hope this|look forward|miss this chance|keep you informed|"
+    r"thank you for your understanding|do not hesitate|any questions"
+)
 _LISTED = re.compile(r"^\s*(?:[-*•+→–]|\d+\.) ", re.MULTILINE)
 
 
@@ -38,15 +46,35 @@ def _signed(text: str, sign: str, _: str) -> bool:
     return all(part.strip().casefold() in ended for part in sign.split(","))
 
 
+def _body(text: str) -> list[str]:
+    """The sentences, without what stands above them and without marks of lists."""
+    found = [_LISTED.sub("", s).strip() for s in sentences(letter(text).body or text)]
+    return [s for s in found if re.search(r"[A-Za-z]{2}", s) and not s.startswith(("#", "Subject", "TL;DR"))]
+
+
 def _asked_first(text: str, _: str, draft: str) -> bool:
-    body = [s for s in sentences(letter(text).body) if not s.startswith(("#", "Subject", "TL;DR"))]
-    asking = r"(?i)\b(?:please|could|can|do|would|need)\b"
-    return bool(body) and any(_has(asking, s) and "let me know if you have" not in s for s in body[:2])
+    asking = r"(?i)\b(?:please|could|can|do you|would|we need)\b"
+    return any(_has(asking, s) and not _has(_PADDING, s) for s in _body(text)[:3])
 
 
 def _concluded_first(text: str, _: str, draft: str) -> bool:
-    body = [s for s in sentences(text) if not s.startswith(("#", "Subject", "TL;DR"))]
-    return bool(body) and _has(r"(?i)\b(?:should|recommend|might want to|suggest)\b", body[0])
+    return bool(body := _body(text)) and _has(r"(?i)\b(?:should|recommend|might want to|suggest)\b", body[0])
+
+
+def _one_sentence(text: str, _: str, draft: str) -> bool:
+    longest = max(re.split(r"\n\s*\n", text), key=len)
+    longest = re.sub(r"\A(?:\w+[ ,]?){1,4}[!:]\s", "", longest)
+    return len(re.findall(r"[.!?](?:\s|$)", longest)) <= 1
+
+
+def _short_paragraphs(text: str, _: str, draft: str) -> bool:
+    blocks = [block for block in re.split(r"\n\s*\n", letter(text).body or text) if block.strip()]
+    return len(blocks) >= 2 and all(len(sentences(block)) <= 2 for block in blocks)
+
+
+def _python(rule: str, text: str) -> bool:
+    """A rule of Python, on the function alone where it stands in no fence."""
+    return rules.of(rule)(text if "```" in text else text[max(0, text.find("def ")) :]) > 0.99
 
 
 def _contracted(text: str, _: str, draft: str) -> bool:
@@ -56,12 +84,21 @@ def _contracted(text: str, _: str, draft: str) -> bool:
 _OWN: dict[str, Callable[[str, str, str], bool]] = {
     "no_greeting": lambda text, _, draft: not letter(text).greeting,
     "signed": _signed,
-    "no_sign": lambda text, _, draft: not letter(text).sign_off and "[Your Name]" not in text,
+    "no_sign": lambda text, _, draft: not _has(r"(?i)regards|sincerely|best,|cheers", text) and "[Your Name]" not in text,
     "no_list": lambda text, _, draft: not _LISTED.search(text),
     "lines": lambda text, _, draft: len(_lines(text)) >= max(2, len(sentences(text)) - 1),
-    "short": lambda text, _, draft: len(text.split()) <= 0.85 * len(draft.split()) + 1,
-    "one_sentence": lambda text, _, draft: len(re.findall(r"[.!?](?:\s|$)", letter(text).body)) <= 1,
-    "titled": lambda text, _, draft: _has(r"\A(?:#+ \S|\*\*[^*]+\*\*|[^.!?,\n]{3,60}\n\n)", text),
+    "short": lambda text, _, draft: not _has(_PADDING, text) and len(text.split()) <= len(draft.split()),
+    "one_sentence": _one_sentence,
+    "short_paragraphs": _short_paragraphs,
+    "greets": lambda text, x, draft: any(line.casefold().startswith(x.casefold()) for line in _lines(text)[:3]),
+    "no_offer": lambda text, _, draft: not _has(_OFFER, text),
+    "calm": lambda text, _, draft: "!" not in text,
+    "firm": lambda text, _, draft: rules.of("no_hedges")(text) == 1.0,
+    "lower": lambda text, _, draft: not _has(r"[A-Z]", text),
+    "euro_code": lambda text, _, draft: _has(r"(?i)\d EUR\b", text) and "€" not in text,
+    "hints": lambda text, _, draft: _python("python_type_hints", text),
+    "docstrings": lambda text, _, draft: _python("python_docstrings", text),
+    "titled": lambda text, _, draft: _has(r"\A(?:#+ \S|\*\*[^*]+\*\*|[^.!?,:\n]{3,60}\n\n)", text),
     "starts_with_raw": lambda text, x, draft: text.lstrip().casefold().startswith(x.casefold()),
     "contains_raw": lambda text, x, draft: x in text,
     "has_hashtags": lambda text, _, draft: _has(r"(?<!\w)#\w", text),

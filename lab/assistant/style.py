@@ -70,10 +70,25 @@ class Kind:
     new: bool = False
 
 
-WISHES = tuple(
-    Kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
-    for row in tomllib.loads(_FILE.read_text())["wish"]
-)
+
+def _read() -> tuple[Kind, ...]:
+    rows: list[dict[str, Any]] = tomllib.loads(_FILE.read_text())["wish"]
+    return tuple(
+        Kind(
+            row["id"],
+            row["slot"],
+            tuple(row["said"]),
+            tuple(row["unsaid"]),
+            row["set"],
+            row["rule"],
+            tuple(row.get("x", ())),
+            row.get("new", False),
+        )
+        for row in rows
+    )
+
+
+WISHES = _read()
 BY_ID = {kind.id: kind for kind in WISHES}
 
 

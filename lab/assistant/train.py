@@ -80,7 +80,7 @@ def train(base: Path, folder: Path, recipe: Recipe, console: Console) -> dict[st
     chats = _chats(model, tokenizer, folder / CHATS, recipe, console)
     lora = LoraConfig(
         r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(LINEAR_LAYERS), lora_dropout=0.0, bias="none",
-        task_type="CAUSAL_LM", base_model_name_or_path="",
+        task_type="CAUSAL_LM",
     )  # fmt: skip
     peft: Any = get_peft_model(model, lora)
     trained = [parameter for parameter in peft.parameters() if parameter.requires_grad]
@@ -105,7 +105,7 @@ def _run(
     last = saved = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
-        bar = bars.add_task("training", total=recipe.minutes * 60, completed=course.seconds)
+        bar = bars.add_task("training", total=recipe.minutes * 60, completed=int(course.seconds))
         for rows in batches(tokenizer, chats, course.read, recipe):
             gone = course.seconds / (recipe.minutes * 60)
             if gone >= 1:
@@ -114,7 +114,7 @@ def _run(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             loss, completion = loss_of(inner, rows, tokenizer.pad_token_id)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
