@@ -37,7 +37,8 @@ async def local_server(
     port = _free_port()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_") or k.startswith(_ENGINE_SETTINGS)}
     environment = {
-        "ATTUNE_MODEL": BUNDLED_NAME, **kept, "ATTUNE_DATA_DIR": str(folder), "ATTUNE_ADAPTER_MIN_EDITS": "1000000", "ATTUNE_HOST": "127.0.0.1",
+        "ATTUNE_MODEL": BUNDLED_NAME, **kept, "ATTUNE_DATA_DIR": str(folder),
+        "ATTUNE_ADAPTER_MIN_EDITS": "1000000", "ATTUNE_HOST": "127.0.0.1",
         **(settings or {}),
     }  # fmt: skip
     log = folder / "server.log"

