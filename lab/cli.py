@@ -40,7 +40,7 @@ def train(
     ),
     resume: Annotated[Path | None, typer.Option(help="Model that lacks the last phase only.")] = None,
 ) -> None:
-    """Train the bundled model from scratch on this machine's CPU, in about two hours; or, with --base, a LoRA on it.
+    """Train the bundled model from scratch on this CPU, in about two hours; or, with --base, a LoRA on another model.
 
     A LoRA's training goes on from the checkpoint that lies in the folder.
     """
