@@ -162,9 +162,10 @@ def doctor(
 ) -> None:
     """Look at this deployment by its settings and say what is wrong and what to do. Exits with 1 on an error."""
     from server.doctor import examine
+    from server.models.default import as_found
 
     with Console(stderr=True).status("looking"):
-        found = asyncio.run(examine(_settings()))
+        found = asyncio.run(examine(as_found(_settings())))
     table = Table("part", "", "how it is", "what to do")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for one in found:

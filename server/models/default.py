@@ -5,13 +5,21 @@ from collections.abc import Callable
 
 from server.models.catalog import DEFAULT, KnownModel
 from server.models.fetch import FetchFailed, Report, fetch, manifest
-from server.processor import memory
+from server.processor import cores, memory
 from server.settings import BUNDLED_NAME, Settings
 
 LEAST_MEMORY = 3 << 30
 """Bytes that a machine has to have: vLLM, the model, the embedder and their caches take about two thirds of it."""
 
 Say = Callable[[str], None]
+
+
+def as_found(settings: Settings, *, model: KnownModel = DEFAULT) -> Settings:
+    """``settings`` with what would be served if nothing could be fetched now."""
+    unnamed = settings.model is None and settings.engine_url is None
+    if unnamed and manifest(model, settings.models_folder) is not None:
+        return settings.model_copy(update={"model": model.name})
+    return settings
 
 
 def with_default(
@@ -38,5 +46,7 @@ def with_default(
             f"ATTUNE_MODEL={BUNDLED_NAME} asks for it, and the next start tries again."
         )
         name = BUNDLED_NAME
+    elif cores() == 1:
+        say("This machine has one core, so answers are slow: ATTUNE_ENGINE_URL takes a vLLM that runs elsewhere.")
     os.environ["ATTUNE_MODEL"] = name  # children read the same settings
     return settings.model_copy(update={"model": name})

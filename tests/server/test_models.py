@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from server.cli import app
 from server.errors import StartRefused
 from server.models.catalog import KNOWN, WEIGHTS, KnownModel
-from server.models.default import with_default
+from server.models.default import as_found, with_default
 from server.models.fetch import STAGING, FetchFailed, fetch, manifest, sha256
 from server.settings import BUNDLED_MODEL, Settings
 from tests.server.tiny_gguf import CONTEXT, HIDDEN, INNER, TEMPLATE, publish, weights, write_wheel
@@ -261,7 +261,9 @@ def test_without_a_name_the_default_is_fetched_once_and_the_bundled_one_serves_w
     quiet = lambda step, done: None  # noqa: E731
     chosen = partial(with_default, say=said.append, report=quiet, model=model, held=8 << 30)
     settings = Settings(model=None, models_dir=tmp_path / "models")
+    assert as_found(settings, model=model).bundled
     assert chosen(settings).model == "tiny"
+    assert as_found(settings, model=model).model == "tiny"
     shutil.rmtree(index)
     assert chosen(settings).model == os.environ["ATTUNE_MODEL"] == "tiny", "the second time nothing is asked of anybody"
     assert chosen(Settings(model="org/name")).model == "org/name"
