@@ -61,7 +61,7 @@ def edits(
         Path, typer.Argument(help="A file of cases; by default those to develop on.", show_default=False)
     ] = DEV,
     model: Annotated[
-        str | None, typer.Option(help="What ATTUNE_MODEL takes: a model's folder or name; by default what it says, or the default.")
+        str | None, typer.Option(help="What ATTUNE_MODEL takes; by default what that says, or the server's default.")
     ] = None,
     as_: Annotated[As, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = As.BOTH,
     limit: Annotated[int | None, typer.Option(min=1, help="Play the first cases only.")] = None,
