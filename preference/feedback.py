@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, in
 from preference import demonstrations, idempotency, jobs, preferences, signals, turns, usage, users
 from preference.distance import normalised_distance
 from preference.errors import Conflict, IdempotencyConflict, Invalid, NotFound
-from preference.given import LEARNED, MAX_COMMENTS, TEXTS, Given, Type, UpOrDown, slot_of
+from preference.given import LEARNED, MAX_STANDING, TEXTS, Given, Type, UpOrDown, history_key, slot_of
 from preference.owner import Owner
 from preference.rows import between, checked, findable, key, later, scope, storable
 from preference.tables import feedback
@@ -34,6 +34,12 @@ _WHY: Mapping[Type, str] = {
     "outcome": "an outcome is kept, and weighs once what else explains it is taken off",
 }
 """Of kinds that no job learns from: what becomes of them."""
+_SEVERAL: Mapping[Type, tuple[str, str]] = {
+    "comment": ("comment", "comments"),
+    "rating": ("aspect", "ratings"),
+    "outcome": ("name", "outcomes"),
+}
+"""Kinds of which several may stand of one answer: the field that tells them apart, and what they are called."""
 _PASSING: tuple[Type, ...] = ("signal", "outcome")
 """Kinds of which the newest alone is kept, and that go with their turn."""
 _TOLD = ("id", "completion_id", "choice", "type", "cost", "thumb", "created_at", "source", "weight")
@@ -143,8 +149,9 @@ def give(
     alike = _alike(given.completion_id, given.choice, given.type, given.slot)
     if given.type in _PASSING and (held := _held_already(c, owner, given, alike)) is not None:
         return held
-    if given.type == "comment" and _standing_comments(c, owner, given) >= MAX_COMMENTS:
-        raise Conflict(f"this answer has {MAX_COMMENTS} comments; delete some first", param="comment")
+    if (several := _SEVERAL.get(given.type)) and _standing_others(c, owner, given) >= MAX_STANDING:
+        param, what = several
+        raise Conflict(f"this answer has {MAX_STANDING} {what}; delete some first", param=param)
     c.execute(update(feedback).where(scope(feedback, owner), alike).values(status="replaced"))
     values = {
         "id": f"fb-{uuid.uuid4().hex}",
@@ -251,11 +258,12 @@ def _held_already(c: Connection, owner: Owner, given: Given, alike: ColumnElemen
     return None
 
 
-def _standing_comments(c: Connection, owner: Owner, given: Given) -> int:
-    """Others on the same answer."""
+def _standing_others(c: Connection, owner: Owner, given: Given) -> int:
+    """What stands of one type on the same answer, in other slots."""
     about = and_(
         feedback.c.completion_id == given.completion_id, feedback.c.choice == given.choice,
-        feedback.c.type == "comment", feedback.c.status != "replaced", feedback.c.slot != given.slot,
+        feedback.c.type == given.type, feedback.c.status != "replaced",
+        func.coalesce(feedback.c.slot, "") != (given.slot or ""),
     )  # fmt: skip
     query = select(func.count()).select_from(feedback).where(scope(feedback, owner), about)
     return int(c.execute(query).scalar_one())
@@ -346,6 +354,7 @@ def erase(c: Connection, owner: Owner, id: str) -> list[str]:
     ids = list(c.execute(query.order_by(feedback.c.created_at)).scalars())
     for gone in [get(c, owner, one) for one in ids]:
         _spend(c, owner, gone)
+        _unfind(c, owner, gone)
     jobs.forget(c, owner, "learn", ids)
     turns.redact(c, owner, [taught.id for taught in preferences.withdraw(c, owner, ids)])
     c.execute(delete(feedback).where(scope(feedback, owner), feedback.c.id.in_(ids)))
@@ -360,6 +369,18 @@ def _spend(c: Connection, owner: Owner, gone: Feedback) -> None:
     if gone.idempotency_key is not None:
         told = {name: getattr(gone, name) for name in _TOLD}
         idempotency.spend(c, owner, gone.idempotency_key, gone.body_sha256, told)
+
+
+def _unfind(c: Connection, owner: Owner, gone: Feedback) -> None:
+    """Let no history say again what is deleted."""
+    what = gone.edited_text if gone.type == "edit" else (gone.content or {}).get("comment")
+    if what is None or gone.type not in ("edit", "comment"):
+        return
+    said = history_key(
+        Given("edit" if gone.type == "edit" else "comment", gone.completion_id, gone.choice, slot=gone.slot), what
+    )
+    if idempotency.answer_of(c, owner, said, said) is None:
+        idempotency.spend(c, owner, said, said, {name: getattr(gone, name) for name in _TOLD})
 
 
 def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:

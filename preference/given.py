@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from preference.errors import Invalid
+from preference.normal import nfc
 from preference.prompt import Message
 from preference.rows import checked, storable
 from preference.text import canonical
@@ -29,8 +30,10 @@ MAX_EDIT = 200_000  # characters; the server's own limit is lower
 MAX_COMMENT = 4_000
 MAX_NAME = 64
 MAX_RANKED = 8
-MAX_COMMENTS = 16
-"""Comments that stand of one answer."""
+MAX_STANDING = 16
+"""Comments that stand of one answer; rated aspects and names of outcomes, too."""
+MOST = 1e12
+"""An outcome's value, at most, either way."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,13 @@ def demonstration(messages: Sequence[Message], text: str, *, draft: str | None =
     if not any(message.get("role") == "user" for message in messages):
         raise Invalid("messages must have a user's message: what the text answers", param="messages")
     return Given("demonstration", edited_text=text, messages=messages, draft=draft, **more)
+
+
+def history_key(said: "Given", what: str) -> str:
+    """The key under which what a history says counts once, ``what`` being its text: however it is put."""
+    plain = " ".join(nfc(what).split())
+    parts = (said.type, said.completion_id, str(said.choice), said.slot or "", plain)
+    return f"history:{hashlib.sha256(chr(0).join(parts).encode(errors='surrogatepass')).hexdigest()}"
 
 
 def bounds(scale: str) -> tuple[int, int]:

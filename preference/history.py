@@ -6,12 +6,13 @@ whatever is truncated, summarised, reordered or somebody else's matches none, or
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import regex
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from preference import given, turns
 from preference.distance import word_distance, words
@@ -37,23 +38,42 @@ KEPT = 0.4
 """The least share of words that an edited answer has in common with the draft, and of its length."""
 REMARK = 30
 """Words of a message that may be about the answer before it."""
-_MARKER = regex.compile(r"(?i)…|\.\.\.|\[\s*(?:…|\.\.\.)?\s*(?:cut|truncated|omitted|snip\w*|gekürzt|abridged)")
+_MARKER = regex.compile(
+    r"(?i)…|\.\.\.|(?:[\[(<{]|--)[^\n\])>}]{0,40}\b(?:cut|truncated|omitted|snip\w*|elided|abridged|gekürzt)\b[^\n\])>}]{0,20}"
+)
+_DECORATION = regex.compile(
+    r"(?is)<think>.*?</think>|<br\s*/?>|\A\s*(?:assistant|ai|bot|model)\s*:\s|"
+    r"\n\s*(?:\*\*)?(?:sources|references|citations|quellen)(?:\*\*)?\s*:.*\Z"
+)
+"""What clients put around an answer when they show it."""
 _PRAISE = regex.compile(
     r"(?i)^\W*(?:thanks?|thank you|thx|great|perfect|excellent|awesome|nice|good|love it|exactly|danke|super|prima|"
     r"perfekt|merci|parfait|gracias|perfecto|grazie|perfetto|obrigad[oa])\b"
 )
+_BUT = regex.compile(r"(?i)\b(?:but|except|only|aber|nur|mais|sauf|pero|salvo)\b")
+"""Behind praise: what follows is a wish."""
 _BLAME = regex.compile(
     r"(?i)^\W*(?:no\b(?! (?:problem|worries)|\.\s*\d)|nope|wrong|that['’]s (?:wrong|not)|not what i|bad|terrible|"
     r"useless|nein|falsch|non|faux|incorrect)\b"
 )
 
 
+_DONE: tuple[given.Type, ...] = ("edit", "signal")
+"""What somebody did with an answer."""
+_OF_ANSWER: tuple[given.Type, ...] = (*_DONE, "comment", "rating", "ranking", "thumbs", "demonstration")
+"""What somebody said of it."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """What a history says, with the key under which it counts once."""
+    """What a history says, with the key under which it counts once.
+
+    ``reply`` is what the user said next where that decides: an acceptance is none if it only goes on with the answer.
+    """
 
     given: Given
     key: str
+    reply: str = ""
 
 
 def digest(messages: Sequence[Message]) -> str:
@@ -80,6 +100,7 @@ def read(c: Connection, owner: Owner, completion_id: str, *, since: float) -> li
 
 def edited(draft: str, text: str) -> bool:
     """Whether ``text`` is ``draft`` as somebody edited it: mostly the same, and no piece that was cut out of it."""
+    text = _DECORATION.sub(lambda found: found[0] if found[0] in draft else "\n", text)
     a, b = words(draft), words(text)
     if not a or not b or _plain(draft) == _plain(text):
         return False
@@ -89,11 +110,14 @@ def edited(draft: str, text: str) -> bool:
 
 
 def _is_cut(draft: str, text: str) -> bool:
-    """Whether ``text`` is a piece of ``draft``, its last word perhaps half of one, or marks what is left out."""
-    whole, parts = _plain(draft), [_plain(part) for part in _MARKER.split(text)]
-    if len(parts) > 1 and not _MARKER.search(draft):
-        return all(part.strip("[]().… ") in whole for part in parts[:1])
-    return len(_plain(text)) < len(whole) and _plain(text).strip("…. ") in whole
+    """Whether ``text`` is a piece of ``draft``, some of its lines, in whichever order, or marks what is left out."""
+    whole, first, *rest = _plain(draft), *(_plain(part) for part in _MARKER.split(text))
+    if rest and not _MARKER.search(draft):
+        return first.strip("[]()<>-.… ") in whole
+    if len(_plain(text)) < len(whole) and _plain(text).strip("…. ") in whole:
+        return True
+    lines = Counter(filter(None, map(_plain, draft.splitlines())))
+    return Counter(filter(None, map(_plain, text.splitlines()))) <= lines
 
 
 def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
@@ -103,7 +127,7 @@ def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
     earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS)
     if not earlier or list(earlier[0].request) != list(turn.request):  # another document, or another picture
         return []
-    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, earlier[0].completion_id, 0):
+    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, [(earlier[0].completion_id, 0)], _OF_ANSWER):
         return []
     said = given.signal("regenerated", completion_id=earlier[0].completion_id, source="history")
     return [_found(said, turn.completion_id)]
@@ -114,28 +138,30 @@ def _said_of(c: Connection, owner: Owner, turn: Turn, before: Sequence[Turn], pl
     answers = [(one.completion_id, number, answer) for one in before for number, answer in enumerate(one.answers)]
     kept = [(id, number) for id, number, answer in answers if _plain(answer) == _plain(text)]
     if kept:
-        return [*_gone_on_with(c, owner, turn, kept[0], place), *_chosen(kept[0], text, answers)]
+        ranked = _judged(c, owner, [(id, number) for id, number, _ in answers], ("ranking",))
+        return [*_gone_on_with(c, owner, turn, kept[0], place), *([] if ranked else _chosen(kept[0], text, answers))]
     id, number, draft = min(answers, key=lambda one: word_distance(one[2], text))
-    if _judged(c, owner, id, number) or not edited(draft, text) or _is_another(c, owner, text, since):
+    if _judged(c, owner, [(id, number)], _DONE) or not edited(draft, text) or _is_another(c, owner, text, since):
         return []
     return [_found(Given("edit", id, number, edited_text=text, source="history"), text)]
 
 
 def _gone_on_with(c: Connection, owner: Owner, turn: Turn, kept: tuple[str, int], place: int) -> list[Found]:
     """What is said after an answer that was left as it was: something about it, or it was right."""
-    if _judged(c, owner, *kept):
+    if _judged(c, owner, [kept], _DONE):
         return []
     after = turn.request[place + 1 :]
     reply = next((_text(message) for message in after if message.get("role") == "user"), "")
     about: dict[str, Any] = {"completion_id": kept[0], "choice": kept[1], "source": "history"}
-    if len(words(reply)) <= REMARK and not _PRAISE.match(reply):
-        if remarks.wishes(reply, "en"):
-            return [_found(given.comment(reply, **about), reply)]
-        if _BLAME.match(reply):
-            return [_found(given.signal("discarded", weight=0.5, **about), reply)]
-    if not reply.strip():
+    remark = len(words(reply)) <= REMARK and not (_PRAISE.match(reply) and not _BUT.search(reply))
+    if remark and remarks.wishes(reply, "en"):
+        return [_found(given.comment(reply, **about), reply)]
+    if not reply.strip() or _judged(c, owner, [kept], _OF_ANSWER):
         return []
-    return [_found(given.signal("accepted", **about), reply)]
+    if remark and _BLAME.match(reply):
+        return [_found(given.signal("discarded", weight=0.5, **about), reply)]
+    accepted = _found(given.signal("accepted", **about), reply)
+    return [replace(accepted, reply=reply) if remark else accepted]
 
 
 def _chosen(kept: tuple[str, int], text: str, answers: Sequence[tuple[str, int, str]]) -> list[Found]:
@@ -160,11 +186,12 @@ def _turns(c: Connection, owner: Owner, turn: Turn, request_sha256: str, since: 
     return [turns.of_row(row) for row in c.execute(query.order_by(column.desc()).limit(ANSWERS)).mappings()]
 
 
-def _judged(c: Connection, owner: Owner, completion_id: str, choice: int) -> bool:
-    """Whether somebody said of an answer what was right, or what they did with it: nothing is guessed then."""
-    query = select(feedback.c.id).where(scope(feedback, owner), _about(completion_id, choice))
-    query = query.where(feedback.c.type.in_(("edit", "signal")), feedback.c.source != "history")
-    return c.execute(query.where(feedback.c.status != "replaced").limit(1)).first() is not None
+def _judged(c: Connection, owner: Owner, answers: Sequence[tuple[str, int]], types: Sequence[given.Type]) -> bool:
+    """Whether the user or the app said of some of these answers what is of these types: nothing is guessed then."""
+    about = or_(*(_about(id, choice) for id, choice in answers))
+    query = select(feedback.c.id).where(scope(feedback, owner), about, feedback.c.type.in_(types))
+    query = query.where(feedback.c.source != "history", feedback.c.status != "replaced")
+    return c.execute(query.limit(1)).first() is not None
 
 
 def _about(completion_id: str, choice: int) -> ColumnElement[bool]:
@@ -184,8 +211,7 @@ def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _found(said: Given, what: str) -> Found:
-    parts = (said.type, said.completion_id, str(said.choice), said.slot or "", _plain(what))
-    return Found(said, f"history:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}")
+    return Found(said, given.history_key(said, what))
 
 
 def _plain(text: str) -> str:

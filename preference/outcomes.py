@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,16 @@ def ridge(features: Floats, values: Floats, penalty: float = RIDGE) -> Floats:
     """Effects [features] on centred ``values`` [outcomes] of standardised ``features`` [outcomes, features]."""
     gram = features.T @ features + penalty * np.eye(features.shape[1])
     return np.asarray(np.linalg.solve(gram, features.T @ values), np.float64)
+
+
+def scores(values: Floats) -> Floats:
+    """The normal scores (van der Waerden) of ``values`` [n]: by their order alone, so that none outweighs the others.
+
+    Any user may send any number, and is fitted to with the rest of the tenant.
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    shares = (np.cumsum(counts) - counts / 2) / len(values)
+    return np.array([NormalDist().inv_cdf(float(share)) for share in shares])[places]
 
 
 def adjusted(values: Floats, confounders: Floats, causes: Floats) -> Floats:
@@ -101,7 +112,7 @@ def weigh(c: Connection, owner: Owner, name: str) -> int:
     others = [outcome for outcome in known if not _take(counted, outcome)]
     everything = own + others
     scaled = adjusted(
-        np.array([one.value for one in everything]), confounders(everything),
+        scores(np.array([one.value for one in everything])), confounders(everything),
         np.array([[float(one.personalized)] for one in everything]),
     )  # fmt: skip
     applied: set[str] = set()

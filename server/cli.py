@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -65,11 +65,27 @@ def _stand_in(reason: str) -> typer.Typer:
 
 app = typer.Typer(
     cls=_Commands,
-    help="Attune, a personalized assistant inference server. Settings are environment variables: `attune settings`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"attune {version('attune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def attune(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Attune, a personalized assistant inference server. Settings are environment variables: `attune settings`."""
+
+
 keys_app = typer.Typer(
     help="API keys: each belongs to one tenant. A key is shown once and stored as a hash.", no_args_is_help=True
 )

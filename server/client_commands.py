@@ -1,8 +1,10 @@
 """Commands that ask a running server: `attune import`, `attune mcp`."""
 
 import asyncio
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -10,6 +12,9 @@ from rich.progress import DownloadColumn, Progress
 
 from preference.errors import AttuneError
 from preference.imports.items import FORMATS
+
+if TYPE_CHECKING:
+    from server.import_command import Total
 
 
 def import_file(
@@ -21,6 +26,7 @@ def import_file(
     of: Annotated[str | None, typer.Option(help="The user's name in the file: rows of others are skipped.")] = None,
     facts: Annotated[bool, typer.Option("--facts", help="Memories that do not say how to write, too.")] = False,
     after: Annotated[int, typer.Option(min=0, help="Go on behind this line.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
 ) -> None:
     """Import a user's past: drafts and what they made of them, own texts, preferences, memories, ratings."""
     from server import import_command
@@ -37,16 +43,26 @@ def import_file(
             )  # fmt: skip
         except import_command.Stopped as stopped:
             bars.stop()
+            _tell(stopped.total, as_json)
             _exit(f"{stopped.message} Rows up to {stopped.after} were taken: go on with --after {stopped.after}.")
         except AttuneError as error:
             bars.stop()
             _exit(error.message)
-    taken = ", ".join(f"{count} {kind}" for kind, count in total.taken.items() if count) or "nothing new"
-    typer.echo(f"{total.rows} rows: {taken}; {total.repeated} known before, {total.skipped} skipped.")
-    for line, message in total.refused_told:
-        typer.echo(f"line {line}: {message}", err=True)
+    _tell(total, as_json)
     if total.refused:
         _exit(f"{total.refused} refused.")
+
+
+def _tell(total: "Total", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(asdict(total)))
+        return
+    taken = ", ".join(f"{count} {kind}" for kind, count in total.taken.items() if count) or "nothing new"
+    typer.echo(f"{total.rows} rows: {taken}; {total.repeated} known before, {total.skipped} skipped.")
+    for line, why in total.skipped_told:
+        typer.echo(f"line {line}, skipped: {why}", err=True)
+    for line, why in total.refused_told:
+        typer.echo(f"line {line}: {why}", err=True)
 
 
 def mcp(

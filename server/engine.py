@@ -21,6 +21,8 @@ _LOAD = aiohttp.ClientTimeout(total=120)
 IDLE_SECONDS = 2.0
 """For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
 SCORED_AT_ONCE = 8
+BACKGROUND = 1
+"""vLLM's priority of what nobody waits for: a lower one goes first, and answers have 0."""
 _STOPPING = "The server is stopping; try again."
 
 
@@ -73,13 +75,18 @@ class Engine:
         read_timeout: float = 300,
         idle_seconds: float = IDLE_SECONDS,
         trace_headers: Callable[[], Mapping[str, str]] = dict,
+        by_priority: bool = False,
     ) -> None:
-        """``trace_headers`` gives the headers that join the engine's trace to ours, asked for each generation."""
+        """``trace_headers`` gives the headers that join the engine's trace to ours, asked for each generation.
+
+        ``by_priority``: the engine was started with ``--scheduling-policy priority``; others refuse any priority.
+        """
         self.base_model = base_model or ""
         self._url = url.rstrip("/").removesuffix("/v1")
         self._socket = socket
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._trace_headers = trace_headers
+        self._background = {"priority": BACKGROUND} if by_priority else {}
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=read_timeout)
         self._idle_seconds = idle_seconds
         self._open_session: aiohttp.ClientSession | None = None
@@ -124,6 +131,7 @@ class Engine:
             "messages": list(messages),
             "max_tokens": max_tokens,
             "temperature": 0,
+            **self._background,
         }
         answer = json.loads(await self.complete("/v1/chat/completions", payload))
         usage = answer["usage"]
@@ -162,7 +170,7 @@ class Engine:
     async def _scored(self, name: str, asked: Sequence[tuple[list[int], list[int]]]) -> list[TokenScores]:
         payload = {
             "model": name, "prompt": [prompt + text for prompt, text in asked],
-            "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0,
+            "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, **self._background,
         }  # fmt: skip
         async with self._scoring:
             try:

@@ -65,6 +65,7 @@ def command(settings: Settings, socket: Path) -> list[str]:
         "--max-cpu-loras": settings.max_cpu_loras,
         "--max-lora-rank": rank,
         "--max-num-queued-reqs": 2 * settings.in_flight_total,
+        "--scheduling-policy": "priority",  # what the learner asks waits for answers
         "--shutdown-timeout": 2,
         "--uvicorn-log-level": "warning",
     }

@@ -1,6 +1,6 @@
 """The bodies of ``POST /v1/feedback``, one of each kind, and what each is to the rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +14,6 @@ from server.generation import check_count, check_parts
 from server.settings import Settings
 
 MAX_TAGS, MAX_METADATA = 16, 16
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Body(BaseModel):
@@ -28,7 +27,7 @@ class Body(BaseModel):
     weight: float = Field(default=1.0, ge=0, le=1, description="How much it counts; 0: it is kept, and says nothing.")
     tags: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=given.MAX_NAME)]], Field(max_length=MAX_TAGS)
-    ] = Field(default_factory=list, description="Your own words to find it by.", examples=[["beta"]])
+    ] = Field(default_factory=list, description="Your own words, kept with it and exported.", examples=[["beta"]])
     user: str | None = None
     safety_identifier: str | None = None
     metadata: (
@@ -37,9 +36,9 @@ class Body(BaseModel):
     ) = Field(default=None, description="Kept as it is; `user_id` in it names the user, where nothing else does.")
 
     @property
-    def about(self) -> str | None:
-        """The id of the answer, or the app's own name of it; None where it is about no answer."""
-        return None
+    def about(self) -> Sequence[str]:
+        """The ids of the answers, or the app's own names of them; none where it is about no answer."""
+        return ()
 
     def check(self, settings: Settings) -> None:
         """Raise ``Invalid`` where the server's limits are not kept."""
@@ -73,9 +72,9 @@ class AboutAnswer(Body):
     choice: int = Field(default=0, ge=0, lt=2**31, description="Which of the answer's choices.")
 
     @property
-    def about(self) -> str | None:
+    def about(self) -> Sequence[str]:
         """``completion_id``."""
-        return self.completion_id
+        return [self.completion_id]
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -190,9 +189,9 @@ class RankingRequest(Body):
             raise Invalid("Give completion_ids, or completion_id with choices.", param="completion_ids")
 
     @property
-    def about(self) -> str | None:
-        """The first of them."""
-        return self.completion_ids[0] if self.completion_ids else self.completion_id
+    def about(self) -> Sequence[str]:
+        """All of them."""
+        return self.completion_ids or ([self.completion_id] if self.completion_id else [])
 
     def given(self) -> Given:
         """A ranking."""
@@ -224,7 +223,9 @@ class OutcomeRequest(AboutAnswer):
     name: str = Field(
         min_length=1, max_length=given.MAX_NAME, description="Your own name of it.", examples=["minutes_to_reply"]
     )
-    value: Number = Field(description="A number, or 0 and 1; more is better.", examples=[1])
+    value: Annotated[float, Field(ge=-given.MOST, le=given.MOST, allow_inf_nan=False)] = Field(
+        description="A number, or 0 and 1; more is better.", examples=[1]
+    )
 
     def given(self) -> Given:
         """An outcome."""

@@ -70,7 +70,7 @@ class Histories:
         found = await self._database.read(history.read, user.owner, completion_id, since=since)
         given = []
         for one in found:
-            if one.given.type == "comment" and not await asyncio.to_thread(self._goes_on, one):
+            if not await asyncio.to_thread(self._says_it, one):
                 continue
             try:
                 accepted = await self._database.write(_give, user, one, self._min_edits)
@@ -82,9 +82,13 @@ class Histories:
                 self._on_given(user.owner, accepted)
         return given
 
-    def _goes_on(self, one: Found) -> bool:
-        """Whether a remark is about the answer before it, and no request of its own."""
-        text = str((one.given.content or {})["comment"])
+    def _says_it(self, one: Found) -> bool:
+        """A remark is about the answer before it, and no request of its own; who remarks on it does not accept it."""
+        if one.given.type == "comment":
+            return self._goes_on(str((one.given.content or {})["comment"]))
+        return not one.reply or not self._goes_on(one.reply)
+
+    def _goes_on(self, text: str) -> bool:
         return self._embedder.goes_on(self._embedder.embed([text])[0])
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -28,14 +29,6 @@ Row = tuple[int, bytes]
 """Its line, or its number in a list, and its JSON in one line."""
 
 
-class Stopped(AttuneError):
-    """The server would not take more; ``after`` is the line that it took last."""
-
-    def __init__(self, message: str, after: int) -> None:
-        super().__init__(message)
-        self.after = after
-
-
 @dataclass
 class Total:
     """What has become of a file's rows."""
@@ -44,26 +37,48 @@ class Total:
     taken: dict[str, int] = field(default_factory=dict)
     repeated: int = 0
     skipped: int = 0
+    skipped_told: list[tuple[int, str]] = field(default_factory=list)
     refused: int = 0
     refused_told: list[tuple[int, str]] = field(default_factory=list)
+
+    def refuse(self, number: int, why: str) -> None:
+        """Count a row that is not sent."""
+        self.refused += 1
+        if len(self.refused_told) < TOLD:
+            self.refused_told.append((number, why))
+
+
+class Stopped(AttuneError):
+    """No more was taken; ``after`` is the row that was taken last, ``total`` what became of those before."""
+
+    def __init__(self, message: str, after: int, total: Total) -> None:
+        super().__init__(message)
+        self.after = after
+        self.total = total
 
 
 def rows(file: BinaryIO) -> Iterator[Row]:
     """The rows of a file: lines of JSON, a document of JSON, or lines of text. Raises ``Invalid``."""
-    first = file.readline(DOCUMENT_LIMIT)
-    file.seek(len(_MARK) if first.startswith(_MARK) else 0)
-    begins = first.removeprefix(_MARK).lstrip()[:1]
+    mark = file.read(len(_MARK)) == _MARK
+    start = len(_MARK) if mark else 0
+    file.seek(start)
+    first = next((line for line in iter(partial(file.readline, DOCUMENT_LIMIT), b"") if line.strip()), b"")
+    begins = first.lstrip()[:1]
+    file.seek(start)
     if begins == b"[":
         for number, row in enumerate(ijson.items(file, "item", use_float=True), 1):
             yield number, json.dumps(row).encode()
-    elif begins == b"{" and not _is_json(first):
-        document = _document(file)
-        for number, row in enumerate(formats.rows(document, formats.detected(document)), 1):
-            yield number, json.dumps(row).encode()
-    else:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.strip() if begins in (b"{", b'"') else json.dumps(_text(line, number)).encode()
+        return
+    if begins == b"{" and not _is_json(first):
+        if (document := _document(file)) is not None:
+            for number, row in enumerate(formats.rows(document, formats.detected(document)), 1):
+                yield number, json.dumps(row).encode()
+            return
+        file.seek(start)  # lines, of which the first is broken
+    of_text = begins not in (b"{", b'"')
+    for number, line in enumerate(file, 1):
+        if line := line.strip():
+            yield number, _as_text(line) if of_text and not (line[:1] == b"{" and _is_json(line)) else line
 
 
 def send(
@@ -78,16 +93,39 @@ def send(
 ) -> Total:
     """Send a file's rows behind ``after`` for ``user``, or each to the one that it names in ``user_id``.
 
-    ``on_progress`` is told how far in the file it has come. Raises ``Stopped``, ``Invalid``.
+    ``on_progress`` is told how far in the file it has come. Raises ``Stopped``, and ``Invalid`` for a file of which
+    nothing can be read.
     """
     total = Total()
     waiting: dict[str, list[Row]] = {}
     sizes: dict[str, int] = {}
-    for number, row in _read(file):
+    people: set[str] = set()
+    broken: Invalid | None = None
+    read = _read(file)
+    while True:
+        try:
+            number, row = next(read)
+        except StopIteration:
+            break
+        except Invalid as error:
+            if not total.rows:
+                raise
+            broken = error
+            break
         total.rows = number
         if number <= after:
             continue
-        owner = user or _named(row, number)
+        person = _person(row)
+        owner = user or person
+        if owner is None:
+            total.refuse(number, "it names no user in user_id: say whose it is with --user")
+            continue
+        if user is not None and person is not None and "of" not in params:
+            people.add(person)
+            if len(people) > 1:
+                told = f"The rows are of several people ({', '.join(sorted(people))}): say with --of whose are taken."
+                broken = Invalid(told, param="of")
+                break
         waiting.setdefault(owner, []).append((number, row))
         sizes[owner] = sizes.get(owner, 0) + len(row)
         if sizes[owner] >= SENT_BYTES or len(waiting[owner]) >= SENT_LINES or sum(sizes.values()) >= 4 * SENT_BYTES:
@@ -99,6 +137,8 @@ def send(
     for one, left in waiting.items():
         _send(http, one, left, params, total, sleep, after)
     on_progress(file.tell())
+    if broken is not None:
+        raise Stopped(broken.message, total.rows if broken.param == "file" else after, total)
     return total
 
 
@@ -140,7 +180,7 @@ def _send(
                 wait = min(float(asked), _LONGEST_WAIT)
         if attempt < TRIES - 1:
             sleep(wait)
-    raise Stopped(why, after)
+    raise Stopped(why, after, total)
 
 
 def _add(total: Total, some: list[Row], told: dict[str, Any]) -> None:
@@ -149,6 +189,10 @@ def _add(total: Total, some: list[Row], told: dict[str, Any]) -> None:
     total.repeated += told["repeated"]
     total.skipped += told["skipped"]
     total.refused += told["refused"]
+    total.skipped_told += [
+        (some[one["line"] - 1][0], one["reason"])
+        for one in told.get("skipped_lines", ())[: TOLD - len(total.skipped_told)]
+    ]
     shown = told["refused_lines"][: TOLD - len(total.refused_told)]
     total.refused_told += [(some[one["line"] - 1][0], one["message"]) for one in shown]
 
@@ -160,25 +204,25 @@ def _reason(answer: httpx.Response) -> str:
         return f"The server answered {answer.status_code}."
 
 
-def _named(row: bytes, number: int) -> str:
-    """The user that a row names. Raises ``Invalid``."""
+def _person(row: bytes) -> str | None:
+    """Whom a row is about, by its own words."""
     try:
-        user = json.loads(row)["user_id"]
-    except (ValueError, KeyError, TypeError):
-        user = None
-    if not isinstance(user, str) or not user.strip():
-        raise Invalid(f"Row {number} names no user in user_id: say whose it is with --user.", param="user")
-    return user
+        held = json.loads(row)
+    except (ValueError, RecursionError):
+        return None
+    names = (held.get(name) for name in ("user_id", "observed_id", "observed")) if isinstance(held, dict) else ()
+    return next((name for name in names if isinstance(name, str) and name.strip()), None)
 
 
 def _document(file: BinaryIO) -> Any:
+    """All of the file as one value; None where it is none. Raises ``Invalid`` for too large a file."""
     raw = file.read(DOCUMENT_LIMIT + 1)
     if len(raw) > DOCUMENT_LIMIT:
         raise Invalid(f"A document of JSON may have {DOCUMENT_LIMIT:,} bytes: send a list, or lines.", param="file")
     try:
         return json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"The file is not JSON: {error}", param="file") from error
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_json(line: bytes) -> bool:
@@ -189,11 +233,12 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _text(line: bytes, number: int) -> str:
+def _as_text(line: bytes) -> bytes:
+    """As a row; what is not UTF-8 as it is, which the server refuses by its line."""
     try:
-        return line.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise Invalid(f"Line {number} is not UTF-8.", param="file") from error
+        return json.dumps(line.decode()).encode()
+    except UnicodeDecodeError:
+        return line
 
 
 def run(

@@ -360,6 +360,7 @@ def _engines(
                 api_key=key,
                 read_timeout=settings.engine_read_timeout,
                 trace_headers=traces.headers,
+                by_priority=settings.engine_by_priority,
             )
             for url in settings.engine_urls
         }
@@ -376,6 +377,7 @@ def _engines(
         base_model=settings.model_name,
         read_timeout=settings.engine_read_timeout,
         trace_headers=traces.headers,
+        by_priority="--scheduling-policy" not in settings.engine_args,
     )
     process = EngineProcess(
         command(settings, socket),

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
         description="A vLLM server to use instead of starting one, `http://host:port`; several of one model by commas.",
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
+    engine_by_priority: bool = Field(
+        default=False,
+        description="The remote engines were started with `--scheduling-policy priority`: answers go before learning.",
+    )
     engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
     engine_environment: str = Field(
         default="",

@@ -151,6 +151,7 @@ class Clients:
             {"type": "rating", "rating": self._rng.randint(1, 7)},
             {"type": "thumbs", "thumb": self._rng.choice(["up", "down"])},
             {"type": "signal", "signal": self._rng.choice(["copied", "sent", "discarded"])},
+            {"type": "outcome", "name": f"outcome {next(self._marks)}", "value": self._rng.random()},
         ]
         body = {**self._rng.choice(says), "completion_id": self._rng.choice(list(person.drafts))}
         other = Other(f"other-{next(self._marks):06d}", body)

@@ -22,7 +22,6 @@ from preference.learning.wish_slots import exclude, wish_of
 from preference.ports import Scorer, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import last_user_text
-from preference.text import canonical
 
 PROMPT = Path(__file__).parent / "prompts" / "comment.toml"
 PROPOSED = 3
@@ -64,8 +63,10 @@ class Commentary:
             if not texts and not found:
                 texts, candidates, cost = await self._proposed(edit, comment)
         else:
-            texts = remarks.parts(comment)
-        texts = [text for text in texts if first_same(text, [p.text for p in applied]) is None]
+            texts = list(dict.fromkeys(map(self._prompts.as_known, remarks.parts(comment))))
+        held = [p.text for p in applied]
+        again = [text for text in texts if first_same(text, held) is not None]
+        texts = [text for text in texts if text not in again]
         unsure = await self._unsure(texts, past)
         new = []
         for text in texts:
@@ -73,7 +74,8 @@ class Commentary:
             why = UNSURE if text in unsure else "the comment says so: tentative, until an edit shows it"
             candidates.append(Candidate(text, "learned", why, unsure.get(text)))
             new.append(Finding(text, weight))
-        said = {} if found else _of_applied(applied, [finding.text for finding in new if finding.text not in unsure])
+        sure = again + [finding.text for finding in new if finding.text not in unsure]
+        said = {} if found else self._of_applied(applied, sure)
         return Lesson(new, said, candidates, None if new else NOTHING), cost
 
     async def _proposed(self, edit: Edit, comment: str) -> tuple[list[str], list[Candidate], Cost]:
@@ -136,13 +138,13 @@ class Commentary:
             system_role=self._system_role, cohort=self._prompts.cohort,
         )  # fmt: skip
 
-
-def _of_applied(applied: Sequence[Preference], said: Sequence[str]) -> dict[str, float]:
-    """What a comment leaves standing speaks a little for it; what it excludes is spoken against, tentatively."""
-    wished = [wish for text in said if (wish := wish_of(text))]
-    found = {}
-    for p in applied:
-        wish, same = wish_of(p.text), any(canonical(p.text) == canonical(text) for text in said)
-        contradicted = wish is not None and not same and any(exclude(wish, other) for other in wished)
-        found[p.id] = -evidence.TENTATIVE if contradicted else evidence.ACCEPTED
-    return found
+    def _of_applied(self, applied: Sequence[Preference], said: Sequence[str]) -> dict[str, float]:
+        """What a comment leaves standing speaks a little for it; what it excludes is spoken against, tentatively."""
+        wished = [wish for text in said if (wish := wish_of(text))]
+        found = {}
+        for p in applied:
+            wish, same = wish_of(p.text), first_same(p.text, said) is not None
+            excluded = wish is not None and any(exclude(wish, other) for other in wished)
+            excluded |= any(self._prompts.exclude(p.text, text) for text in said)
+            found[p.id] = -evidence.TENTATIVE if excluded and not same else evidence.ACCEPTED
+        return found

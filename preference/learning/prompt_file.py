@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,7 @@ from preference.errors import Invalid
 from preference.learning.difference import Hunk, is_code
 from preference.learning.difference import hunks as differing
 from preference.prompt import Message
-from preference.text import as_quote
+from preference.text import as_quote, canonical
 
 GENERAL = Path(__file__).parent / "prompts" / "general.toml"
 NAME = "learner.toml"
@@ -35,7 +36,9 @@ class Example(BaseModel):
 
 class PromptFile(BaseModel):
     """A layout. ``counted``: common wishes are counted beside what the model says; ``filtered``: content is refused;
-    with ``enough`` counted wishes the model is not asked. ``cohort`` are wishes that hardly any edit shows.
+    with ``enough`` counted wishes the model is not asked. ``cohort`` are wishes that hardly any edit shows. ``known``,
+    for a model that knows a fixed set of wishes: by what they are about, the phrasings of each, the first of which the
+    model answers with; two about the same cannot both hold.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +50,26 @@ class PromptFile(BaseModel):
     enough: int = 0
     cohort: tuple[str, ...] = ()
     example: tuple[Example, ...] = ()
+    known: dict[str, dict[str, tuple[str, ...]]] = {}
+
+    def as_known(self, text: str) -> str:
+        """A wish in the words that the model knows it by; ``text`` itself, where it knows none."""
+        place = self._known_as.get(canonical(text))
+        return text if place is None else self.known[place[0]][place[1]][0]
+
+    def exclude(self, a: str, b: str) -> bool:
+        """Whether two wishes are known not to hold both."""
+        one, other = self._known_as.get(canonical(a)), self._known_as.get(canonical(b))
+        return one is not None and other is not None and one[0] == other[0] and one != other
+
+    @cached_property
+    def _known_as(self) -> dict[str, tuple[str, str]]:
+        return {
+            canonical(text): (about, value)
+            for about, values in self.known.items()
+            for value, texts in values.items()
+            for text in texts
+        }
 
     @classmethod
     def load(cls, path: Path = GENERAL) -> "PromptFile":

@@ -32,20 +32,40 @@ _OPENER = regex.compile(
 )
 
 
+_SAYS_NOTHING = regex.compile(
+    r"(?i)^(?:thanks?|thank you|thx|great|perfect|excellent|awesome|nice|good(?! morning)|well done|love it|danke|"
+    r"super|prima|merci|parfait|gracias|grazie|you|that|this|it|there(?! should)|i (?:am|was|did|have)|"
+    r"i['’]m|\d+ \w+$)\b"
+)
+"""Praise, and statements: no instruction."""
+_COMPLAINT = regex.compile(r"(?i)^(?:(?:way|much|far|a bit|a little|still|zu|trop) )?(?:too|zu|trop|demasiad[oa])\b")
+
+
 def wishes(comment: str, spoken: str) -> list[str]:
     """The common wishes that a comment says, in the language ``spoken``, and what it says of quoted words."""
     text = comment[:LOOKED_AT]
-    found = [text_of(Observation(wish, 0, 1), spoken) for wish, said in _rules() if said.search(text)]
+    said = [(wish, match.span()) for wish, rule in _rules() if (match := rule.search(text))]
+    # "don't use bullet points" says one thing, though "use bullet points" stands in it.
+    whole = [
+        wish
+        for wish, (start, end) in said
+        if not any(a <= start and end <= b and (a, b) != (start, end) for _, (a, b) in said)
+    ]
+    found = [text_of(Observation(wish, 0, 1), spoken) for wish in whole]
     return list(dict.fromkeys([*found, *_quoted(text)]))[:PARTS]
 
 
 def parts(comment: str) -> list[str]:
-    """The sentences of a comment as instructions: for a model that knows them by heart, or whoever asks one."""
+    """The instructions in a comment, for a model that knows them by heart; of a complaint its wish."""
     found = []
     for sentence in sentences(comment[:LOOKED_AT]):
         text = sentence
         while (shorter := _OPENER.sub("", text)) != text:
             text = shorter
+        if _COMPLAINT.match(text):
+            found += wishes(text, "en")
+        if _COMPLAINT.match(text) or _SAYS_NOTHING.match(text):
+            continue
         text = as_data(text.lstrip("-*•· "), limit=LONGEST + 1)
         if text and len(text) <= LONGEST:
             found.append(text)

@@ -14,7 +14,11 @@ _CREDENTIALS = (
 
 
 class CallRefused(Exception):
-    """The route answered with an error; the message is its sentence for the caller."""
+    """The route answered with an error; the message is its sentence for the caller, ``param`` what it is about."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 async def call(
@@ -38,7 +42,7 @@ async def call(
     if answer.is_success:
         return answer.json()
     error = answer.json()["error"]
-    raise CallRefused(error["message"])
+    raise CallRefused(error["message"], error["param"] if answer.status_code == 404 else None)
 
 
 def _counted_already(app: ASGIApp) -> ASGIApp:

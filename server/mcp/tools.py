@@ -69,7 +69,7 @@ async def list_preferences(
     offset: Annotated[int, Field(ge=0, le=100_000, description="How many newer ones to leave out.")] = 0,
 ) -> ListedPreferences:
     """List what is known of how the user wants things written, newest first."""
-    held = (await _ask(ctx, "GET", "preferences"))["data"][::-1]
+    held = (await _ask(ctx, "GET", "preferences", nobody={"data": []}))["data"][::-1]
     return ListedPreferences(preferences=held[offset : offset + limit], total=len(held))
 
 
@@ -78,7 +78,8 @@ async def search_preferences(
     request: Annotated[str, Field(description="What the user asks for, as a request: 'Write an email to Ann'.")],
 ) -> FoundPreferences:
     """Find the preferences that a request would be answered with, best first."""
-    return FoundPreferences.model_validate(await _ask(ctx, "POST", "preferences/search", {"context": request}))
+    found = await _ask(ctx, "POST", "preferences/search", {"context": request}, nobody={"data": []})
+    return FoundPreferences.model_validate(found)
 
 
 async def state_preference(
@@ -130,8 +131,8 @@ async def explain_answer(
     )
 
 
-async def _ask(ctx: Context, method: str, below: str, json: Any = None) -> Any:
-    """What the route ``below`` the caller's user answers."""
+async def _ask(ctx: Context, method: str, below: str, json: Any = None, *, nobody: Any = None) -> Any:
+    """What the route ``below`` the caller's user answers; ``nobody``, where given, of a user who is not known yet."""
     request = _request(ctx)
     try:
         user = user_of(await header_user(request, request.headers.get("x-user-id")), {})
@@ -139,7 +140,12 @@ async def _ask(ctx: Context, method: str, below: str, json: Any = None) -> Any:
             raise Invalid("Name the user in the header X-User-Id, or send a token of theirs.", param="X-User-Id")
     except AttuneError as error:
         raise ToolError(error.message) from error
-    return await _called(ctx, method, f"/v1/users/{quote(user, safe='')}/{below}", json=json)
+    try:
+        return await call(_request(ctx), method, f"/v1/users/{quote(user, safe='')}/{below}", json=json)
+    except CallRefused as error:
+        if nobody is not None and error.param == "user":
+            return nobody
+        raise ToolError(str(error)) from error
 
 
 async def _called(ctx: Context, method: str, path: str, **more: Any) -> Any:

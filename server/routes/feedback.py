@@ -137,7 +137,7 @@ async def create_feedback(
     if held.type in ("signal", "outcome"):
         services.signal_rate.spend(request.state.key)
     owner, cost = Owner(tenant, user), None
-    was_under_way = body.about is not None and services.assistant.is_under_way(owner, body.about)
+    was_under_way = any(services.assistant.is_under_way(owner, id) for id in body.about)
     if isinstance(body, EditRequest):
         draft = await services.database.read(feedback.draft, owner, body.completion_id, body.choice)
         cost = None if draft is None else await asyncio.to_thread(normalised_distance, draft, body.edited_text)
@@ -147,7 +147,7 @@ async def create_feedback(
             _accept, owner, replace(held, cost=cost), idempotency_key, digest, services.settings.adapter_min_edits
         )
     except NotFound as error:
-        if was_under_way or (body.about is not None and services.assistant.is_under_way(owner, body.about)):
+        if was_under_way or any(services.assistant.is_under_way(owner, id) for id in body.about):
             raise Conflict(
                 "This answer is still being streamed; send it again after its end.", param=error.param
             ) from None

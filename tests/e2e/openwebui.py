@@ -60,13 +60,18 @@ class Person:
 
     def chat(self) -> tuple[str, str, str]:
         """Ask in a new chat, as the page does, with title, tags and follow-ups; ids of chat and message, the answer."""
+        return self.ask(ASKED, None, None)
+
+    def ask(self, text: str, chat_id: str | None, parent: str | None) -> tuple[str, str, str]:
+        """Ask in a chat behind the message ``parent``, or in a new one."""
         asked, answered = str(uuid.uuid4()), str(uuid.uuid4())
-        message = {"id": asked, "parentId": None, "childrenIds": [answered], "role": "user", "content": ASKED}
+        message = {"id": asked, "parentId": parent, "childrenIds": [answered], "role": "user", "content": text}
         body = {
             "model": "attune-tiny",
-            "messages": [{"role": "user", "content": ASKED}],
+            "messages": [{"role": "user", "content": text}],
             "stream": True,
-            "parent_id": None,
+            "parent_id": parent,
+            **({} if chat_id is None else {"chat_id": chat_id}),
             "user_message": {**message, "timestamp": int(time.time()), "models": ["attune-tiny"]},
             "message_ids": [{"model_id": "attune-tiny", "message_id": answered}],
             "session_id": "none",
@@ -79,6 +84,16 @@ class Person:
             assert time.monotonic() < deadline, held
             time.sleep(0.5)
         return chat_id, answered, held["content"]
+
+    def edit(self, chat_id: str, message_id: str, text: str) -> None:
+        """Save another text of an answer, as the page does: in the message and in what it was made of."""
+        chat = done(self.http.get(f"/api/v1/chats/{chat_id}"))["chat"]
+        message = chat["history"]["messages"][message_id]
+        message |= {"content": text, "originalContent": message["content"]}
+        for item in message.get("output") or ():
+            for part in item.get("content") or ():
+                part["text"] = text
+        done(self.http.post(f"/api/v1/chats/{chat_id}", json={"chat": chat}))
 
     def messages(self, chat_id: str) -> dict[str, Any]:
         found: dict[str, Any] = done(self.http.get(f"/api/v1/chats/{chat_id}"))["chat"]["history"]["messages"]
@@ -169,7 +184,8 @@ def people(openwebui: str, attune: str) -> tuple[Person, Person]:
     done(ann.http.post("/api/v1/functions/id/attune/toggle"))
     done(ann.http.post("/api/v1/functions/id/attune/toggle/global"))
     done(ann.http.post("/api/v1/functions/id/attune/valves/update", json={"url": attune, "api_key": ""}))
-    model = {"id": "attune-tiny", "base_model_id": None, "name": "attune-tiny", "meta": {}, "params": {}}
+    model: dict[str, Any] = {"id": "attune-tiny", "base_model_id": None, "name": "attune-tiny"}
+    model |= {"meta": {}, "params": {}}
     everybody = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
     done(ann.http.post("/api/v1/models/create", json={**model, "access_grants": everybody}))
     assert [one["id"] for one in done(ann.http.get("/api/models"))["data"]] == ["attune-tiny"]
@@ -190,6 +206,19 @@ def test_a_chat_is_its_users_and_titles_are_nobodys(people: tuple[Person, Person
     assert told["answers"] == [answer]
     sent = {"type": "thumbs", "completion_id": message_id, "thumb": "up"}
     assert done(ann.held.post("/feedback", json=sent))["completion_id"] == turn["id"]
+
+
+def test_an_answer_that_is_edited_in_the_page_is_learned_from(people: tuple[Person, Person]) -> None:
+    _, bob = people
+    chat_id, message_id, answer = bob.chat()
+    text = f"{answer.strip()}\nBob from the workshop"
+    bob.edit(chat_id, message_id, text)
+    bob.ask("And now one to Bea about the rent.", chat_id, message_id)
+    deadline = time.monotonic() + 120
+    while not (found := done(bob.held.get("/feedback", params={"source": "history", "type": "edit"}))["data"]):
+        assert time.monotonic() < deadline, done(bob.held.get("/turns"))
+        time.sleep(0.5)
+    assert done(bob.held.get(f"/feedback/{found[0]['id']}"))["edited_text"] == text
 
 
 def test_the_action_shows_and_corrects_what_was_learned(people: tuple[Person, Person]) -> None:

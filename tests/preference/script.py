@@ -244,7 +244,7 @@ def _others() -> list[given.Given]:
     pair = {"ranking": [{"completion_id": id, "choice": 0, "text": id} for id in ("c-1", "c-2")]}
     slot = given.slot_of([("c-1", 0), ("c-2", 0)])
     return [
-        *(given.comment(f"Comment {number}", completion_id="c-2") for number in range(given.MAX_COMMENTS)),
+        *(given.comment(f"Comment {number}", completion_id="c-2") for number in range(given.MAX_STANDING)),
         given.rating(7, completion_id="c-1"),
         given.rating(7, completion_id="c-2"),
         given.rating(7, completion_id="o-0"),

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from lab.edits.cases import DEV, load
 from preference import feedback, history, turns, users
 from preference.database import Database
-from preference.given import signal
+from preference.given import Given, comment, ranking, rating, signal
 from preference.history import Found, digest, edited
 from preference.owner import Owner
 from preference.prompt import Message
@@ -119,9 +119,41 @@ def test_old_answers_and_those_cut_short_are_not_looked_for(store: Database) -> 
     ) == []  # fmt: skip
 
 
+@pytest.mark.parametrize("said_of_it", [rating(1), Given("thumbs", thumb="down"), comment("I never wrote that.")])
+def test_what_was_judged_otherwise_is_not_accepted(store: Database, said_of_it: Given) -> None:
+    store.write_now(lambda c: feedback.give(c, ANN, replace(said_of_it, completion_id="c-1"), body_sha256="x"))
+    assert read(store, [*ASKED, said(DRAFT), NEXT]) == []
+    (edit,) = read(store, [*ASKED, said(EDIT), NEXT])
+    assert edit.given.type == "edit", "a rating does not say what would be right"
+
+
+def test_a_ranking_of_the_users_own_is_not_guessed_over(store: Database) -> None:
+    store.write_now(lambda c: record(c, "c-2", ASKED, 2.0, "Hello Sam, see you."))
+    own = ranking([("c-1", 0), ("c-2", 0)], "completion_ids")
+    store.write_now(lambda c: feedback.give(c, ANN, own, body_sha256="x"))
+    assert [one.given.type for one in read(store, [*ASKED, said("Hello Sam, see you."), NEXT])] == ["signal"]
+    assert read(store, [*ASKED, said(DRAFT), NEXT]) == [], "it was ranked first"
+
+
+def test_of_what_is_remarked_it_is_told_what_was_said(store: Database) -> None:
+    """Whether it only goes on with the answer, its reader finds out: then the answer was not accepted."""
+    for reply, kept in (("I don't like it", True), ("perfect, thanks", False), ("A question " * 40, False)):
+        (found,) = read(store, [*ASKED, said(DRAFT), {"role": "user", "content": reply}])
+        assert (found.given.content, found.reply) == ({"signal": "accepted"}, reply if kept else "")
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        DRAFT.replace("Please bring the report.\n", ""),
+        DRAFT.replace("Please bring the report.", "-- snip --"),
+        DRAFT.replace("Please bring the report.", "(4 words omitted)"),
+        f"{DRAFT[:60]}<truncated>",
+        "\n".join(reversed(DRAFT.splitlines())),
+        f"{DRAFT}\n\nSources: [1] a page",
+        f"Assistant: {DRAFT}",
+        f"<think>Whom does it concern?</think>\n{DRAFT}",
+        DRAFT.replace("\n", "<br>\n"),
         DRAFT[:60],
         DRAFT[30:],
         f"{DRAFT[:50]}… [truncated]",
@@ -146,6 +178,7 @@ def test_of_real_texts_no_piece_is_an_edit() -> None:
         for count in range(1, len(lines)):
             assert not edited(draft, "".join(lines[:count]))
             assert not edited(draft, "".join(lines[count:]))
+            assert not edited(draft, "".join(lines[: count - 1] + lines[count:]))
         assert not any(edited(draft, other) for of, other in REAL if of != draft)
     assert sum(edited(draft, text) for draft, text in REAL) >= 0.35 * len(REAL)
 
@@ -169,7 +202,9 @@ def test_truncated_summarised_reordered_and_foreign_history_teaches_nothing(
         places.append(list(talk))
         talk.append(said(answer))
     rng = random.Random(data.draw(st.integers(0, 2**32)))
-    way = data.draw(st.sampled_from(["truncated", "short", "summarised", "windowed", "swapped", "shuffled", "foreign"]))
+    way = data.draw(
+        st.sampled_from(["truncated", "short", "summarised", "windowed", "swapped", "shuffled", "foreign", "marked"])
+    )
     back = [dict(message) for message in talk]
     last = next(place for place in range(len(back) - 1, -1, -1) if back[place]["role"] == "assistant")
     text = str(back[last]["content"])
@@ -177,6 +212,11 @@ def test_truncated_summarised_reordered_and_foreign_history_teaches_nothing(
         back[last]["content"] = text[: rng.randint(1, len(text) - 1)]
     elif way == "short":
         back[last]["content"] = f"{text[: rng.randint(1, len(text) // 2)]}… [truncated]"
+    elif way == "marked":
+        said_words = text.split()
+        start = rng.randint(1, len(said_words) - 2)
+        said_words[start : start + 2] = [rng.choice(["[2 words omitted]", "-- snip --", "<truncated>", "…"])]
+        back[last]["content"] = " ".join(said_words)
     elif way == "summarised":
         back[last]["content"] = " ".join(text.split()[:: rng.randint(4, 6)])
     elif way == "windowed":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lab.outcomes import EFFECT, simulate
-from preference.outcomes import LEAST, Outcome, adjusted, confounders, is_control
+from preference.outcomes import LEAST, Outcome, adjusted, confounders, is_control, scores
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
@@ -24,6 +24,12 @@ def test_outcomes_that_are_all_alike_say_nothing() -> None:
     scaled = adjusted(values, confounders(known), np.ones((LEAST, 1)))
     assert not scaled.any()
     assert np.isfinite(confounders(known)).all()
+
+
+def test_no_number_outweighs_the_others() -> None:
+    values = np.array([1.0, 2.0, 2.0, 3.0, 1e300])
+    assert scores(values) == pytest.approx(scores(np.array([1.0, 2.0, 2.0, 3.0, 4.0])))
+    assert np.isfinite(adjusted(scores(values), np.ones((5, 1)), np.zeros((5, 1)))).all()
 
 
 def test_a_share_of_conversations_is_left_as_it_is_the_same_all_day() -> None:

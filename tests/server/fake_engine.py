@@ -49,6 +49,8 @@ class FakeEngine:
         self.tokenizes = True
         self.scores: Literal["yes", "no", "refuses"] = "yes"
         self.hears = False  # a word that stands in the prompt is likelier by two nats
+        self.by_priority = False  # any priority is refused otherwise, as by vLLM
+        self.priorities: list[int] = []
         self.ends_turns = True  # by a token of the chat template
         self.scored: list[int] = []  # how many texts each request to score had
         self.scoring = 0
@@ -171,6 +173,9 @@ class FakeEngine:
         body = await request.json()
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
+        self.priorities.append(body.get("priority", 0))
+        if self.priorities[-1] and not self.by_priority:
+            return _error(400, "Got priority 1 but Priority scheduling is not enabled.")
         if "prompt_logprobs" in body:
             return await self._score(body)
         if "temperature" in body and body.get("max_tokens") == 1 and not body.get("stream"):  # the registry's probe

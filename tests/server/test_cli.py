@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,10 @@ def test_help_says_something(tmp_path: Path, command: list[str]) -> None:
     shown = run(tmp_path, *command, "--help")
     assert shown.exit_code == 0
     assert "Usage" in shown.output
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").output == f"attune {version('attune')}\n"
 
 
 def test_another_embedder_is_refused_until_what_is_stored_was_embedded_anew(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from preference.errors import EngineRejected, EngineUnavailable, ScoringUnavailable
 from preference.prompt import Message
-from server.engine import IDLE_SECONDS, SCORED_AT_ONCE, AdapterGone, Engine
+from server.engine import BACKGROUND, IDLE_SECONDS, SCORED_AT_ONCE, AdapterGone, Engine
 from tests.server.fake_engine import MODEL, FakeEngine
 
 
@@ -53,6 +53,21 @@ async def test_one_request_to_score_is_in_flight(engine: Engine, fake: FakeEngin
 async def test_nothing_is_scored_without_a_request(engine: Engine, fake: FakeEngine) -> None:
     assert await engine.score([]) == []
     assert fake.scored == []
+
+
+async def test_what_nobody_waits_for_comes_after_answers_where_the_engine_goes_by_priority(fake: FakeEngine) -> None:
+    async def asked(*, by_priority: bool) -> list[int]:
+        engine = Engine(fake.url, base_model=MODEL, by_priority=by_priority)
+        fake.by_priority = by_priority
+        fake.priorities.clear()
+        await engine.complete("/v1/chat/completions", {"model": MODEL, "messages": list(ASKED)})
+        await engine.generate(ASKED, max_tokens=4)
+        await engine.score([(ASKED, "tea")])
+        await engine.close()
+        return list(fake.priorities)
+
+    assert await asked(by_priority=True) == [0, BACKGROUND, BACKGROUND]
+    assert await asked(by_priority=False) == [0, 0, 0]
 
 
 async def test_a_template_that_ends_no_turn_adds_no_token(engine: Engine, fake: FakeEngine) -> None:

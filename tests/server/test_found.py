@@ -44,6 +44,28 @@ def test_an_edited_answer_is_found_once_and_stays_erased(running: Running) -> No
     assert other["id"] != edit["id"], "what was erased is not found again, what came after it is"
 
 
+def test_what_the_user_sent_and_erased_is_not_found_again(running: Running) -> None:
+    http, id = asked(running)
+    for about in ({"type": "edit", "edited_text": EDIT}, {"type": "comment", "comment": "no, shorter"}):
+        sent = http.post("/v1/feedback", json={"completion_id": id, **about}).json()["id"]
+        assert http.delete(f"/v1/feedback/{sent}").status_code == 200
+    talk(http, ASKED, {"role": "assistant", "content": EDIT}, NEXT)
+    talk(http, ASKED, {"role": "assistant", "content": DRAFT}, {"role": "user", "content": "no, shorter"})
+    talk(http, ASKED, {"role": "assistant", "content": f"{EDIT} Smith"}, NEXT)
+    (edit,) = until(lambda: found(http), SLOW)
+    assert f"{EDIT} Smith" in http.get("/v1/users/ann/export").text
+    assert edit["type"] == "edit", "and nothing of what was erased"
+
+
+def test_who_remarks_on_an_answer_does_not_accept_it(running: Running) -> None:
+    http, _ = asked(running)
+    talk(http, ASKED, {"role": "assistant", "content": DRAFT}, {"role": "user", "content": "in German please"})
+    talk(http, ASKED, {"role": "assistant", "content": DRAFT}, {"role": "user", "content": "When does my train go?"})
+    (one,) = until(lambda: found(http), SLOW)
+    assert one["signal"] == "accepted"
+    assert one["created_at"] >= http.get("/v1/turns").json()["data"][0]["created_at"], "of the last request alone"
+
+
 def test_what_is_not_to_be_stored_or_is_somebody_elses_is_not_looked_at(running: Running) -> None:
     http, id = asked(running)
     bob = running.http(headers={"X-User-Id": "bob"})

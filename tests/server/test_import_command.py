@@ -22,6 +22,8 @@ FILES: list[tuple[str, bytes, int]] = [
     ("a document in a line", json.dumps({"results": [{"memory": "Prefers tables"}]}).encode(), 1),
     ("an agent", json.dumps({"agents": [], "blocks": [{"label": "human", "value": "Be brief"}]}, indent=1).encode(), 1),
     ("text", "\ufeff- Prefers tables\n\n- Has a dog\n".encode(), 3),
+    ("a broken first line", b'{"request": "x", "draft": \n' + jsonl(PAIR, OWN), 3),
+    ("blank lines first", b"\n \n" + jsonl(PAIR, OWN), 4),
     ("nothing", b"", 0),
 ]
 
@@ -29,11 +31,35 @@ FILES: list[tuple[str, bytes, int]] = [
 @pytest.mark.parametrize(("name", "content", "last"), FILES, ids=[name for name, *_ in FILES])
 def test_files_are_cut_into_rows(name: str, content: bytes, last: int) -> None:
     found = list(import_command.rows(io.BytesIO(content)))
-    assert all(isinstance(json.loads(row), dict | str) for _, row in found)
+    assert all(isinstance(json.loads(row), dict | str) for _, row in found if not row.endswith(b":"))
     assert [number for number, _ in found][-1:] == [last][:last]
 
 
-@pytest.mark.parametrize("content", [b"[{]", b"[1, 2", b"{\n1", b"\xff\xfe"])
+def test_lines_of_json_behind_a_line_of_text_are_rows() -> None:
+    comment, pair = import_command.rows(io.BytesIO(b"# my data\n" + jsonl(PAIR)))
+    assert (json.loads(comment[1]), json.loads(pair[1])) == ("# my data", PAIR)
+
+
+def test_a_broken_row_takes_no_other_with_it(running: Running) -> None:
+    lines = b"Always answer in tables\n\xe9t\xe9\nNever use emojis\n"
+    total = import_command.send(io.BytesIO(lines), running.http(), user="ann", params={})
+    assert (total.taken["preferences"], [line for line, _ in total.refused_told]) == (2, [2])
+    broken = json.dumps([WISH, OWN]).encode()[:-1] + b", {"
+    with pytest.raises(import_command.Stopped, match="not JSON") as stopped:
+        import_command.send(io.BytesIO(broken), running.http(), user="bob", params={})
+    assert (stopped.value.after, stopped.value.total.taken["preferences"]) == (2, 1)
+
+
+def test_memories_of_several_people_are_not_taken_for_one(running: Running) -> None:
+    rows_ = [{"content": f"Prefers {what}", "observer_id": "x", "observed_id": who}
+             for who, what in (("alice", "short emails"), ("bob", "long emails"))]  # fmt: skip
+    with pytest.raises(import_command.Stopped, match=r"several people \(alice, bob\)"):
+        import_command.send(io.BytesIO(jsonl(*rows_)), running.http(), user="ann", params={})
+    total = import_command.send(io.BytesIO(jsonl(*rows_)), running.http(), user="bea", params={"of": "bob"})
+    assert (total.taken["preferences"], total.skipped_told) == (1, [(1, "about another peer")])
+
+
+@pytest.mark.parametrize("content", [b"[{]", b"[x]"])
 def test_files_that_are_none(content: bytes) -> None:
     with httpx.Client(base_url="http://127.0.0.1:9") as http, pytest.raises(Invalid) as refused:
         import_command.send(io.BytesIO(content), http, user="ann", params={}, sleep=lambda _: None)
@@ -57,9 +83,8 @@ def test_each_row_goes_to_the_user_that_it_names(running: Running) -> None:
     total = import_command.send(io.BytesIO(json.dumps(rows_).encode()), running.http(), user=None, params={})
     assert (total.taken["thumbs"], total.repeated) == (2, 1)
     assert len(feedback_of(running, "bob")) == 1
-    with pytest.raises(Invalid) as refused:
-        import_command.send(io.BytesIO(jsonl(PAIR)), running.http(), user=None, params={})
-    assert refused.value.param == "user"
+    total = import_command.send(io.BytesIO(jsonl(PAIR)), running.http(), user=None, params={})
+    assert total.refused_told == [(1, "it names no user in user_id: say whose it is with --user")]
 
 
 def test_it_waits_and_tries_again_and_says_where_it_stopped() -> None:

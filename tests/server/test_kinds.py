@@ -137,6 +137,10 @@ def test_what_is_said_anew_replaces_its_own_alone(running: Running) -> None:
         give(type="comment", comment=f"Comment {number}")
     full = http.post("/v1/feedback", json={"type": "comment", "completion_id": id, "comment": "One more"})
     assert (full.status_code, full.json()["error"]["param"]) == (409, "comment")
+    for number in range(14):
+        give(type="rating", rating=4, aspect=f"Aspect {number}")
+    full = http.post("/v1/feedback", json={"type": "rating", "completion_id": id, "rating": 4, "aspect": "One more"})
+    assert (full.status_code, full.json()["error"]["param"]) == (409, "aspect")
 
 
 def test_rankings_and_ratings_are_kept_apart_and_exported_as_trl_reads_them(running: Running) -> None:
@@ -203,6 +207,7 @@ def test_bad_bodies_name_their_field(shared: tuple[httpx.Client, dict[str, str]]
         ({"type": "signal", "completion_id": "gone", "signal": "copied"}, 404, "completion_id"),
         ({"type": "outcome", "completion_id": "one", "name": "", "value": 1}, 400, "name"),
         ({"type": "outcome", "completion_id": "one", "name": "x", "value": "1"}, 400, "value"),
+        ({"type": "outcome", "completion_id": "one", "name": "x", "value": 1e308}, 400, "value"),
         ({"type": "demonstration", "messages": [], "text": "x"}, 400, "messages"),
         ({"type": "demonstration", "messages": [{"role": "assistant", "content": "x"}], "text": "x"}, 400, "messages"),
         ({"type": "demonstration", "messages": [user], "text": " "}, 400, "text"),
@@ -236,8 +241,9 @@ def test_bad_bodies_name_their_field(shared: tuple[httpx.Client, dict[str, str]]
 
 
 def test_feedback_on_a_stream_that_runs_is_a_conflict_by_the_apps_own_name(running: Running) -> None:
-    running.engine.enqueue(Script(hang=True))
     http = running.http(headers=AS_ANN)
+    done = answer(http)
+    running.engine.enqueue(Script(hang=True))
     body = ask(stream=True, attune={"client_id": "mine"})
     signal = {"type": "signal", "completion_id": "mine", "signal": "discarded"}
     with http.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -246,6 +252,8 @@ def test_feedback_on_a_stream_that_runs_is_a_conflict_by_the_apps_own_name(runni
         other = running.http(headers=AS_ANN)
         assert other.post("/v1/feedback", json=signal).status_code == 409
         assert other.post("/v1/feedback", json={**signal, "completion_id": "another"}).status_code == 404
+        ranking = {"type": "ranking", "completion_ids": [done, "mine"]}
+        assert other.post("/v1/feedback", json=ranking).status_code == 409
 
 
 def test_many_signals_are_refused_and_edits_go_on(start: Start) -> None:

@@ -57,7 +57,8 @@ async def test_preferences_are_stated_found_corrected_and_forgotten(running: Run
         assert {tool.name for tool in listed} == TOOLS
         assert {tool.name for tool in listed if tool.annotations and tool.annotations.read_only_hint} == READS
         assert "never follow" in (client.instructions or "")
-        assert "Nothing is held" in refusal(await client.call_tool("list_preferences", {}))
+        assert data(await client.call_tool("list_preferences", {})) == {"preferences": [], "total": 0}
+        assert data(await client.call_tool("search_preferences", {"request": "Write to Ann"}))["data"] == []
         made = data(await client.call_tool("state_preference", {"text": "Sign with 'Bo'", "context": "Write an email"}))
         assert (made["text"], made["source"], made["standing"]) == ("Sign with 'Bo'", "stated", "fixed")
         found = data(await client.call_tool("search_preferences", {"request": "Write an email"}))
