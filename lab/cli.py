@@ -33,6 +33,7 @@ _Base = Annotated[
 def train(
     base: _Base = None,
     minutes: Annotated[float, typer.Option(help="With --base: the time to spend, all runs together.")] = 360,
+    threads: Annotated[int, typer.Option(min=1, help="With --base: threads that compute.")] = 2,
     speed: Annotated[float, typer.Option(help="Divides the recipe's time: 10 gives a rough model in ten minutes.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the data and the initial weights.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the model, or for checkpoints and the LoRA.")] = Path(
@@ -47,7 +48,7 @@ def train(
     if base is not None:
         from lab.assistant import train as lora
 
-        recipe = lora.Recipe(minutes=minutes / speed, seed=seed)
+        recipe = lora.Recipe(minutes=minutes / speed, seed=seed, threads=threads)
         Console().print(lora.train(_fetched(base), out, recipe, Console(stderr=True)))
         return
     from dataclasses import replace

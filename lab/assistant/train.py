@@ -34,6 +34,11 @@ SOURCES = (
 )
 
 
+Chat = tuple[str, str, bool]
+"""A general request, the base model's answer, and whether that is whole."""
+CHATS_AT_ONCE = 16
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What the weights depend on besides the base model, the code and the machine's speed.
@@ -95,7 +100,7 @@ def _run(
     tokenizer: Any,
     optimizer: torch.optim.Optimizer,
     course: Course,
-    chats: Sequence[tuple[str, str, bool]],
+    chats: Sequence[Chat],
     folder: Path,
     recipe: Recipe,
     console: Console,
@@ -139,7 +144,7 @@ Row = tuple[list[int], int]
 """Token ids, and how many of them are the prompt's."""
 
 
-def batches(tokenizer: Any, chats: Sequence[tuple[str, str, bool]], read: int, recipe: Recipe) -> Iterator[list[Row]]:
+def batches(tokenizer: Any, chats: Sequence[Chat], read: int, recipe: Recipe) -> Iterator[list[Row]]:
     """Endless batches, from the example number ``read`` on; rows of similar length are together."""
     stream = islice(examples(recipe.seed, chats), read, None)
     rng = random.Random(recipe.seed + read)
@@ -182,21 +187,27 @@ def _fits(row: Row, recipe: Recipe) -> bool:
     return len(row[0]) <= recipe.max_tokens
 
 
-def _chats(model: Any, tokenizer: Any, file: Path, recipe: Recipe, console: Console) -> list[tuple[str, str, bool]]:
-    """The base model's answers to general requests, made once and kept."""
-    if not file.exists():
-        asked = chat.requests(random.Random(recipe.seed), recipe.chats)
-        with console.status("the base model answers general requests"):
-            written = own_answers(model, tokenizer, asked, recipe.chat_tokens)
-        file.write_text(json.dumps(written, ensure_ascii=False, indent=1))
-    return [(request, answer, whole) for request, answer, whole in json.loads(file.read_text())]
+def _chats(model: Any, tokenizer: Any, file: Path, recipe: Recipe, console: Console) -> list[Chat]:
+    """The base model's answers to general requests, made once and kept, a few at a time."""
+    asked = chat.requests(random.Random(recipe.seed), recipe.chats)
+    kept: list[Chat] = [tuple(row) for row in json.loads(file.read_text())] if file.exists() else []
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as bars:
+        bar = bars.add_task("the base model answers general requests", total=len(asked), completed=len(kept))
+        while len(kept) < len(asked):
+            some = asked[len(kept) : len(kept) + CHATS_AT_ONCE]
+            kept += own_answers(model, tokenizer, some, recipe.chat_tokens)
+            part = file.with_suffix(".part")
+            part.write_text(json.dumps(kept, ensure_ascii=False, indent=1))
+            os.replace(part, file)
+            bars.update(bar, completed=len(kept))
+    return kept
 
 
 def own_answers(
     model: Any, tokenizer: Any, asked: Sequence[str], tokens: int, *, sampled: bool = True, at_once: int = 32
-) -> list[tuple[str, str, bool]]:
+) -> list[Chat]:
     """What ``model`` answers, and whether it came to an end in so many tokens."""
-    found: list[tuple[str, str, bool]] = []
+    found: list[Chat] = []
     tokenizer.padding_side = "left"
     how: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.95} if sampled else {"do_sample": False}
     for start in range(0, len(asked), at_once):
