@@ -117,7 +117,7 @@ def serve(
         logs.configure_beside_terminal(settings.log_level, settings.data_dir / "logs" / "server.log")
     else:
         _log(settings)
-    told = startup.startup(told=watched, total=DEFAULT.bytes_needed)
+    told = startup.startup(told=watched, total=DEFAULT.bytes_needed if DEFAULT else 0)
     reason = _or_exit(lambda: run(settings, told=told))
     if reason:
         _exit(reason)

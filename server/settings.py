@@ -15,7 +15,7 @@ from adapters.train import Recipe
 from preference.keys import MAX_LIMIT
 from server.errors import StartRefused
 from server.media import DATA, DOMAIN
-from server.models.catalog import DEFAULT, KNOWN, KnownModel
+from server.models.catalog import KNOWN, KnownModel
 from server.models.fetch import manifest
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
@@ -55,8 +55,9 @@ class Settings(BaseSettings):
 
     model: str | None = Field(
         default=None,
-        description="Folder, hub name, a name of `attune models list`, or `attune-tiny`, the bundled model; by default "
-        f"`{DEFAULT.name}`, which `attune serve` fetches once, and the bundled one where that fails.",
+        description="Folder, hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. By default "
+        "`attune-135m` once its LoRA is shipped (docs/assistant.md), fetched at the first start; until then the "
+        "bundled one.",
     )
     models_dir: Path = Field(
         default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lab.assistant.chat import refusal
 from lab.assistant.drawing import Drawn, asked, borne
 from lab.assistant.lessons import lesson
 from lab.assistant.render import render
@@ -11,7 +12,7 @@ from lab.assistant.style import BY_ID, WISHES, Wish, say, with_wishes
 from preference.prompt import Message, compose
 from preference.values import Value
 
-SHARES = {"write": 0.66, "revise": 0.06, "learn": 0.14, "chat": 0.14}
+SHARES = {"write": 0.64, "revise": 0.06, "learn": 0.14, "chat": 0.14, "refuse": 0.02}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
 _UNKNOWN = (
     "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.",
@@ -41,6 +42,9 @@ def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator
         if skill == "chat" and chats:
             request, answer, whole = rng.choice(chats)
             yield Example("chat", [{"role": "user", "content": request}], answer, whole)
+        elif skill == "refuse":
+            request, answer = refusal(rng)
+            yield Example("refuse", [{"role": "user", "content": request}], answer)
         elif skill == "learn":
             messages, answer = lesson(rng)
             yield Example("learn", messages, answer)

@@ -89,7 +89,7 @@ def edits(
     from server.errors import StartRefused
     from server.models.catalog import DEFAULT
 
-    if model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
+    if DEFAULT is not None and model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
         model = DEFAULT.name
     try:
         chosen = cases.chosen(cases.load(file), only or (), limit)

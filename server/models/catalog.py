@@ -190,5 +190,8 @@ KNOWN = {
     if model.adapter is None or model.adapter.is_dir()
 }
 
-DEFAULT = _SMOLLM2
-"""What `attune serve` fetches and serves where no model is named."""
+DEFAULT = KNOWN.get(_ASSISTANT.name)
+"""What `attune serve` fetches and serves where no model is named; without it the bundled model.
+
+The plain SmolLM2 is none: beside preferences it writes of "this user" or goes in circles (docs/assistant.md).
+"""
