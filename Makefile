@@ -13,6 +13,8 @@ STAMP_DEV := .venv/.setup-dev-$(VARIANT)
 STAMP_LITELLM := .venv-litellm/.setup
 STAMP_LLAMAINDEX := .venv-llamaindex/.setup
 STAMP_OPENWEBUI := .venv-openwebui/.setup
+STAMP_ROUTER := .venv-router/.setup
+STAMP_RAY := .venv/.setup-ray-$(VARIANT)
 STAMP_NODE := tests/e2e/node/node_modules/.package-lock.json
 STAMP_BROWSER := tests/e2e/node/browser/chromium
 FORMATTED := server preference adapters lab bench tests integrations
@@ -22,7 +24,7 @@ $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run demo test test-openwebui lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-training bench-adapters bench-crash bench-console bench-fuzz console-screenshots profile-gateway lock clean
+.PHONY: help setup setup-dev run demo test test-openwebui test-router test-ray image test-image lint format lab-train lab-eval bench-gateway bench-embedding bench-recall bench-recipes bench-rates bench-training bench-adapters bench-crash bench-console bench-capacity bench-scale bench-fuzz console-screenshots profile-gateway lock clean
 
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS=\"...\"]"
@@ -35,11 +37,23 @@ setup-dev: $(STAMP_DEV) $(STAMP_LITELLM) $(STAMP_LLAMAINDEX) $(STAMP_NODE) $(STA
 run: $(STAMP) ## Serve the assistant (ARGS="--port 8080")
 	$(BIN)/attune serve $(ARGS)
 
-demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json
+demo: $(STAMP) ## Play one user through edits, preferences and an adapter; writes out/demo.json (ARGS="--seeds 10")
 	$(BIN)/attune demo $(ARGS)
 
 test: lint setup-dev ## Lint, type-check, check the import contracts, run all tests (ARGS="-k name")
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --no-loadscope-reorder)
+
+image: ## Build the container without a daemon, as root, and report its layers and parts (deploy/image/build.sh)
+	COMMIT=$$(git rev-parse HEAD) deploy/image/build.sh
+
+test-image: $(STAMP_DEV) ## Run that container: it answers, keeps its data, stops in time, on a read-only root
+	$(BIN)/python -m pytest tests/e2e/image.py -s $(ARGS)
+
+test-router: $(STAMP_DEV) $(STAMP_ROUTER) ## Try two real vLLMs behind vllm-router; it takes minutes
+	$(BIN)/python -m pytest tests/e2e/router.py $(ARGS)
+
+test-ray: $(STAMP_DEV) $(STAMP_RAY) ## Try trainings on a Ray cluster of two nodes; it takes minutes
+	$(BIN)/python -m pytest tests/adapters/on_ray.py $(ARGS)
 
 test-openwebui: $(STAMP_DEV) $(STAMP_OPENWEBUI) ## Try the real Open WebUI in front of a real server; it takes gigabytes, so `make test` leaves it out
 	$(BIN)/python -m pytest tests/e2e/openwebui.py $(ARGS)
@@ -72,6 +86,9 @@ bench-recall: $(STAMP) ## Measure recall at a million rows, beside a shared inde
 bench-recipes: $(STAMP) ## Measure what each recipe costs to train and gains (ARGS="--quick")
 	$(BIN)/python -m bench.recipes --json out/bench-recipes.json $(ARGS)
 
+bench-rates: $(STAMP) ## Measure which learning rate, epochs and rank suit a real model (ARGS="--model smollm2-135m")
+	$(BIN)/python -m bench.rates --json out/bench-rates.json $(ARGS)
+
 bench-training: $(STAMP) ## Measure training many adapters at once (ARGS="--quick")
 	$(BIN)/python -m bench.training --json out/bench-training.json $(ARGS)
 
@@ -93,12 +110,20 @@ bench-fuzz: $(STAMP_DEV) ## Try every route with many more generated requests (A
 profile-gateway: $(STAMP_DEV) ## Show where a request's time goes (ARGS="personalised --stream")
 	$(BIN)/python -m bench.profile_gateway $(ARGS)
 
+bench-scale: $(STAMP_DEV) $(STAMP_ROUTER) ## Kill engines behind a router and servers on one database, and count what that costs (ARGS="--quick")
+	$(BIN)/python -m bench.scale --json out/bench-scale.json $(ARGS)
+
+bench-capacity: $(STAMP) ## Measure who finds their adapter loaded, beside the simulation that says it for more users
+	$(BIN)/python -m bench.capacity --json out/bench-capacity.json $(ARGS)
+
 lock: $(STAMP_DEV) ## Pin requirements/*.in again, with hashes (ARGS="--upgrade" for newer versions)
 	$(call compile,lock-cpu,attune.in vllm.in,--no-emit-package=torch --no-emit-package=triton)
 	$(call compile,engine-cpu,engine-cpu.in,--no-deps)
 	$(call compile,torch-cuda,torch-cuda.in,--constraint=lock-cpu.txt)
 	$(call compile,lock-gpu,gpu.in)
 	$(call compile,lock-dev,dev.in,--constraint=lock-cpu.txt)
+	$(call compile,lock-ray,ray.in,--constraint=lock-cpu.txt)
+	$(call compile,lock-router,router.in)
 	$(call compile,lock-litellm,litellm.in)
 	$(call compile,lock-llamaindex,llamaindex.in)
 	$(call compile,lock-openwebui,openwebui.in,--no-emit-package=torch --no-emit-package=triton)
@@ -134,6 +159,16 @@ CPU_LOCKS := $(addprefix requirements/,lock-cpu.txt engine-cpu.txt torch-cpu.txt
 
 $(STAMP_DEV): $(STAMP) requirements/lock-dev.txt
 	$(PIP) install $(LOCKED) -r requirements/lock-dev.txt
+	@touch $@
+
+$(STAMP_RAY): $(STAMP) requirements/lock-ray.txt
+	$(PIP) install $(LOCKED) -r requirements/lock-ray.txt
+	@touch $@
+
+# A newer FastAPI than vLLM's.
+$(STAMP_ROUTER): requirements/lock-router.txt
+	$(PYTHON) -m venv .venv-router
+	.venv-router/bin/python -m pip --disable-pip-version-check --quiet install $(LOCKED) -r requirements/lock-router.txt
 	@touch $@
 
 # LiteLLM's pins are its own: they would not fit beside vLLM's.

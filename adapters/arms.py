@@ -1,7 +1,8 @@
 """The ways in which a user could be served, each measured on the same held-out edits through the real engine.
 
 Each arm answers every held-out request greedily; its cost is the normalised word edit distance to what the user made
-of the answer. How likely that text is to the arm is measured beside it.
+of the answer. How likely that text is to the arm is measured beside it, and how far it is ahead of the draft: a model
+that is only surer of whatever it writes makes both likelier.
 """
 
 import asyncio
@@ -39,13 +40,15 @@ class Arm:
 class Measured:
     """An arm on the held-out edits, the same ones for every arm.
 
-    ``costs`` are in [0, 1]. ``nlls`` are the negative log-likelihoods of the users' texts, in nats a token.
+    ``costs`` are in [0, 1]. ``nlls`` are the negative log-likelihoods of the users' texts, in nats a token, and
+    ``leads`` by how much likelier those are than the drafts that they replaced; 0 where a draft was left as it was.
     ``same_as`` names an earlier arm that serves all of them in the same way: it was measured once.
     """
 
     name: str
     costs: tuple[float, ...]
     nlls: tuple[float, ...]
+    leads: tuple[float, ...]
     prompt_tokens: tuple[int, ...]
     with_values: tuple[bool, ...]
     same_as: str = ""
@@ -58,6 +61,7 @@ _Way = tuple[str | None, int, bool]  # model, place of the held-out edit, whethe
 class _Answer:
     cost: float
     nll: float
+    lead: float
     prompt_tokens: int
 
 
@@ -80,7 +84,8 @@ async def measure(host: AdapterHost, held_out: Sequence[HeldOut], arms: Sequence
         async with limit:
             said = await host.generate(prompt, max_tokens=room, model=model)
             nll = await host.nll(prompt, asked.target, model=model)
-        return _Answer(normalised_distance(said.text, asked.target), nll, said.prompt_tokens)
+            lead = await host.nll(prompt, asked.draft, model=model) - nll if asked.draft else 0.0
+        return _Answer(normalised_distance(said.text, asked.target), nll, lead, said.prompt_tokens)
 
     ways = [[(arm.model, i, arm.personalised(asked)) for i, asked in enumerate(held_out)] for arm in arms]
     for of_base in (True, False):  # the base model first: it says which edits are usable
@@ -103,6 +108,7 @@ async def measure(host: AdapterHost, held_out: Sequence[HeldOut], arms: Sequence
                 name=arm.name,
                 costs=tuple(one.cost for one in answers),
                 nlls=tuple(one.nll for one in answers),
+                leads=tuple(one.lead for one in answers),
                 prompt_tokens=tuple(one.prompt_tokens for one in answers),
                 with_values=tuple(bool(held_out[i].values) for i in sorted(usable)),
                 same_as=next((arms[before].name for before in range(place) if ways[before] == row), ""),

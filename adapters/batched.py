@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters import progress
-from adapters.train import FIGURES, SERVING, SMALL_MODEL, Recipe, TrainingJob, steps_for
+from adapters.amount import SMALL_MODEL
+from adapters.train import FIGURES, SERVING, Recipe, TrainingJob, settled, steps_for
 
 if TYPE_CHECKING:
     from adapters.packed import Placed, Row
@@ -41,6 +42,8 @@ _OWN = (
 class Learner:
     """One user's rows and schedule. ``losses`` has one for each step done, which read ``tokens`` together.
 
+    ``size`` is the base model's number of parameters.
+
     Whose directory is ``gone`` learns no more: a cancelled version, or an erased user.
     """
 
@@ -49,6 +52,7 @@ class Learner:
     rows: "list[Row]"
     too_long: int
     rate: float
+    size: int
     kinds: Counter[str] = field(default_factory=Counter)
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
@@ -57,7 +61,7 @@ class Learner:
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return steps_for(len(self.rows), self.recipe)
+        return steps_for(len(self.rows), self.recipe, self.size)
 
     @property
     def start(self) -> int | Path:
@@ -69,11 +73,13 @@ class Learner:
         """The rows of each step, without end, in the order of transformers' trainer: every epoch has its own seed."""
         import torch
 
+        width = self.recipe.batch_size
+        assert width is not None  # it was settled
         for epoch in count():
             generator = torch.Generator().manual_seed(self.recipe.seed + epoch)
             order = torch.randperm(len(self.rows), generator=generator).tolist()
-            for start in range(0, len(order), self.recipe.batch_size):
-                yield [self.rows[i] for i in order[start : start + self.recipe.batch_size]]
+            for start in range(0, len(order), width):
+                yield [self.rows[i] for i in order[start : start + width]]
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0: a linear warm-up, then a cosine down to zero."""
@@ -227,9 +233,10 @@ def _learner(directory: Path, job: TrainingJob, tokenizer: Any, size: int) -> Le
         print(f"{directory.name} is left out: {type(error).__name__}", file=sys.stderr, flush=True)
         return None
     kept = [row for row in rows if len(row.ids) <= job.recipe.max_tokens]
+    recipe = settled(job.recipe, size, len(kept))
     rate = job.recipe.learning_rate or RATES[size >= SMALL_MODEL]
     kinds = Counter("edited" if "rejected" in line else "accepted" for line in lines)
-    return Learner(directory, job.recipe, kept, len(rows) - len(kept), rate, kinds)
+    return Learner(directory, recipe, kept, len(rows) - len(kept), rate, size, kinds)
 
 
 def _placed(user: int, learner: Learner, batches: "Iterator[list[Row]]") -> "list[Placed]":
@@ -260,6 +267,8 @@ def _figures(learner: Learner, started: float, about: dict[str, Any]) -> dict[st
         "instead_of": None,
         "continued": isinstance(learner.start, Path),
         "learning_rate": learner.rate,
+        "epochs": learner.recipe.epochs,
+        "batch_size": learner.recipe.batch_size,
         **about,
         "peak_gib": peak_gib(),
         "seconds": round(time.monotonic() - started, 2),

@@ -35,7 +35,10 @@ class TooFewEdits(Invalid):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One edit that training never sees: what was asked, what applied to it, and what the user made of the answer."""
+    """One edit that training never sees: what was asked, what applied to it, and what the user made of the answer.
+
+    ``draft`` is that answer; empty where it is the ``target`` itself.
+    """
 
     feedback_id: str
     request: tuple[Message, ...]
@@ -44,6 +47,7 @@ class HeldOut:
     adapter_version: int
     target: str
     system_role: bool = True
+    draft: str = ""
 
     def messages(self, with_preferences: bool) -> list[Message]:
         """The prompt as it is served, with or without the preferences that were applied to the turn."""
@@ -234,7 +238,8 @@ def _prompts(asked: HeldOut) -> list[list[Message]]:
 
 
 def _held_out(edit: Edit, system_role: bool) -> HeldOut:
-    return _asked(edit.feedback_id, edit.turn, edit.edited_text, system_role)
+    asked = _asked(edit.feedback_id, edit.turn, edit.edited_text, system_role)
+    return asked if edit.draft == edit.edited_text else replace(asked, draft=edit.draft)
 
 
 def _asked(feedback_id: str, turn: Turn, target: str, system_role: bool) -> HeldOut:

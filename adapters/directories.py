@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.manifest import MANIFEST, Manifest, digests
+from adapters.manifest import MANIFEST, Manifest, content_of, digests
 from adapters.names import engine_name, user_of
 from adapters.store import Store
 from preference.errors import Invalid, NotFound
@@ -49,7 +49,7 @@ class Directories:
 
     def __init__(self, root: Path, store: Store | None = None) -> None:
         self.root = root
-        self._store = store
+        self.store = store
         self._staging = root / ".staging"
 
     def path(self, opaque_id: str, version: int) -> Path:
@@ -63,8 +63,8 @@ class Directories:
 
     def upload(self, adapter: Path, opaque_id: str, version: int) -> None:
         """Put the files of a version to be published into the store, so that ``publish`` needs not wait for it."""
-        if self._store is not None:
-            self._store.put(adapter, opaque_id, version, digests(adapter))
+        if self.store is not None:
+            self.store.put(adapter, opaque_id, version, digests(adapter))
 
     def publish(self, adapter: Path, opaque_id: str, manifest: Manifest) -> Path:
         """Make the adapter files durable, write the manifest last, and move all of it into its final place.
@@ -89,14 +89,14 @@ class Directories:
 
     def mirror(self, opaque_id: str, version: int) -> None:
         """Put a version into the store that lacks it: it was published before there was one."""
-        if self._store is not None and self._store.manifest(opaque_id, version) is None:
+        if self.store is not None and self.store.manifest(opaque_id, version) is None:
             self._commit(opaque_id, self.verified(opaque_id, version))
 
     def manifest(self, opaque_id: str, version: int) -> Manifest:
         """A published version's manifest; raises ``NotFound`` when the directory is missing or incomplete."""
         held = self.path(opaque_id, version) / MANIFEST
         try:
-            written = None if self._store is None or held.exists() else self._store.manifest(opaque_id, version)
+            written = None if self.store is None or held.exists() else self.store.manifest(opaque_id, version)
             return Manifest(**json.loads(held.read_text() if written is None else written))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise NotFound(f"Adapter version {version} has no complete directory.", param="version") from error
@@ -107,9 +107,9 @@ class Directories:
         Raises ``NotFound`` as ``manifest`` does, and ``Invalid`` for other files than were published.
         """
         path = self.path(opaque_id, version)
-        if self._store is not None:
+        if self.store is not None:
             if not (path / MANIFEST).exists():
-                self._fetch(self._store, opaque_id, self.manifest(opaque_id, version))
+                self._fetch(self.store, opaque_id, self.manifest(opaque_id, version))
             with suppress(FileNotFoundError):
                 os.utime(path)
         return path
@@ -125,13 +125,33 @@ class Directories:
             raise _other_files(version)
         return manifest
 
+    def candidate(self, opaque_id: str, version: int, content: str) -> Path:
+        """A version that is not published yet, brought from the store, of the files that have this digest together.
+
+        Raises ``NotFound`` where they are not there, or are others.
+        """
+        final = self.root / opaque_id / f"v{version}-{content}"
+        if self.store is not None and not final.exists():
+            staged = self.stage(opaque_id, version)
+            try:
+                (fetched := staged / "fetched").mkdir()
+                self.store.get_content(opaque_id, version, content, fetched)
+                if content_of(digests(fetched)) == content:
+                    self._move(fetched, final)
+            finally:
+                _remove(staged)
+        if not final.exists():
+            raise NotFound(f"There is no such candidate for adapter version {version}.", param="version")
+        os.utime(final)
+        return final
+
     def users(self) -> list[str]:
         """The opaque ids that have a directory."""
         return [path.name for path in self.root.iterdir() if path != self._staging and path.is_dir()]
 
     def published(self, opaque_id: str) -> set[int]:
         """The versions of a user that have a directory, here or in the store."""
-        return self.on_disk(opaque_id) | (set() if self._store is None else self._store.published(opaque_id))
+        return self.on_disk(opaque_id) | (set() if self.store is None else self.store.published(opaque_id))
 
     def on_disk(self, opaque_id: str) -> set[int]:
         """The versions of a user that have a directory here."""
@@ -147,7 +167,7 @@ class Directories:
 
     def evict(self, copy: Copy) -> bool:
         """Remove a version from this disk alone; False where that is the only place it is in."""
-        if self._store is None or self._store.manifest(copy.opaque_id, copy.version) is None:
+        if self.store is None or self.store.manifest(copy.opaque_id, copy.version) is None:
             return False
         self._discard(self.path(copy.opaque_id, copy.version), copy.name)
         return True
@@ -155,8 +175,8 @@ class Directories:
     def remove(self, opaque_id: str, version: int) -> None:
         """Remove a published version, from the store, too; a missing one is no error."""
         self._discard(self.path(opaque_id, version), engine_name(opaque_id, version))
-        if self._store is not None:
-            self._store.remove(opaque_id, version)
+        if self.store is not None:
+            self.store.remove(opaque_id, version)
 
     def clear(self, opaque_id: str, version: int) -> None:
         """Remove all that killed workers left of a version that is not ready: published, or being made."""
@@ -173,12 +193,17 @@ class Directories:
         self._discard(self.root / opaque_id, f"{opaque_id}.versions")
         for staged in self._staging.glob(f"{opaque_id}.v*"):
             _remove(staged)
-        if self._store is not None:
-            self._store.remove_all(opaque_id)
+        if self.store is not None:
+            self.store.remove_all(opaque_id)
+
+    def bury(self, opaque_id: str) -> None:
+        """Say in the store that a user was erased: engines that bring versions by themselves bring none of them."""
+        if self.store is not None:
+            self.store.bury(opaque_id)
 
     def holders(self) -> set[str]:
         """The opaque ids of all who have something here or in the store, published or in staging."""
-        stored = set() if self._store is None else self._store.users()
+        stored = set() if self.store is None else self.store.users()
         return {*self.users(), *(user_of(staged.name) for staged in self._staging.glob("*")), *stored}
 
     def sweep(self, older_than_seconds: float = 86_400) -> None:
@@ -190,10 +215,10 @@ class Directories:
 
     def _commit(self, opaque_id: str, manifest: Manifest) -> None:
         """Into the store: its files, if they are not there, and then that it is published."""
-        if self._store is not None:
+        if self.store is not None:
             path = self.path(opaque_id, manifest.version)
-            self._store.put(path, opaque_id, manifest.version, manifest.files)
-            self._store.commit(opaque_id, manifest.version, (path / MANIFEST).read_bytes())
+            self.store.put(path, opaque_id, manifest.version, manifest.files)
+            self.store.commit(opaque_id, manifest.version, (path / MANIFEST).read_bytes())
 
     def _fetch(self, store: Store, opaque_id: str, manifest: Manifest) -> None:
         """Bring a version from the store into its place here, whole; raises ``Invalid`` when it is another one."""
@@ -205,14 +230,17 @@ class Directories:
             if digests(fetched) != manifest.files:
                 raise _other_files(manifest.version)
             (fetched / MANIFEST).write_text(manifest.text())
-            final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                fetched.rename(final)
-            except OSError as error:  # somebody else was faster
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+            self._move(fetched, final)
         finally:
             _remove(staged)
+
+    def _move(self, fetched: Path, final: Path) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            fetched.rename(final)
+        except OSError as error:  # somebody else was faster
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
     def _copy(self, opaque_id: str, version: int) -> Copy | None:
         path = self.path(opaque_id, version)

@@ -15,6 +15,14 @@ _FRESH = 120.0
 """Seconds after its last use in which a version stays: somebody may be about to load it, or be sending it."""
 
 
+class NoReaders:
+    """An ``AdapterList`` where no engine reads this disk."""
+
+    async def loaded(self) -> set[str]:
+        """Nothing."""
+        return set()
+
+
 class DiskCache:
     """Keeps the published versions on this disk below ``limit`` bytes, as far as they can be spared.
 

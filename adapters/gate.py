@@ -1,6 +1,9 @@
 """Is a candidate adapter better than what serves now, and does it still obey? The verdict, and why, in figures.
 
 Pure: ``arms.py`` and ``obedience.py`` measure. Differences to serving are resampled over edits (paired bootstrap).
+
+Words and likelihood decide together. A large model words an answer anew for the least reason, so that its word distance
+is mostly noise; how likely it finds the user's own text is not, but says nothing of an answer that does not end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +19,8 @@ WORSE_BY, WORSE_BY_AT_MOST, TOKEN_SHARE = 0.005, 0.05, 0.9
 """At this share of the prompt tokens an arm may cost this much more on average, and at its interval's upper end."""
 LESS_LIKELY_BY = 0.05
 """Nats a token by which the users' texts may be less likely, at the interval's lower end, where costs are but equal."""
+LIKELIER_BY = 0.02
+"""Nats a token by which they have to be likelier, at the interval's upper end, to be a gain by themselves."""
 MIN_MEASURED = 4
 BASE, RETRIEVAL, SERVING = "base", "retrieval", "serving"
 ALONE, BESIDE = CANDIDATES = "adapter", "retrieval+adapter"
@@ -38,9 +43,10 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     there too, until a later version has the edits to prove it.
     ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
-    as good, or is not proven to do without retrieval. An arm that costs more on the edits whose requests stated values
-    is refused: it forgets what was asked for. Where an adapter serves, faults that no edit showed weigh on both:
-    its successor is better, too, if its interval ends at 0 and it costs less by more than is as good.
+    as good, while the users' texts are no likelier to it, or is not proven to do without retrieval. An arm that costs
+    more on the edits whose requests stated values is refused: it forgets what was asked for. Where an adapter serves,
+    faults that no edit showed weigh on both: its successor is better, too, if its interval ends at 0 and it costs less
+    by more than is as good.
     """
     serving = next(arm for arm in arms if arm.name == SERVING)
     report: dict[str, Any] = {"edits": len(serving.costs), "arms": {arm.name: _figures(arm) for arm in arms}}
@@ -61,12 +67,22 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> Verdict:
     if not admitted:
         best = min(candidates, key=lambda arm: sum(arm.costs))
         return _refused(report, _refusal(report, best.name))
-    least = min(np.mean(arm.costs) for arm in admitted)
-    as_good = [arm for arm in admitted if np.mean(arm.costs) <= least + WORSE_BY]
+    as_good = _as_good(admitted)
     unproven = unseen > WORSE_BY_AT_MOST
     chosen = min(as_good, key=lambda arm: (unproven and arm.name == ALONE, sum(arm.prompt_tokens), sum(arm.costs)))
     report |= {"verdict": "admitted", "mode": chosen.name, "sentence": _admission(report, chosen.name)}
     return Verdict(True, chosen.name, report)
+
+
+def _as_good(admitted: Sequence[Measured]) -> list[Measured]:
+    """Those that cost as little as the one that costs least, or are clearly surer of the users' texts than that is."""
+    least = min(admitted, key=lambda arm: sum(arm.costs))
+    return [
+        arm
+        for arm in admitted
+        if np.mean(arm.costs) <= np.mean(least.costs) + WORSE_BY
+        or np.mean(arm.nlls) < np.mean(least.nlls) - LESS_LIKELY_BY
+    ]
 
 
 def confirm(verdict: Verdict, obedience: Mapping[str, Mapping[str, Any]]) -> Verdict:
@@ -89,6 +105,7 @@ def _figures(arm: Measured) -> dict[str, Any]:
     return {
         "cost": round(float(np.mean(arm.costs)), 4),
         "nll": round(float(np.mean(arm.nlls)), 4),
+        "lead": round(float(np.mean(arm.leads)), 4),
         "prompt_tokens": round(float(np.mean(arm.prompt_tokens)), 1),
         **({"same_as": arm.same_as} if arm.same_as else {}),
     }
@@ -97,7 +114,11 @@ def _figures(arm: Measured) -> dict[str, Any]:
 def _compared(arm: Measured, serving: Measured, seed: int) -> dict[str, Any]:
     """An arm's differences to serving, each with its interval."""
     figures: dict[str, Any] = {}
-    for prefix, ours, theirs in (("", arm.costs, serving.costs), ("nll_", arm.nlls, serving.nlls)):
+    for prefix, ours, theirs in (
+        ("", arm.costs, serving.costs),
+        ("nll_", arm.nlls, serving.nlls),
+        ("lead_", arm.leads, serving.leads),
+    ):
         difference, (low, high) = _difference(ours, theirs, seed)
         figures |= {f"{prefix}difference": round(difference, 4), f"{prefix}interval": [round(low, 4), round(high, 4)]}
     share = sum(arm.prompt_tokens) / max(1, sum(serving.prompt_tokens))
@@ -130,18 +151,27 @@ def _passed(figures: Mapping[str, Any]) -> bool:
 def _promises(figures: Mapping[str, Any], values: dict[str, Any], unseen: float, succeeds: bool) -> dict[str, Any]:
     """What a candidate can be admitted for. Decided by the figures as they are reported, so that they explain it.
 
-    Less likely texts do not weigh against a gain: what the user gets is greedy, and a preference loss lowers the
-    likelihood of both of its texts (arXiv 2410.08847). But costs that do not differ prove little, and texts that are
-    clearly less likely say that they would differ where more is sampled.
+    It is better if it costs clearly less, unless the likelihood contradicts: texts that are clearly less likely, and no
+    further ahead of their drafts. A preference loss makes both of its texts less likely (arXiv 2410.08847), and the
+    lead grows. It is better, too, if the users' texts are clearly likelier, their lead over the drafts grows clearly,
+    and the words do not speak against it. Costs that do not differ prove little, and texts that are clearly less likely
+    say that they would differ where more is sampled.
     """
-    high = figures["interval"][1]
-    better = high < 0 or (succeeds and high == 0 and figures["difference"] < -WORSE_BY)
+    low, high = figures["interval"]
+    costs_less = high < 0 or (succeeds and high == 0 and figures["difference"] < -WORSE_BY)
     less_likely = figures["nll_interval"][0] > LESS_LIKELY_BY
+    contradicted = less_likely and figures["lead_difference"] <= 0
+    likelier = figures["nll_interval"][1] < -LIKELIER_BY and figures["lead_interval"][0] > 0
+    likelier = likelier and low <= 0 and figures["difference"] <= WORSE_BY_AT_MOST
+    better = (costs_less and not contradicted) or likelier
     as_good = figures["difference"] <= WORSE_BY and high <= WORSE_BY_AT_MOST
     cheaper = as_good and figures["token_share"] <= TOKEN_SHARE
     proven = unseen <= WORSE_BY_AT_MOST
     return {
         "better": better,
+        "costs_less": costs_less,
+        "likelier": likelier,
+        "contradicted": contradicted,
         "as_good": as_good,
         "as_good_with_fewer_tokens": cheaper,
         "unseen": unseen,
@@ -178,13 +208,23 @@ def _refusal(report: Mapping[str, Any], arm: str) -> str:
     said = (
         f"refused: on {report['edits']} held-out edits {arm} costs {abs(more):.2f} {'more' if more >= 0 else 'less'} "
         f"than {SERVING}, interval [{low:.2f}, {high:.2f}], at {figures['token_share']:.0%} of its prompt tokens"
+        f"; {_likelihood(figures)}"
     )
     if figures["as_good_with_fewer_tokens"] and not figures["less_likely"]:
-        said += f", and so few edits do not rule out faults that cost {figures['unseen']:.3f} on average"
-    elif figures["as_good_with_fewer_tokens"]:
-        low, high = figures["nll_interval"]
-        said += f", and the user's texts are less likely to it by [{low:.2f}, {high:.2f}] nats a token"
+        said += f"; so few edits do not rule out faults that cost {figures['unseen']:.3f} on average"
     return f"{said}."
+
+
+def _likelihood(figures: Mapping[str, Any]) -> str:
+    """What the texts' likelihood says, as a clause."""
+    (low, high), (least, most) = figures["nll_interval"], figures["lead_interval"]
+    less = figures["nll_difference"] > 0
+    span = f"[{low:.2f}, {high:.2f}]" if less else f"[{0 - high:.2f}, {0 - low:.2f}]"
+    which = "less likely" if less else "likelier"
+    return (
+        f"the user's texts are {which} to it by {span} nats a token, and their lead over the drafts changes by "
+        f"[{least:.2f}, {most:.2f}]"
+    )
 
 
 def _admission(report: Mapping[str, Any], arm: str) -> str:
@@ -197,11 +237,11 @@ def _admission(report: Mapping[str, Any], arm: str) -> str:
             f" By itself it may do as well at {share:.0%} of them, but faults that so few edits do not show could cost "
             f"{figures['unseen']:.3f} on average."
         )
-    likely = " The user's texts are less likely to it, though." if figures["less_likely"] else ""
+    likely = "" if figures["costs_less"] or not figures["likelier"] else " That decides: costs alone do not."
     return (
         f"admitted as {arm}: on {report['edits']} held-out edits it costs {figures['cost']:.3f} where {SERVING} "
         f"costs {before['cost']:.3f} (difference [{low:.3f}, {high:.3f}]), at {figures['token_share']:.0%} of its "
-        f"prompt tokens.{proof}{likely}"
+        f"prompt tokens; {_likelihood(figures)}.{likely}{proof}"
     )
 
 

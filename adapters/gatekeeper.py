@@ -13,6 +13,7 @@ from adapters.arms import Arm
 from adapters.dataset import HeldOut
 from adapters.directories import Directories
 from adapters.gate import Verdict
+from adapters.manifest import content_of, digests
 from adapters.names import gate_name
 from adapters.ports import AdapterHost
 from adapters.trainer_process import TrainingFailed
@@ -46,7 +47,8 @@ class Gatekeeper:
     async def _judge(
         self, user: User, number: int, serving: Version | None, adapter: Path, held_out: Sequence[HeldOut]
     ) -> Verdict:
-        candidate = gate_name(user.opaque_id, number, "candidate")
+        content = content_of(await asyncio.to_thread(digests, adapter))
+        candidate = gate_name(user.opaque_id, number, "candidate", content)
         loads, now = {candidate: adapter}, Arm(gate.SERVING, None, preferences=True)
         if serving is not None:
             incumbent = gate_name(user.opaque_id, serving.version, "serving")
@@ -91,7 +93,7 @@ class Gatekeeper:
         """Adapters in the engine for the duration; unloaded whatever happens."""
         try:
             for name, path in adapters_by_name.items():
-                await self._host.unload(name)  # what a killed worker left there has older weights
+                await self._host.unload(name)  # what a killed worker left there is of a folder that is gone
                 try:
                     await self._host.load(name, path)
                 except EngineRejected as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ class Manifest:
     def text(self) -> str:
         """The file's content."""
         return json.dumps(asdict(self), indent=2, sort_keys=True)
+
+
+def content_of(files: Mapping[str, str]) -> str:
+    """One digest for all of them, by name and SHA-256."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def digests(directory: Path) -> dict[str, str]:

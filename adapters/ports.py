@@ -1,6 +1,6 @@
 """The outside world that adapters need: an engine that generates and takes LoRA adapters at run time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,9 +28,13 @@ class AdapterHost(TextGenerator, AdapterList, Protocol):
         ...
 
     async def load(self, name: str, path: Path) -> None:
-        """Load the adapter in directory ``path``; returns when requests may name it."""
+        """Load the adapter in directory ``path``; returns when requests may name it. A second time does nothing."""
         ...
 
     async def unload(self, name: str) -> None:
         """Forget the adapter; a name that is not loaded is no error."""
+        ...
+
+    async def purge(self, chosen: Callable[[str], bool]) -> None:
+        """Forget every adapter whose name is ``chosen``, whoever loaded it; raises unless that is certain."""
         ...

@@ -31,6 +31,8 @@ Choice = AbstractAsyncContextManager[tuple[User, Version | None, Version | None]
 """A user, what is to serve by default, and what is to be tried beside it."""
 _PATIENCE = 10.0
 """Seconds a switch waits for the answers of what it replaced: many at once take turns, and no proxy gives one up."""
+_QUEUE = 16
+"""How many may wait for their adapters to be loaded, where there are fewer places."""
 _REMEMBERED = 4096
 """How many failed activations, and erased users and deleted versions, are remembered; the oldest go first."""
 
@@ -54,12 +56,14 @@ class _Adapter:
 class _Seat:
     """One user's adapters. ``lock`` orders loading and unloading; ``holders`` have it or wait for it.
 
-    ``loading`` is the opaque id of the user whose adapter is being loaded; one erased and made anew has another.
+    ``loading`` is the opaque id of the user whose adapter is being loaded, or is to be; one erased and made anew has
+    another. ``takes_place`` once it is its turn.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     holders: int = 0
     loading: str = ""
+    takes_place: bool = False
     adapters: dict[str, _Adapter] = field(default_factory=dict)  # by name
     current: _Adapter | None = None
     canary: _Adapter | None = None
@@ -99,6 +103,9 @@ class Registry:
     model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
     refused, and so are all while it raises. Who is ``pinned`` makes no room for others. ``on_swap`` is told of each
     change of what serves a user: the seconds it took, and whether it succeeded.
+
+    A host that ``resolves`` is any number of engines, each of which brings and checks an adapter when it is asked for
+    it, and makes room by itself: then no file is needed here, and only what is to be gone for good is unloaded.
     """
 
     def __init__(
@@ -114,7 +121,9 @@ class Registry:
         drain_seconds: float = 60.0,
         retry_seconds: float = 3.0,
         on_swap: OnSwap | None = None,
+        resolves: bool = False,
     ) -> None:
+        self._resolves = resolves
         self._host = host
         self._directories = directories
         self._capacity = capacity
@@ -219,7 +228,11 @@ class Registry:
                 self._tell_swap(started, done=True)
             seat.current, seat.canary = new, seat.canary if canary is not None else None
             if canary is not None:
-                seat.canary = await self._ensure(user, seat, canary)
+                try:
+                    seat.canary = await self._ensure(user, seat, canary)
+                except BaseException:
+                    self._start(self._unload_idle(owner))  # what served before this switch
+                    raise
             gone -= {new, seat.canary}
         self._not_before.pop(owner, None)
         await asyncio.gather(*(self._drain(adapter, min(_PATIENCE, self._drain_seconds)) for adapter in gone))
@@ -233,6 +246,8 @@ class Registry:
         name = engine_name(user.opaque_id, version)
         _remember(self._gone, name, None)
         await self._withdraw([user.owner], lambda held: held == name)
+        if self._resolves:  # others' requests brought it, too
+            await self._host.unload(name)
 
     async def forget(self, opaque_id: str) -> None:
         """Unload all adapters of an erased user, for good; one that a request holds is waited for.
@@ -243,10 +258,7 @@ class Registry:
         _remember(self._gone, opaque_id, None)
         owners = [owner for owner, seat in self._seats.items() if seat.is_of(opaque_id)]
         await self._withdraw(owners, lambda name: user_of(name) == opaque_id)
-        held = {adapter.name for seat in self._seats.values() for adapter in seat.adapters.values()}
-        for name in await self._host.loaded() - held:
-            if user_of(name) == opaque_id:
-                await self._host.unload(name)
+        await self._host.purge(lambda name: user_of(name) == opaque_id)
 
     def reset(self) -> None:
         """The engine restarted: nothing is loaded any more. Leases of before stay valid to release."""
@@ -257,10 +269,16 @@ class Registry:
             seat.current = seat.canary = None
             self._drop_if_empty(owner, seat)
 
-    async def reconcile(self) -> None:
-        """Drop the adapters that the engine has no longer. Raises ``EngineUnavailable`` or ``EngineRejected``."""
+    async def reconcile(self, lost: Lease | None = None) -> None:
+        """Drop the adapters that the engine has no longer. Raises ``EngineUnavailable`` or ``EngineRejected``.
+
+        It said that it does not have what ``lost`` holds. Of a host that resolves nothing else is known to be lost.
+        """
         held = [adapter for seat in self._seats.values() for adapter in seat.adapters.values()]
-        names = await self._host.loaded()
+        if self._resolves:
+            names = {adapter.name for adapter in held if lost is None or adapter.name != lost.name}
+        else:
+            names = await self._host.loaded()
         for adapter in held:
             seat = self._seats.get(adapter.owner)
             if adapter.name in names or seat is None or seat.adapters.get(adapter.name) is not adapter:
@@ -314,21 +332,23 @@ class Registry:
             return found
         if version.state != "ready":
             raise Conflict(f"adapter version {version.version} is {version.state}, not ready", param="version")
-        manifest = await asyncio.to_thread(self._directories.verified, user.opaque_id, version.version)
+        known = self._directories.manifest if self._resolves else self._directories.verified
+        manifest = await asyncio.to_thread(known, user.opaque_id, version.version)
         base = None if self._base_sha256 is None else await self._base_sha256()
         if base is not None and manifest.base_sha256 not in (base, ""):
             raise Invalid(f"adapter version {version.version} was made for another base model", param="version")
         epoch = self._epoch
-        await self._make_room(user.owner, seat)
         seat.loading = user.opaque_id
         adapter = _Adapter(user.owner, version, name)
         adapter.idle.set()
         try:
             turn = self._turns.setdefault(user.owner.tenant, asyncio.Lock())
             async with turn, self._one_load:
+                # Not before: whoever waits for a turn would push out what serves, and be pushed out by the next.
+                await self._make_room(user.owner, seat)
+                seat.takes_place = True
                 # A name stands for the same weights for ever: one that a cancelled load left is as good as new.
-                if adapter.name not in await self._host.loaded():
-                    await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
+                await self._host.load(adapter.name, self._directories.path(user.opaque_id, version.version))
             await self._host.generate(_PROBE, max_tokens=1, model=adapter.name)
             if epoch != self._epoch:
                 raise EngineUnavailable("the engine restarted while an adapter was being loaded")
@@ -337,7 +357,7 @@ class Registry:
             await self._unload(adapter)
             raise
         finally:
-            seat.loading = ""
+            seat.loading, seat.takes_place = "", False
         seat.adapters[name] = adapter
         self._seats.move_to_end(user.owner)
         return adapter
@@ -381,7 +401,7 @@ class Registry:
     def _taken(self, seat: _Seat, tenant: str | None = None) -> int:
         """How many places are taken, by a tenant or by all, but for the one that ``seat`` may replace."""
         seats = [s for owner, s in self._seats.items() if tenant is None or owner.tenant == tenant]
-        return sum(len(s.adapters) + bool(s.loading) for s in seats) - (seat.current is not None)
+        return sum(len(s.adapters) + s.takes_place for s in seats) - (seat.current is not None)
 
     async def _withdraw(self, owners: Collection[Owner], chosen: Callable[[str], bool]) -> None:
         """Serve nobody by the names ``chosen``, wait for who holds one, unload them. The caller marks them as gone."""
@@ -420,6 +440,8 @@ class Registry:
 
     async def _unload(self, adapter: _Adapter) -> None:
         """Unload; where the engine cannot, it is gone or restarting, and the name with it."""
+        if self._resolves and not {adapter.name, user_of(adapter.name)} & self._gone.keys():
+            return  # other servers' requests may name it
         try:
             await asyncio.shield(self._host.unload(adapter.name))
         except AttuneError as error:
@@ -432,6 +454,8 @@ class Registry:
     def _activate_later(self, user: User) -> None:
         if user.owner in self._activating or time.monotonic() < self._not_before.get(user.owner, 0.0):
             return
+        if len(self._activating) >= max(self._capacity, _QUEUE):
+            return  # more than fit: the first would be pushed out before the last is loaded
         self._activating.add(user.owner)
         self._start(self._activate_from_rows(user))
 

@@ -2,19 +2,23 @@
 
 A version is ``URL/<opaque id>/v<N>/manifest.json``, written last, and a folder beside it that is named by the digests
 of its files: two workers of which one lost its job without knowing write into two folders, and the manifest names one.
+``URL/.erased/<period>/<opaque id>`` is the tombstone of an erased user, for engines that bring versions by themselves.
 """
 
-import hashlib
-import json
 import posixpath
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 
-from adapters.manifest import MANIFEST
+from adapters.manifest import MANIFEST, content_of
 from preference.errors import EngineUnavailable, Invalid
+
+_ERASED = ".erased"
+_PERIOD = 30 * 86_400
+"""Seconds of a folder of tombstones; they are kept for one to two of them."""
 
 
 class StoreUnavailable(EngineUnavailable):
@@ -59,8 +63,45 @@ class Store:
 
     def get(self, opaque_id: str, version: int, files: Mapping[str, str], into: Path) -> None:
         """Download ``files`` into the directory ``into``. Raises ``Invalid`` for a name that is no file's own."""
-        folder = self._folder(opaque_id, version, files)
-        for name in files:
+        self._get(self._folder(opaque_id, version, files), version, files, into)
+
+    def get_content(self, opaque_id: str, version: int, content: str, into: Path) -> None:
+        """Download the files that were put under the digest ``content``, published or not; none where there are none.
+
+        Whoever asks compares ``content_of`` what came. Raises ``Invalid`` as ``get`` does.
+        """
+        folder = f"{self._path(opaque_id, version)}/{content}"
+        self._get(folder, version, sorted(self._names(folder)), into)
+
+    def has_content(self, opaque_id: str, version: int, content: str) -> bool:
+        """Whether files were put under that digest, and are there still."""
+        return content in self._names(self._path(opaque_id, version))
+
+    def bury(self, opaque_id: str) -> None:
+        """From now on nobody brings anything of this erased user, whatever is left here or comes back."""
+        period = int(time.time() // _PERIOD)
+        with _told():
+            self._files.makedirs(f"{self._root}/{_ERASED}/{period}", exist_ok=True)
+            self._files.pipe_file(f"{self._root}/{_ERASED}/{period}/{opaque_id}", b"erased")
+        for old in self._names(f"{self._root}/{_ERASED}"):
+            if old.isdecimal() and int(old) < period - 1:
+                self._remove(f"{self._root}/{_ERASED}/{old}")
+
+    def buried(self, opaque_id: str) -> bool:
+        """Whether that user was erased, in this period or the one before."""
+        with _told():
+            return any(self._files.exists(f"{folder}/{opaque_id}") for folder in self._graves())
+
+    def all_buried(self) -> set[str]:
+        """The opaque ids of users erased in this period and the one before."""
+        return {name for folder in self._graves() for name in self._names(folder)}
+
+    def _graves(self) -> list[str]:
+        period = int(time.time() // _PERIOD)
+        return [f"{self._root}/{_ERASED}/{one}" for one in (period, period - 1)]
+
+    def _get(self, folder: str, version: int, names: Iterable[str], into: Path) -> None:
+        for name in names:
             if posixpath.basename(name) != name or name in ("", ".", "..", MANIFEST):
                 raise Invalid(f"The manifest of adapter version {version} names a file {name!r}.", param="version")
             with _told():
@@ -77,7 +118,7 @@ class Store:
 
     def users(self) -> set[str]:
         """The opaque ids that have something here."""
-        return self._names(self._root)
+        return {name for name in self._names(self._root) if not name.startswith(".")}
 
     def published(self, opaque_id: str) -> set[int]:
         """The versions of a user that have something here, complete or not."""
@@ -88,8 +129,7 @@ class Store:
         return f"{self._root}/{opaque_id}/v{version}"
 
     def _folder(self, opaque_id: str, version: int, files: Mapping[str, str]) -> str:
-        content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        return f"{self._path(opaque_id, version)}/{content[:32]}"
+        return f"{self._path(opaque_id, version)}/{content_of(files)}"
 
     def _size(self, path: str) -> int | None:
         try:

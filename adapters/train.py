@@ -14,16 +14,15 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from adapters.amount import SMALL_MODEL, amount
 from adapters.objective import Objective
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Of Llama, and of the many that name their layers alike; `validation.fitted` has other architectures'."""
-SMALL_MODEL = 20_000_000
-"""Parameters below which a model needs, and stands, a high learning rate."""
 SERVING = "serving"
 """The folder in DIR with the adapter that training goes on from."""
 FIGURES = "figures.json"
@@ -36,7 +35,8 @@ class Recipe:
     """What the weights depend on besides base model and data. One rank and module set serves all users.
 
     ``learning_rate`` None means the objective's own, higher below ``SMALL_MODEL`` parameters. Steps are ``epochs`` over
-    the rows, within ``min_steps`` and ``max_steps``. Rows longer than ``max_tokens`` are left out, never cut.
+    the rows, ``batch_size`` at a time, within ``min_steps`` and ``max_steps``; what is None is as ``amount.py`` has it.
+    Rows longer than ``max_tokens`` are left out, never cut.
     Activations are recomputed instead of kept where a batch's would take more than about ``activation_gib``, by default
     what ``recipes/memory.py`` finds.
     """
@@ -45,10 +45,10 @@ class Recipe:
     alpha: int = 16
     target_modules: tuple[str, ...] = LINEAR_LAYERS
     learning_rate: float | None = None
-    epochs: float = 12.0
-    min_steps: int = 32
+    epochs: float | None = None
+    min_steps: int | None = None
     max_steps: int = 400
-    batch_size: int = 8
+    batch_size: int | None = None
     max_tokens: int = 2048
     seed: int = 0
     threads: int = max(1, (os.cpu_count() or 2) // 2)
@@ -78,9 +78,24 @@ class TrainingJob:
         return TrainingJob(**job, recipe=Recipe(**recipe))
 
 
-def steps_for(rows: int, recipe: Recipe) -> int:
+def settled(recipe: Recipe, size: int, rows: int) -> Recipe:
+    """``recipe`` with everything in place that it leaves open, for a base model of ``size`` and so many rows."""
+    usual = amount(size, rows)
+    return replace(
+        recipe,
+        epochs=usual.epochs if recipe.epochs is None else recipe.epochs,
+        min_steps=usual.min_steps if recipe.min_steps is None else recipe.min_steps,
+        batch_size=usual.batch_size if recipe.batch_size is None else recipe.batch_size,
+    )
+
+
+def steps_for(rows: int, recipe: Recipe, size: int) -> int:
     """Optimizer steps for so many rows."""
-    return min(recipe.max_steps, max(recipe.min_steps, math.ceil(recipe.epochs * rows / recipe.batch_size)))
+    told = settled(recipe, size, rows)
+    assert told.epochs is not None
+    assert told.min_steps is not None
+    assert told.batch_size is not None
+    return min(told.max_steps, max(told.min_steps, math.ceil(told.epochs * rows / told.batch_size)))
 
 
 def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
@@ -128,7 +143,9 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     if not kept:
         raise ValueError(f"none of the {len(rows)} training rows fits into {recipe.max_tokens} tokens")
 
-    size, steps = model.num_parameters(), steps_for(len(kept), recipe)
+    size = model.num_parameters()
+    steps, recipe = steps_for(len(kept), recipe, size), settled(recipe, size, len(kept))
+    assert recipe.batch_size is not None
     rate = recipe.learning_rate or chosen.RATES[size >= SMALL_MODEL]
     tokens = recipe.batch_size * chosen.SEQUENCES * longest
     bytes_each = model.dtype.itemsize
@@ -186,6 +203,8 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
         "instead_of": {"recipe": job.recipe.objective.name, "reason": lacking} if lacking else None,
         "continued": continued,
         "learning_rate": rate,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
         "gradient_checkpointing": checkpointing,
         "base_parameters": size,
         "device": "cuda" if cuda else "cpu",

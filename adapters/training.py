@@ -180,6 +180,9 @@ class Training:
             await self._run_trainer(stage, self._seconds)
         adapter = stage / "adapter"
         await asyncio.to_thread(validate, adapter, base, recipe)
+        # Before the gate: engines that bring adapters by themselves find the candidate in the store.
+        # To its end: a thread cannot be cancelled, and an erasure would miss what it uploads afterwards.
+        await to_the_end(asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number))
         verdict = await self._gatekeeper.judge(user, number, serving, adapter, made.held_out)
         figures = json.loads((stage / FIGURES).read_text())
         kept = figures["recipe"] == objective.name  # else it gave way to SFT
@@ -187,6 +190,7 @@ class Training:
         counted = {"edits": len(made.learned_from), "thumbs": len(thumbs), "rankings": len(rankings)}
         report = {**verdict.report, "training": {**figures, **counted}}
         if not verdict.admitted:
+            await asyncio.to_thread(self._directories.remove, user.opaque_id, number)
             await self._refuse(job, number, report)
             return None
         taught = [*made.learned_from, *thumbs, *rankings]
@@ -206,8 +210,6 @@ class Training:
             code=code_version(),
             commit=commit,
         )
-        # To its end: a thread cannot be cancelled, and an erasure would miss what it uploads afterwards.
-        await to_the_end(asyncio.to_thread(self._directories.upload, adapter, user.opaque_id, number))
         # To its end: the stage is removed after us, and must not be while its files are moved into their place.
         return await to_the_end(
             self._database.write(

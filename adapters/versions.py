@@ -217,6 +217,14 @@ def ready(c: Connection, owner: Owner) -> set[int]:
     return {v.version for v in all_of(c, owner) if v.state == "ready"}
 
 
+def everybodys_ready(c: Connection) -> list[tuple[str, int]]:
+    """Every version that may serve, by its user's opaque id: what files there are to be."""
+    own = and_(adapters.c.tenant_id == users_table.c.tenant_id, adapters.c.user_id == users_table.c.user_id)
+    query = select(users_table.c.opaque_id, adapters.c.version).join(adapters, own)
+    rows = c.execute(query.where(adapters.c.state == "ready").order_by(users_table.c.opaque_id, adapters.c.version))
+    return [(row.opaque_id, row.version) for row in rows]
+
+
 def lock_user(c: Connection, owner: Owner) -> User:
     """The user, held against deletion and against a second version until commit; raises ``NotFound``."""
     user = users.get(c, owner) if users.lock(c, owner) else None

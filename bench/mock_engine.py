@@ -4,7 +4,8 @@ It answers with as many tokens as ``max_tokens`` says, each the time at which it
 machine knows how long it took to arrive. Events are rendered beforehand, written one by one as an engine does, and
 nothing but the request's JSON is parsed: it must not be what limits a measurement.
 
-``POST /pace?ms=5`` sets the time between tokens; 0, the default, sends them at once.
+``POST /pace?ms=5`` sets the time between tokens; 0, the default, sends them at once. ``&slots=4`` lets so many answers
+that are not streamed be under way at a time; others wait.
 """
 
 import asyncio
@@ -24,9 +25,10 @@ DEFAULT_TOKENS = 16
 
 
 class Pace:
-    """The time between two tokens, for all connections."""
+    """The time between two tokens, for all connections, and how many answers may be under way."""
 
     seconds = 0.0
+    slots: asyncio.Semaphore | None = None
 
 
 class Engine(asyncio.Protocol):
@@ -80,7 +82,9 @@ class Engine(asyncio.Protocol):
         elif url.path == "/health":
             self._send({})
         elif url.path == "/pace":
-            self._pace.seconds = float(parse_qs(url.query)["ms"][0]) / 1000
+            asked = parse_qs(url.query)
+            self._pace.seconds = float(asked["ms"][0]) / 1000
+            self._pace.slots = asyncio.Semaphore(int(asked["slots"][0])) if "slots" in asked else None
             self._send({})
         else:
             self._send({"error": {"message": "Not found", "type": "NotFoundError", "code": 404}}, "404 Not Found")
@@ -104,10 +108,19 @@ class Engine(asyncio.Protocol):
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
         answer = {"id": id, "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice]}
         later = self._pace.seconds * tokens
-        if later:
+        if self._pace.slots is not None:
+            waiting = asyncio.ensure_future(self._in_turn(self._pace.slots, later, {**answer, "usage": usage}))
+            self._streams.add(waiting)
+            waiting.add_done_callback(self._streams.discard)
+        elif later:
             asyncio.get_running_loop().call_later(later, self._send, {**answer, "usage": usage})
         else:
             self._send({**answer, "usage": usage})
+
+    async def _in_turn(self, slots: asyncio.Semaphore, seconds: float, answer: dict[str, Any]) -> None:
+        async with slots:
+            await asyncio.sleep(seconds)
+        self._send(answer)
 
     async def _stream(self, id: str, tokens: int, usage: dict[str, int] | None) -> None:
         write, seconds = self._transport.write, self._pace.seconds

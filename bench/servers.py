@@ -19,6 +19,7 @@ import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "attune-tiny"
+VLLM_ROUTER = ROOT / ".venv-router" / "bin" / "vllm-router"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
 START_SECONDS = 300
 _MANY = str(1 << 14)  # limits out of the way: what is measured is what a server can do
@@ -55,9 +56,11 @@ _ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @contextlib.asynccontextmanager
-async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> AsyncIterator[Server]:
-    """vLLM with the bundled model and room for adapters, as Attune starts its own one."""
-    port = free_port()
+async def vllm(
+    folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16, port: int | None = None, **settings: str
+) -> AsyncIterator[Server]:
+    """vLLM with the bundled model and room for adapters, as Attune starts its own; ``settings`` are its plugin's."""
+    port = port or free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(ROOT / "lab" / "model"), "--served-model-name", MODEL, "--gpu-memory-utilization", "0.3"),
@@ -79,7 +82,22 @@ async def vllm(folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16) -> 
     if _vllm_for_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
         environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    environment |= {f"ATTUNE_{name.upper()}": value for name, value in settings.items()}
     async with _running("vllm", command, port, "/health", folder, environment) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[Server]:
+    """vllm-router before ``engines``: a session's requests go to one of them, while it is well."""
+    port = free_port()
+    command = [
+        *(str(VLLM_ROUTER), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *(one.url for one in engines)),
+        *("--policy", "consistent_hash", "--prometheus-port", str(free_port()), "--log-level", "error"),
+        *("--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"),
+        *("--cb-timeout-duration-secs", "2"),
+    ]
+    async with _running("vllm-router", command, port, "/v1/models", folder) as up:
         yield up
 
 
@@ -89,16 +107,30 @@ async def attune(folder: Path, engine: Server, **settings: object) -> AsyncItera
 
     ``settings`` are further ones, or others than these, by their names in lower case.
     """
-    port = free_port()
-    environment = {
+    environment = _attune(folder, engine, free_port(), settings)
+    command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json"]
+    key = await asyncio.to_thread(make_key, command, environment)
+    async with attune_again(folder, engine, int(environment["ATTUNE_PORT"]), key, settings) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def attune_again(
+    folder: Path, engine: Server, port: int, key: str, settings: Mapping[str, object]
+) -> AsyncIterator[Server]:
+    """The same, at a port, with what is there and a key that was made before."""
+    command = [sys.executable, "-m", "server", "serve"]
+    environment = _attune(folder, engine, port, settings)
+    async with _running("attune", command, port, "/ready", folder, environment) as up:
+        yield replace(up, key=key)
+
+
+def _attune(folder: Path, engine: Server, port: int, settings: Mapping[str, object]) -> dict[str, str]:
+    return {
         "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
         "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
         **{f"ATTUNE_{name.upper()}": str(value) for name, value in settings.items()},
     }  # fmt: skip
-    command = [sys.executable, "-m", "server"]
-    key = await asyncio.to_thread(_make_key, [*command, "keys", "create", "bench", "--json"], environment)
-    async with _running("attune", [*command, "serve"], port, "/ready", folder, environment) as up:
-        yield replace(up, key=key)
 
 
 @contextlib.asynccontextmanager
@@ -120,9 +152,10 @@ async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
         yield replace(up, key=key)
 
 
-async def set_pace(engine: Server, milliseconds: float) -> None:
-    """Set the time between two tokens of a mock engine."""
-    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?ms={milliseconds}") as response:
+async def set_pace(engine: Server, milliseconds: float, slots: int = 0) -> None:
+    """Set the time between two tokens of a mock engine, and how many answers it may have under way; 0 is any."""
+    asked = f"ms={milliseconds}&slots={slots}" if slots else f"ms={milliseconds}"
+    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?{asked}") as response:
         response.raise_for_status()
 
 
@@ -197,7 +230,8 @@ async def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
-def _make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What `attune keys create --json` gives. Raises ``NotStarted`` where it refuses."""
     made = subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True, text=True)
     if made.returncode:
         raise NotStarted(f"attune keys create: {made.stderr}")

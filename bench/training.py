@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from adapters import progress
+from adapters.amount import SMALL
 from adapters.train import FIGURES, Recipe, TrainingJob
 from bench import machine, training_report
 from bench.apprentices import Apprentice
@@ -191,7 +192,7 @@ def figures(
     settings = {
         "model": f"{shape}, {dtype}" if shape else "bundled",
         "threads": recipe.threads,
-        "batch_size": recipe.batch_size,
+        "batch_size": recipe.batch_size or SMALL.batch_size,
         "activation_gib": recipe.activation_gib,
     }
     return training_report.result({**settings, **found}, about)

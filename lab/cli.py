@@ -12,6 +12,7 @@ from lab.edits.command import edits
 from lab.outcomes import outcomes
 from lab.prelude.ablate import ablate
 from lab.prelude.command import bench
+from lab.writers.command import writers
 
 MODEL = Path(__file__).resolve().parent / "model"
 CASES = Path(__file__).resolve().parent / "edits"
@@ -21,6 +22,7 @@ app.command()(bench)
 app.command()(outcomes)
 app.command()(ablate)
 app.command()(edits)
+app.command()(writers)
 
 
 _Base = Annotated[

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -98,6 +98,14 @@ class Client:
                     return dict(held)
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, 0.2)
+
+    async def forget_since(self, kept: Collection[str | None]) -> None:
+        """Have the newest edits forgotten, up to one of those ``kept``."""
+        found = await self._openai.get("/feedback?type=edit&limit=5", cast_to=httpx.Response)
+        for row in found.json()["data"]:
+            if row["id"] in kept:
+                return
+            await self._openai.delete(f"/feedback/{row['id']}", cast_to=httpx.Response)
 
     async def preferences(self) -> list[dict[str, Any]]:
         """All of the user's preferences, oldest first, also those that no longer hold."""

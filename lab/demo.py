@@ -1,4 +1,4 @@
-"""`attune demo`: one simulated user, over the public HTTP API of a real server with real vLLM.
+"""`attune demo`: simulated users, over the public HTTP API of a real server with real vLLM.
 
 A fresh user, then edits, then an adapter trained from them and swapped in under traffic; the same held-out requests
 are measured at each stage. Nothing here reads anything of the server but what HTTP returns.
@@ -7,41 +7,53 @@ are measured at each stage. Nothing here reads anything of the server but what H
 import asyncio
 import contextlib
 import json
-import random
+import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from openai import APIError
 from rich.console import Console
+from rich.progress import Progress
 
 from lab.client import Client
-from lab.demo_figures import KINDS, Figures, mean
-from lab.lexicon import KIND_BY_NAME
+from lab.demo_figures import Figures, mean, show_users
+from lab.demo_user import DemoUser
 from lab.local_server import NotStarted, local_server, progress
 from lab.provenance import commit, vllm_version
-from lab.simulated_user import SimulatedUser
-from lab.style import canonical_phrase
+from lab.work import NotThisRun, Work
 from lab.world import Request
 from preference.distance import normalised_distance
 
-app = typer.Typer(help="Play one user through edits, preferences and an adapter on a real server.")
+AT_ONCE = 4
+"""Users who play at a time: more would gain nothing on two cores."""
+ASKED_AT_ONCE = 12
+"""Requests that a user has under way at most: all together stay below what a server allows one key."""
+_WORK = "demo-work.jsonl"
+
+app = typer.Typer(help="Play simulated users through edits, preferences and an adapter on a real server.")
+
+
+class NotPlayed(Exception):
+    """A user could not be played to the end; the message says which, and why."""
 
 
 class Play:
     """The demo's plot, step by step, for one simulated user."""
 
-    def __init__(self, base: str, *, rounds: int, held_out: int, seed: int, console: Console) -> None:
-        self._rng = random.Random(seed)
-        self._user = SimulatedUser.invent(KINDS, seed)
-        self._client = Client(base, f"demo-{uuid.uuid4().hex[:8]}")
-        self._rounds = rounds
-        self._held_out = self._requests(held_out)
-        self._console = console
+    def __init__(self, base: str, *, rounds: int, held_out: int, seed: int, bars: Progress) -> None:
+        self._user = DemoUser(seed)
+        self._client = Client(base, f"demo-{uuid.uuid4().hex[:8]}", retries=4)
+        self._held_out = self._user.requests(held_out)
+        self._requests = self._user.requests(rounds)
+        self._slots = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._bars = bars
+        self._seed = seed
         self.figures = Figures()
 
     async def run(self) -> Figures:
@@ -53,67 +65,62 @@ class Play:
             await self._timed("edits", self._edits)
             await self._stage("retrieval", personalize="retrieval")
             await self._timed("adapter", self._adapter)
-            await self._stage("adapter", personalize="adapter")
-            await self._stage("retrieval+adapter", personalize="retrieval+adapter")
+            if self.figures.adapter["state"] == "ready":
+                await self._stage("adapter", personalize="adapter")
+                await self._stage("retrieval+adapter", personalize="retrieval+adapter")
         finally:
             await self._client.close()
         return self.figures
 
-    def _requests(self, number: int) -> list[Request]:
-        """Every kind comes once before any comes again, in an order of its own each time."""
-        kinds: list[str] = []
-        while len(kinds) < number:
-            kinds += self._rng.sample(KINDS, len(KINDS))
-        return [self._user.request(KIND_BY_NAME[kind], self._rng) for kind in kinds[:number]]
-
     async def _stage(self, name: str, *, oracle: bool = False, **attune: Any) -> None:
-        with progress(self._console) as bars:
-            bar = bars.add_task(f"measuring: {name}", total=len(self._held_out))
+        bar = self._bar(f"measuring: {name}", len(self._held_out))
 
-            async def cost(request: Request) -> tuple[float, int]:
-                values = [{"preference": canonical_phrase(a, v)} for a, v in self._user.wants(request).items()]
+        async def cost(request: Request) -> tuple[float, int]:
+            values = [{"preference": wish} for wish in self._user.wants(request)]
+            async with self._slots:
                 answer = await self._client.answer(
                     request.text, store=False, **attune, **({"values": values} if oracle else {})
                 )
-                bars.advance(bar)
-                text = answer.choices[0].message.content
-                return normalised_distance(text, self._user.edit(request, text)), answer.usage.prompt_tokens
+            self._bars.advance(bar)
+            text = answer.choices[0].message.content
+            return normalised_distance(text, self._user.edit(request, text)), answer.usage.prompt_tokens
 
-            measured = await asyncio.gather(*map(cost, self._held_out))
+        measured = await asyncio.gather(*map(cost, self._held_out))
         self.figures.stages[name] = mean([c for c, _ in measured])
         self.figures.prompt_tokens[name] = mean([t for _, t in measured])
 
     async def _edits(self) -> None:
-        with progress(self._console) as bars:
-            bar = bars.add_task("the user edits", total=self._rounds)
-            for number, request in enumerate(self._requests(self._rounds), 1):
-                answer = await self._client.answer(request.text)
-                draft = answer.choices[0].message.content
-                wanted = self._user.edit(request, draft)
-                held = await self._client.edit(answer.id, wanted)
-                cost = normalised_distance(draft, wanted)
-                self.figures.rounds.append(
-                    {
-                        "round": number, "kind": request.facts.kind, "cost": round(cost, 4), "status": held["status"],
-                        "shown": len(answer.attune["preferences"]),
-                    }
-                )  # fmt: skip
-                bars.update(bar, advance=1, description=f"the user edits (last cost {cost:.2f})")
+        bar = self._bar("the user edits", len(self._requests))
+        for number, request in enumerate(self._requests, 1):
+            answer = await self._client.answer(request.text)
+            draft = answer.choices[0].message.content
+            wanted = self._user.edit(request, draft)
+            held = await self._client.edit(answer.id, wanted)
+            cost = normalised_distance(draft, wanted)
+            self.figures.rounds.append(
+                {
+                    "round": number, "kind": request.facts.kind, "cost": round(cost, 4), "status": held["status"],
+                    "shown": len(answer.attune["preferences"]),
+                }
+            )  # fmt: skip
+            self._bars.advance(bar)
 
     async def _adapter(self) -> None:
         """Train, gate and swap in an adapter while requests go on, until it serves, and a little longer."""
         stop = asyncio.Event()
         traffic = [asyncio.create_task(self._traffic(stop, i)) for i in range(2)]
         try:
-            with progress(self._console) as bars:
-                bar = bars.add_task("training, gate and swap, with requests under way", total=None)
-                made = await self._client.settled(await self._client.train(), self._held_out[0].text)
-                bars.update(bar, total=1, completed=1)
+            bar = self._bar("training, gate and swap, with requests under way", None)
+            made = await self._client.settled(await self._client.train(), self._held_out[0].text)
+            self._bars.update(bar, total=1, completed=1)
             await asyncio.sleep(2)
         finally:
             stop.set()
             await asyncio.gather(*traffic)
         self.figures.adapter = {k: made[k] for k in ("version", "state", "mode", "report")}
+
+    def _bar(self, what: str, total: int | None) -> Any:
+        return self._bars.add_task(f"seed {self._seed}: {what}", total=total)
 
     async def _traffic(self, stop: asyncio.Event, offset: int) -> None:
         number = offset
@@ -132,36 +139,92 @@ class Play:
         self.figures.seconds[name] = round(time.monotonic() - started, 1)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is played, and where its work lies."""
+
+    rounds: int
+    held_out: int
+    first: int
+    users: int
+    out: Path
+    url: str | None
+    resume: bool
+
+
 @app.callback(invoke_without_command=True)
 def demo(
-    rounds: Annotated[int, typer.Option(help="Requests that the user makes and edits.")] = 60,
-    held_out: Annotated[int, typer.Option(help="Requests that each stage is measured on.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="Requests that a user makes and edits.")] = 60,
+    held_out: Annotated[int, typer.Option(min=1, help="Requests that each stage is measured on.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the user's hidden styles and of the requests.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Play so many users, of this seed and those after it.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path("out"),
     url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the users that the folder has not.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Play one simulated user on a real server: fresh, after edits, after an adapter."""
+    """Play simulated users on a real server: fresh, after edits, after an adapter."""
     console = Console(stderr=as_json)
+    options = Options(rounds, held_out, seed, seeds, out, url, resume)
     try:
-        figures = asyncio.run(_demo(url, rounds, held_out, seed, console))
-    except NotStarted as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from None
-    result = {**vars(figures), "vllm": vllm_version(), "commit": commit(), "held_out": held_out, "seed": seed}
-    out.mkdir(parents=True, exist_ok=True)
+        played = asyncio.run(_demo(options, console))
+    except (NotStarted, NotThisRun, NotPlayed) as error:
+        _exit(str(error))
+    except KeyboardInterrupt:
+        _exit("Stopped; the same command with --resume goes on with the users that are left.")
+    about = {"vllm": vllm_version(), "commit": commit(), "held_out": held_out}
+    users = [{**vars(figures), **about, "seed": number} for number, figures in played.items()]
+    result: dict[str, Any] = users[0] if seeds == 1 else {**about, "users": users}
     (out / "demo.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    figures.plot(out / "demo.png")
+    played[seed].plot(out / "demo.png")
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    figures.show(console)
+    if seeds == 1:
+        played[seed].show(console)
+    else:
+        show_users(played, console)
     console.print(f"[dim]Figures in {out / 'demo.json'}, plot in {out / 'demo.png'}.[/dim]")
 
 
-async def _demo(url: str | None, rounds: int, held_out: int, seed: int, console: Console) -> Figures:
+def _exit(message: str) -> NoReturn:
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+async def _demo(options: Options, console: Console) -> dict[int, Figures]:
+    """The figures of each user, by seed; what an earlier run has of them is not played again."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        (options.out / _WORK).unlink(missing_ok=True)
+    work = Work(options.out / _WORK, anew="leave out --resume")
+    work.begin(rounds=options.rounds, held_out=options.held_out, commit=commit("server", "preference", "adapters"))
+    seeds = range(options.first, options.first + options.users)
+    left = [seed for seed in seeds if work.get("user", "", str(seed)) is None]
     async with contextlib.AsyncExitStack() as stack:
-        if url is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="attune-demo-"))
-            url = await stack.enter_async_context(local_server(Path(folder), console))
-        return await Play(url, rounds=rounds, held_out=held_out, seed=seed, console=console).run()
+        url = options.url
+        if left and url is None:
+            folder = Path(tempfile.mkdtemp(prefix="attune-demo-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            url = await stack.enter_async_context(local_server(folder, console))
+        slots = asyncio.Semaphore(AT_ONCE)
+        failed: dict[int, str] = {}
+        with progress(console) as bars:
+
+            async def play(seed: int) -> None:
+                async with slots:
+                    made = Play(url or "", rounds=options.rounds, held_out=options.held_out, seed=seed, bars=bars)
+                    try:
+                        work.add("user", "", str(seed), figures=vars(await made.run()))
+                    except (APIError, TimeoutError) as error:
+                        failed[seed] = f"{type(error).__name__} {error}".strip()
+
+            async with asyncio.TaskGroup() as group:
+                for seed in left:
+                    group.create_task(play(seed))
+    if failed:
+        told = "\n".join(f"seed {seed}: {reason}" for seed, reason in failed.items())
+        raise NotPlayed(
+            f"{len(failed)} of {len(seeds)} users failed; the same command with --resume tries again.\n{told}"
+        )
+    return {seed: Figures(**(work.get("user", "", str(seed)) or {})["figures"]) for seed in seeds}

@@ -1,6 +1,6 @@
 """The demo's figures, as a table and as a plot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from rich.table import Table
 
 KINDS = ("client", "incident", "review")
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
+NOT_MEASURED = "not measured: the adapter was not admitted"
+ENOUGH = 0.35
+"""Of the cost without learning: what retrieval shall cost at most."""
 
 
 @dataclass
@@ -24,6 +27,16 @@ class Figures:
     prompt_tokens: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def of_none(self) -> float:
+        """What retrieval costs, by what it costs without learning."""
+        return self.stages["retrieval"] / max(self.stages["none"], 1e-9)
+
+    @property
+    def lowered(self) -> bool:
+        """Whether an adapter was admitted, and the arm that serves costs less than retrieval."""
+        return self.stages.get(self.adapter["mode"] or "", 1.0) < self.stages["retrieval"]
+
     def show(self, console: Console) -> None:
         """Print the stages, the rounds and the gate's verdict."""
         table = Table(
@@ -31,6 +44,9 @@ class Figures:
         )
         none = max(self.stages["none"], 1e-9)
         for name in STAGES:
+            if name not in self.stages:
+                table.add_row(name, NOT_MEASURED, "", "")
+                continue
             cost = self.stages[name]
             table.add_row(name, f"{cost:.3f}", f"{cost / none:.0%}", f"{self.prompt_tokens[name]:.0f}")
         console.print(table)
@@ -58,11 +74,29 @@ class Figures:
         left.plot(numbers, [mean(costs[max(0, i - 3) : i + 1]) for i in range(len(costs))], color="0.6")
         left.set(xlabel="request", ylabel="edit cost", ylim=(-0.03, 1.03), title="Cost of the user's edit, by request")
         left.legend(fontsize=8)
-        right.barh(STAGES[::-1], [self.stages[name] for name in STAGES[::-1]], color="tab:blue")
+        measured = [name for name in STAGES[::-1] if name in self.stages]
+        right.barh(measured, [self.stages[name] for name in measured], color="tab:blue")
         right.set(xlabel="mean edit cost", title="Held-out requests")
         figure.tight_layout()
         figure.savefig(path, dpi=130)
         pyplot.close(figure)
+
+
+def show_users(played: Mapping[int, Figures], console: Console) -> None:
+    """Print a row for each user, by seed, and how many of them reach what the demo shall show."""
+    table = Table("seed", *STAGES, "of none", "adapter", title="Mean edit cost on the same held-out requests")
+    for seed, figures in played.items():
+        costs = [f"{figures.stages[name]:.3f}" if name in figures.stages else "not measured" for name in STAGES]
+        mode = figures.adapter["mode"] or figures.adapter["state"]
+        table.add_row(str(seed), *costs, f"{figures.of_none:.0%}", mode)
+    console.print(table)
+    all_of = list(played.values())
+    console.print(
+        f"Of {len(all_of)} users: retrieval costs at most {ENOUGH:.0%} of none for "
+        f"{sum(figures.of_none <= ENOUGH for figures in all_of)}, an adapter was admitted for "
+        f"{sum(figures.adapter['state'] == 'ready' for figures in all_of)}, and it lowers the cost further for "
+        f"{sum(figures.lowered for figures in all_of)}."
+    )
 
 
 def mean(values: Sequence[float]) -> float:

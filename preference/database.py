@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -46,6 +48,13 @@ _SQLITE_BEGIN = {
 _until: ContextVar[float | None] = ContextVar("until", default=None)
 """When the transaction that this thread begins has to have what it waits for; of the monotonic clock."""
 _MIGRATION_LOCK = 0x41747475  # PostgreSQL advisory lock: two servers that start together migrate once
+
+
+MIGRATION_SECONDS = 600.0
+"""For which a migration is tried while others hold its tables."""
+_MIGRATION_PATIENCE = 700  # milliseconds; after a second PostgreSQL looks for circles of locks, and ends somebody
+_GAVE_WAY = {"57014", "55P03", "40P01"}  # its words for: it took too long, there was no lock, there was a circle
+_BY_LOCK = ["users", *(name for name in metadata.tables if name != "users")]  # most transactions begin with users
 
 
 class Database:
@@ -110,6 +119,10 @@ class Database:
                 if self._jotted % JOTS_PER_CHECKPOINT == 0:
                     self._write_threads.submit(self._checkpoint)
                 return done
+        return await self.note(fn, *args, **kwargs)
+
+    async def note(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write``, in a thread, without waiting for the disk: as durable as ``jot``, and by any statements."""
         return await asyncio.shield(self._told(self._jotter, fn, *args, **kwargs))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -121,26 +134,54 @@ class Database:
         return self._by(time.monotonic() + self._busy_seconds, self._writer, fn, *args, **kwargs)
 
     def migrate(self) -> None:
-        """Bring the schema up to date, all or nothing; makes the SQLite file, readable by its owner alone."""
+        """Bring the schema up to date, a revision a transaction; makes the SQLite file, readable by its owner alone.
+
+        On PostgreSQL others may go on meanwhile. Each revision has all tables first, at once and soon, or it gives way
+        and tries again: so that no circle of locks is ever ended by ending what others do.
+        """
         if self._sqlite:
             with self._file_errors():
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._file.touch(mode=0o600)
-        config = migrations()
-        engine = self._engine.execution_options(begin="migrate")
-        with _domain_errors(), engine.connect() as connection:
+        until = time.monotonic() + MIGRATION_SECONDS
+        while True:
+            try:
+                with _domain_errors():
+                    if self._migrated():
+                        return
+            except StoreUnavailable as error:
+                state = getattr(getattr(error.__cause__, "orig", None), "sqlstate", None)
+                if state not in _GAVE_WAY or time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(0.1, 0.5))
+
+    def _migrated(self) -> bool:
+        """Migrate, on PostgreSQL by one revision; whether none is left."""
+        config, head = migrations(), "head"
+        script = ScriptDirectory.from_config(config)
+        with self._engine.execution_options(begin="migrate").connect() as connection:
             try:
                 with connection.begin():
                     if not self._sqlite:
                         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                        now = MigrationContext.configure(connection).get_current_revision()
+                        left = [one.revision for one in script.iterate_revisions("head", now or "base")]
+                        if not left:
+                            return True
+                        head = left[-1]
+                        if there := [name for name in _BY_LOCK if inspect(connection).has_table(name)]:
+                            connection.execute(text(f"SET LOCAL statement_timeout TO {_MIGRATION_PATIENCE}"))
+                            connection.execute(text(f"LOCK TABLE {', '.join(there)} IN ACCESS EXCLUSIVE MODE"))
+                            connection.execute(text("SET LOCAL statement_timeout TO 0"))
                     config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
+                    command.upgrade(config, head)
                     if self._sqlite and (broken := connection.execute(text("PRAGMA foreign_key_check")).first()):
                         raise Conflict(f"the migration would leave rows without their parent: {tuple(broken)}")
-            except CommandError as error:
+            except (CommandError, RevisionError) as error:
                 raise Conflict(f"the database cannot be migrated by this version of Attune: {error}") from error
             finally:
                 connection.invalidate()  # its foreign keys are off
+        return self._sqlite
 
     def pending(self) -> bool:
         """Whether ``migrate`` has something to do, or the database was made by another version."""

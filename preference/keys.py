@@ -15,13 +15,15 @@ from preference.rows import checked, findable
 from preference.tables import api_keys
 
 MAX_LIMIT = 1_000_000_000
+MAX_TOKENS = 1_000_000_000_000
+"""Of a day."""
 
 
 @dataclass(frozen=True)
 class Key:
     """An API key without its secret. ``revoked_at`` is None while it works.
 
-    A limit that is None is the server's default; 0 ``requests_per_minute`` is none.
+    A limit that is None is the server's default; 0 is none, but for ``in_flight``.
     """
 
     id: str
@@ -31,10 +33,19 @@ class Key:
     revoked_at: float | None = None
     requests_per_minute: int | None = None
     in_flight: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
 
 
 def create(
-    c: Connection, tenant: str, name: str, *, requests_per_minute: int | None = None, in_flight: int | None = None
+    c: Connection,
+    tenant: str,
+    name: str,
+    *,
+    requests_per_minute: int | None = None,
+    in_flight: int | None = None,
+    tokens_per_minute: int | None = None,
+    tokens_per_day: int | None = None,
 ) -> tuple[str, str]:
     """A new key of ``tenant``: its id, and the plain key, which is shown this once. Raises ``Invalid``."""
     id, plain = uuid.uuid4().hex, f"att-{secrets.token_urlsafe(32)}"
@@ -46,6 +57,8 @@ def create(
         "created_at": time.time(),
         "requests_per_minute": _limit(requests_per_minute, "requests_per_minute", least=0),
         "in_flight": _limit(in_flight, "in_flight", least=1),
+        "tokens_per_minute": _limit(tokens_per_minute, "tokens_per_minute", least=0),
+        "tokens_per_day": _limit(tokens_per_day, "tokens_per_day", least=0, most=MAX_TOKENS),
     }
     c.execute(insert(api_keys).values(values))
     return id, plain
@@ -73,6 +86,13 @@ def find(c: Connection, plain: str) -> Key | None:
     return _key(row) if row is not None and hmac.compare_digest(row.sha256, digest) else None
 
 
+def get(c: Connection, id: str) -> Key | None:
+    """The working key of this id, or None."""
+    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
+    row = c.execute(select(api_keys).where(alive)).first() if findable(id) else None
+    return None if row is None else _key(row)
+
+
 def digest(c: Connection, id: str) -> str | None:
     """The SHA-256 of the working key ``id``, in hex, or None."""
     alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
@@ -92,13 +112,13 @@ def several_tenants(c: Connection) -> bool:
 
 
 def _key(row: Row[Any]) -> Key:
-    limits = (row.requests_per_minute, row.in_flight)
+    limits = (row.requests_per_minute, row.in_flight, row.tokens_per_minute, row.tokens_per_day)
     return Key(row.id, row.tenant_id, row.name, row.created_at, row.revoked_at, *limits)
 
 
-def _limit(value: int | None, param: str, least: int) -> int | None:
-    if value is not None and not least <= value <= MAX_LIMIT:
-        raise Invalid(f"{param} must be from {least} to {MAX_LIMIT}", param=param)
+def _limit(value: int | None, param: str, least: int, most: int = MAX_LIMIT) -> int | None:
+    if value is not None and not least <= value <= most:
+        raise Invalid(f"{param} must be from {least} to {most}", param=param)
     return value
 
 

@@ -40,6 +40,12 @@ def _of_user() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE")
 
 
+def _spent() -> tuple[Column[int], ...]:
+    return tuple(
+        Column(name, BigInteger, nullable=False) for name in ("requests", "prompt_tokens", "completion_tokens")
+    )
+
+
 # Times are Unix seconds as floats in UTC: one meaning on both stores.
 
 api_keys = Table(
@@ -53,6 +59,8 @@ api_keys = Table(
     Column("revoked_at", Float),
     Column("requests_per_minute", Integer),  # None: the server's default; 0: no limit
     Column("in_flight", Integer),  # None: the server's default
+    Column("tokens_per_minute", Integer),  # None: the server's default; 0: no limit
+    Column("tokens_per_day", BigInteger),  # None: the server's default; 0: no limit
 )
 
 users = Table(
@@ -247,4 +255,42 @@ spent_keys = Table(
     Column("answer", JSON, nullable=False),
     Column("spent_at", Float, nullable=False, index=True),
     _of_user(),
+)
+
+limits = Table(
+    "limits",  # what is spent of rates and budgets by those who have any, counted for all servers (limits.py)
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("subject", String(80), primary_key=True),  # an API key by its id, or a user by a hash of the name
+    Column("requests_at", Float, nullable=False),
+    Column("tokens_at", Float, nullable=False),
+    Column("day", Integer, nullable=False),  # since 1970, in UTC
+    Column("tokens", BigInteger, nullable=False),  # of that day, with what answers under way may take
+    Column("under_way", JSON, nullable=False),  # {server: [requests, until when that holds]}
+    Column("updated_at", Float, nullable=False, index=True),
+)
+
+key_days = Table(
+    "key_days",  # what was answered for an API key on a day
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("key_id", String(32), primary_key=True),
+    Column("day", Integer, primary_key=True),  # since 1970, in UTC
+    *_spent(),
+)
+
+user_days = Table(
+    "user_days",  # what was answered for a user on a day
+    metadata,
+    *_owner(),
+    Column("day", Integer, primary_key=True),
+    *_spent(),
+    _of_user(),
+)
+
+shared_secrets = Table(
+    "shared_secrets",  # what all servers make salts with: it opens nothing
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )

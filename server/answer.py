@@ -1,5 +1,6 @@
 """The request path, the same for every route: user → adapter → recall → compose → engine → turn."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -34,17 +35,19 @@ from server.engines import Engines, Place
 from server.events import Transcript
 from server.generation import Attune, Composed, GenerationRequest
 from server.identity import Caller
+from server.ledger import Ledger
+from server.limits import Limits, Pass
 from server.messages import CountTokensRequest
 from server.metrics import Metrics
 from server.quota import Quota
-from server.room import Room, too_long
+from server.room import Room, bound, prompt_bytes, too_long
 from server.settings import Settings
 from server.stream import Relay, with_attune
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Call = Callable[[Engine, str, dict[str, Any]], Awaitable[T]]
-"""Asks an engine's route with a payload."""
+Call = Callable[[Engine, str, dict[str, Any], str | None], Awaitable[T]]
+"""Asks an engine's route with a payload, for the user of that opaque id."""
 OnTurn = Callable[[User, str], None]
 
 
@@ -64,9 +67,12 @@ class Plan:
     left_out: int
     created_at: float
     client_id: str | None = None
+    opaque_id: str | None = None
     user: str | None = None
     best_of: int = 0
     chosen: dict[str, Any] | None = None
+    set_aside: Pass | None = None
+    user_row: User | None = None
 
     @property
     def adapter_version(self) -> int:
@@ -110,6 +116,8 @@ class Assistant:
         secret: bytes,
         metrics: Metrics,
         quota: Quota,
+        limits: Limits,
+        ledger: Ledger,
         *,
         system_role: bool = True,
         prior: Prior | None = None,
@@ -126,6 +134,8 @@ class Assistant:
         self._secret = secret
         self._metrics = metrics
         self._quota = quota
+        self._limits = limits
+        self._ledger = ledger
         self._system_role = system_role
         self._choosing = Choosing(system_role=system_role)
         self._under_way: Counter[tuple[Owner | None, str]] = Counter()
@@ -137,8 +147,9 @@ class Assistant:
         try:
             if plan.best_of:
                 plan, answered = await self._chosen(plan, answered)
+            transcript = body.transcript(json.loads(answered))
+            self._spent(caller, plan, transcript, partial=False)
             if plan.store_for is not None:
-                transcript = body.transcript(json.loads(answered))
                 await self._record(plan, transcript, partial=False, total_ms=_ms_since(started))
             for said, told in plan.rewrites:
                 answered = answered.replace(said, told)
@@ -165,6 +176,7 @@ class Assistant:
 
         async def record(events: list[dict[str, Any]], partial: bool) -> None:
             transcript, total_ms = body.transcript_of(events), _ms_since(started)
+            self._spent(caller, plan, transcript, partial=partial)
             await self._record(plan, transcript, partial=partial, total_ms=total_ms, first_token_ms=first_token_ms)
 
         def release() -> None:
@@ -183,9 +195,10 @@ class Assistant:
             attune=plan.attune,
             rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
-            record=record if plan.store_for else None,
+            record=record,
+            whole=plan.store_for is not None or plan.set_aside is not None,
             release=release,
-            begun=begun,
+            begun=begun if plan.store_for else None,
         )
 
     def is_under_way(self, owner: Owner, completion_id: str) -> bool:
@@ -205,13 +218,16 @@ class Assistant:
         place = self._engines.order(caller.owner)[0]
         return int(json.loads(await place.engine.complete("/tokenize", asked))["count"])
 
-    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any]) -> bytes:
+    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> bytes:
         with self._metrics.stage("engine"):
-            return await engine.complete(path, payload)
+            answer = await engine.complete(path, payload, user)
+        if not answer.rstrip().endswith(b"}"):  # a proxy's page
+            raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")
+        return answer
 
-    async def _stream(self, engine: Engine, path: str, payload: dict[str, Any]) -> EngineStream:
+    async def _stream(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> EngineStream:
         with self._metrics.tracing.span("engine"):
-            return await engine.stream(path, payload)
+            return await engine.stream(path, payload, user)
 
     async def _send(self, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
         body.check(self._settings, await self._engines.model())
@@ -237,9 +253,9 @@ class Assistant:
         except AdapterGone:
             self._release(plan)
             if not plan.adapter_version:
-                raise
+                raise EngineUnavailable("Nobody behind the engine's URL serves the model; try again shortly.") from None
             # A remote engine restarted without telling us, or another server on it unloaded this one.
-            await place.registry.reconcile()
+            await place.registry.reconcile(plan.lease)
             return await self._again(place, caller, body, call)
         except EngineRejected as error:
             self._release(plan)
@@ -263,7 +279,11 @@ class Assistant:
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
         try:
-            return await call(plan.place.engine, body.path, plan.payload)
+            return await call(plan.place.engine, body.path, plan.payload, plan.opaque_id)
+        except asyncio.CancelledError:
+            if plan.set_aside:  # how much was written by then nobody says
+                plan.set_aside.spent = plan.set_aside.at_most
+            raise
         except EngineUnavailable:
             self._engines.avoid(plan.place)
             raise
@@ -305,6 +325,7 @@ class Assistant:
             best_of = (wish.best_of or 0) if values or kept else 0
             if best_of:
                 payload |= several(payload, best_of)
+            set_aside = await self._set_aside(place, caller, user, body, payload)
             # Inside a JSON string these quotes would be escaped: no text can look like this member.
             told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
             return Plan(
@@ -320,13 +341,37 @@ class Assistant:
                 left_out=len(recalled) - len(kept),
                 created_at=created_at,
                 client_id=wish.client_id,
+                opaque_id=user.opaque_id if user else None,
                 user=store_for.opaque_id if store_for else None,
                 best_of=best_of,
+                set_aside=set_aside,
+                user_row=user,
             )
         except BaseException:
             if lease:
                 place.registry.release(lease)
             raise
+
+    async def _set_aside(
+        self, place: Place, caller: Caller, user: User | None, body: GenerationRequest, payload: dict[str, Any]
+    ) -> Pass | None:
+        """What this answer may take at most. Where tokens are limited, an answer of no length of its own gets one."""
+        named = user.owner.user if user else caller.user
+        if not self._limits.limits_tokens(caller.key):
+            return await self._limits.set_aside(caller.key, named, 0)
+        context = await place.engine.context()
+        most = bound(body.path, payload, self._settings.answer_tokens, context)
+        return await self._limits.set_aside(caller.key, named, most)
+
+    def _spent(self, caller: Caller, plan: Plan, transcript: Transcript, *, partial: bool) -> None:
+        """Count what an answer took, for its key and its user."""
+        prompt, completion = transcript.prompt_tokens, transcript.completion_tokens
+        if (aside := plan.set_aside) is not None:
+            counted = prompt + completion
+            if partial and not prompt:  # the engine did not say: each token is a byte at least
+                counted = prompt_bytes(plan.payload) + sum(len(answer.encode()) for answer in transcript.answers)
+            aside.spent = min(counted, aside.at_most) if partial else counted
+        self._ledger.add(caller.key, plan.user_row, prompt, completion)
 
     def _is_control(self, user: User, wish: Attune, request: list[Message], at: float) -> bool:
         """Whether this conversation is one of those that are left unpersonalised, unless it says how it is to be."""
@@ -414,6 +459,8 @@ class Assistant:
             self._on_turn(plan.store_for, turn.completion_id)
 
     def _release(self, plan: Plan) -> None:
+        if plan.set_aside:
+            self._limits.settle(plan.set_aside)
         if plan.lease:
             plan.place.registry.release(plan.lease)
 

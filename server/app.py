@@ -21,7 +21,6 @@ from server import errors, middleware, openapi, startup
 from server.access import Access
 from server.body import bounded_body
 from server.console import routes as console
-from server.limits import Limits
 from server.listener import Listener, allow_many_files, bound
 from server.mcp import mounted
 from server.models.default import with_default
@@ -44,6 +43,7 @@ from server.routes import (
     status,
     tokens,
     turns,
+    usage,
     users,
 )
 from server.routes import (
@@ -55,7 +55,7 @@ from server.settings import Settings
 from server.startup import Logged, Startup
 from server.storage import private_directory
 
-_RATES = ("limit", "remaining", "reset")
+_RATES = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
 
 
 def create_app(
@@ -97,7 +97,7 @@ def create_app(
     v1.include_router(users.everybody)
     for part in (
         *(generations, embeddings, models, feedback, turns, preferences),
-        *(adapters, fine_tuning, users, tokens, export, curve, caller, key_routes, jobs, status, imports),
+        *(adapters, fine_tuning, users, tokens, export, curve, usage, caller, key_routes, jobs, status, imports),
     ):
         v1.include_router(part.router)
     app.include_router(v1)
@@ -110,16 +110,7 @@ def create_app(
     openapi.install(app, settings.root_path)
     # The last one added sees a request first.
     app.add_middleware(middleware.BodyLimit, limit=settings.body_limit, import_limit=settings.import_limit)
-    app.add_middleware(
-        middleware.Gate,
-        limits=Limits(
-            requests_per_minute=settings.requests_per_minute,
-            in_flight=settings.in_flight_per_key,
-            total=settings.in_flight_total,
-            of_tenant=settings.in_flight_of_tenant,
-        ),
-        origins=settings.cors,
-    )
+    app.add_middleware(middleware.Gate, origins=settings.cors)
     app.add_middleware(middleware.RawUserPath)
     app.add_middleware(Access)
     app.add_middleware(middleware.RequestId)
@@ -129,7 +120,7 @@ def create_app(
             allow_origins=settings.cors,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Retry-After", *(f"x-ratelimit-{part}-requests" for part in _RATES)],
+            expose_headers=["X-Request-Id", "Retry-After", *_RATES],
             max_age=3600,
         )
     app.add_middleware(middleware.Arrival, prefix=settings.root_path)

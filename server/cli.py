@@ -214,6 +214,41 @@ def export(
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the database up to date, also while servers of the version before run, and end: for a job before a roll."""
+    _with_database(lambda database: None, migrate=True)
+    typer.echo("The database is up to date.")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if missing, else empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy database, adapters (of the store, if there is one) and secret, while servers run."""
+    from server.backup import backup as write
+
+    with Progress(console=Console(stderr=True)) as bars:
+        done = _bar(bars, "adapters")
+        made = _or_exit(lambda: write(_settings(), folder, done))
+    _tell_of_backup(vars(made), f"{folder} holds the database and {made.adapters} adapters.", as_json)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `attune backup` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup back into an empty database and data folder, and adapters into the store. No server may run."""
+    from server.backup import restore as bring_back
+
+    with Progress(console=Console(stderr=True)) as bars:
+        done = _bar(bars, "adapters")
+        made = _or_exit(lambda: bring_back(_settings(), folder, done))
+    _tell_of_backup(vars(made), f"The database and {made.adapters} adapters are back.", as_json)
+
+
+@app.command()
 def scrub() -> None:
     """Rewrite the database's files without what was deleted: nobody can use it meanwhile. Erasures do what they can."""
     if not _with_database(lambda database: database.scrub_now(full=True)):
@@ -226,18 +261,15 @@ def reembed() -> None:
     from preference import embedding
     from preference.embedder import SentenceEmbedder
     from preference.kind import KindEmbedder
+    from server.reembedding import steps
 
     def brought_over(database: Database) -> int:
         embedder = KindEmbedder(SentenceEmbedder(_settings().embedder))
         total = database.read_now(embedding.count, embedder)
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task("contexts", total=total)
-            last = None
-            while found := database.read_now(embedding.some, embedder, last):
-                vectors = embedder.embed([one.text for one in found])
-                database.write_now(embedding.bring_over, found, embedder, vectors)
-                bars.advance(bar, len(found))
-                last = found[-1]
+            for count in steps(database, embedder):
+                bars.advance(bar, count)
         return total
 
     typer.echo(f"{_with_database(brought_over)} contexts were embedded anew.")
@@ -251,10 +283,21 @@ def create_key(
         int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_REQUESTS_PER_MINUTE.")
     ] = None,
     in_flight: Annotated[int | None, typer.Option(help="Its own limit, instead of ATTUNE_IN_FLIGHT_PER_KEY.")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_TOKENS_PER_MINUTE.")
+    ] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option(help="Its own budget, 0 for none, instead of ATTUNE_TOKENS_PER_DAY.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once."""
-    limits = {"requests_per_minute": requests_per_minute, "in_flight": in_flight}
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "in_flight": in_flight,
+        "tokens_per_minute": tokens_per_minute,
+        "tokens_per_day": tokens_per_day,
+    }
     key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name, **limits))
     if as_json:
         typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain, **limits}))
@@ -269,13 +312,16 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([vars(key) for key in held], indent=2))
         return
-    table = Table("id", "tenant", "name", "created", "revoked", "requests a minute", "in flight")
+    table = Table("id", "tenant", "name", "created", "revoked", "limits")
     for key in held:
-        limits = [
-            "default" if key.requests_per_minute is None else str(key.requests_per_minute or "no limit"),
-            "default" if key.in_flight is None else str(key.in_flight),
-        ]
-        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), *limits)
+        told = {
+            "requests a minute": key.requests_per_minute,
+            "at a time": key.in_flight,
+            "tokens a minute": key.tokens_per_minute,
+            "tokens a day": key.tokens_per_day,
+        }
+        own = ", ".join(f"{limit or 'any'} {what}" for what, limit in told.items() if limit is not None)
+        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), own or "default")
     Console().print(table)
 
 
@@ -309,10 +355,24 @@ def main() -> None:
     app()
 
 
-def _with_database(use: Callable[[Database], T]) -> T:
+def _bar(bars: Progress, what: str) -> Callable[[int, int], None]:
+    bar = bars.add_task(what, total=None)
+    return lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _tell_of_backup(made: dict[str, Any], sentence: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(made, indent=2))
+        return
+    typer.echo(sentence)
+    if made["missing"]:
+        typer.echo(f"Without files, and so not in it: {', '.join(made['missing'])}.")
+
+
+def _with_database(use: Callable[[Database], T], **given: Any) -> T:
     from server.storage import open_database, private_directory
 
-    settings = _settings()
+    settings = _settings(**given)
 
     def run() -> T:
         private_directory(settings.data_dir)

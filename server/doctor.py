@@ -18,14 +18,21 @@ from typing import Literal
 import fsspec
 import httpx
 
-from preference import embedding, keys
+from adapters import versions
+from adapters.store import Store
+from preference import embedding, keys, limits, shared_secret
 from preference.database import Database, clock
 from preference.embedder import SentenceEmbedder
 from preference.errors import AttuneError, Invalid
 from preference.kind import KindEmbedder
+from preference.limits import Demand, Limit
+from server.base_hash import BaseHash
+from server.common_count import PATIENCE as PATIENCE_OF_COUNT
+from server.endpoints import Endpoints
 from server.engine_process import in_float32, on_cpu
 from server.errors import StartRefused
 from server.processor import cores
+from server.router import Router
 from server.settings import Settings
 
 State = Literal["ok", "warning", "error"]
@@ -34,6 +41,8 @@ CLOCKS = 5.0
 FREE = 2 << 30
 """Bytes that a data folder should have free: a database grows, and an adapter is staged before it is published."""
 PATIENCE = 10.0
+SAMPLE = 20
+"""Versions that are looked for in the store."""
 _NO_ADAPTER = {"lora_name": "attune-doctor", "lora_path": "/attune-doctor"}
 
 
@@ -57,6 +66,8 @@ async def examine(settings: Settings) -> list[Finding]:
         if settings.engine_urls:
             each = await asyncio.gather(*(_engine(url, settings, client) for url in settings.engine_urls))
             found += [*(one for findings in each for one in findings), *_alike(each)]
+            if settings.engine_router:
+                found += await _behind(settings)
         else:
             found += _own_engine(settings)
         found += [one async for one in _learner(settings, client)]
@@ -112,6 +123,12 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             if settings.database.startswith("postgresql"):
                 yield _clock("database's clock", await database.read(clock) - time.time())
             yield await _embedder(settings, database)
+            if settings.shared_limits or settings.tokens_per_day or settings.tokens_per_day_per_user:
+                yield await _limits(settings, database)
+            for one in await _secret(settings, database):
+                yield one
+            if settings.adapter_store:
+                yield await _published(settings.adapter_store, database)
     except (AttuneError, StartRefused) as error:
         yield Finding(part, "error", str(error), "Check ATTUNE_DATABASE_URL, and that the database runs and has room.")
 
@@ -135,6 +152,57 @@ async def _embedder(settings: Settings, database: Database) -> Finding:
         return Finding("embedder", "ok", f"{embedder.name} has embedded all that is stored.")
     told = f"{other!r} has embedded what is stored, and {embedder.name!r} would not find it."
     return Finding("embedder", "error", told, "Stop all servers and run `attune reembed`.")
+
+
+async def _limits(settings: Settings, database: Database) -> Finding:
+    demand = Demand("attune-doctor", "attune-doctor", Limit(requests_per_minute=1), requests=0)
+    started = time.monotonic()
+    await database.write(limits.take, [demand], "attune-doctor")
+    await database.write(limits.drop, demand)
+    seconds = time.monotonic() - started
+    told = f"They are counted by all servers together; to count takes {500 * seconds:.0f} ms."
+    if seconds / 2 > PATIENCE_OF_COUNT / 2:
+        advice = f"A count of more than {PATIENCE_OF_COUNT:g} s is not waited for: look at the database."
+        return Finding("limits", "warning", told, advice)
+    return Finding("limits", "ok", told)
+
+
+async def _published(url: str, database: Database) -> Finding:
+    """Whether the store is the one that this database's versions are in."""
+    part, ready = "adapters", await database.read(versions.everybodys_ready)
+    looked_at = ready[:: max(1, len(ready) // SAMPLE)][:SAMPLE]
+    started = time.monotonic()
+
+    def missing() -> int:
+        store = Store(url)
+        return sum(store.manifest(opaque_id, version) is None for opaque_id, version in looked_at)
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            lost = await asyncio.to_thread(missing)
+    except TimeoutError:
+        told = f"The store did not show {len(looked_at)} manifests within {PATIENCE:g} s."
+        return Finding(
+            part, "warning", told, "Users whose adapter is not on the disk yet wait for it: look at the store."
+        )
+    except AttuneError as error:
+        return Finding(part, "error", error.message, "Check ATTUNE_ADAPTER_STORE.")
+    if lost:
+        told = f"{lost} of {len(looked_at)} versions that serve are not in the store: it is empty, or another one."
+        return Finding(
+            part, "error", told, "Set ATTUNE_ADAPTER_STORE to the one they were put into, or `attune restore`."
+        )
+    told = f"{len(looked_at)} of {len(ready)} versions were looked for in the store, and are there"
+    return Finding(part, "ok", f"{told} ({1000 * (time.monotonic() - started):.0f} ms).")
+
+
+async def _secret(settings: Settings, database: Database) -> list[Finding]:
+    file = settings.data_dir / "secret"
+    held = await database.read(shared_secret.held)
+    if held is None or not file.exists() or not os.access(file, os.R_OK) or file.read_bytes() == held:
+        return []
+    told = f"{file} is another one than the servers of this database agreed on; theirs is used."
+    return [Finding("secret", "warning", told, f"Is ATTUNE_DATABASE_URL the right one? If so, remove {file}.")]
 
 
 def _store(settings: Settings) -> list[Finding]:
@@ -236,6 +304,32 @@ def _is_route(answer: httpx.Response) -> bool:
         return "error" in answer.json() or "object" in answer.json()
     except ValueError:
         return False
+
+
+async def _behind(settings: Settings) -> list[Finding]:
+    """The engines behind a router, one by one."""
+    part, key = "engines behind the router", settings.engine_api_key
+    try:
+        router = Router(
+            settings.engine_urls[0],
+            endpoints=Endpoints(settings.engine_endpoints or ""),
+            secret=b"",
+            base_model=settings.model_name,
+            api_key=key.get_secret_value() if key else None,
+        )
+    except (StartRefused, IndexError) as error:
+        return [Finding(part, "error", str(error), "Set ATTUNE_ENGINE_ENDPOINTS.")]
+    try:
+        wrong = await router.strangers(await BaseHash(settings)())
+        await router.loaded()
+    except AttuneError as error:
+        told = f"{error.message} Erasures are not over while one is away."
+        return [Finding(part, "warning", told, "Check ATTUNE_ENGINE_ENDPOINTS.")]
+    finally:
+        await router.close()
+    if wrong:
+        return [Finding(part, "error", f"The engine {told}.", "docs/scale.md, Router mode") for told in wrong]
+    return [Finding(part, "ok", "All that are listed answer, and bring adapters by themselves.")]
 
 
 def _alike(each: list[list[Finding]]) -> list[Finding]:

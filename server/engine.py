@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -21,6 +21,8 @@ _LOAD = aiohttp.ClientTimeout(total=120)
 IDLE_SECONDS = 2.0
 """For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
 SCORED_AT_ONCE = 8
+_NOT_LOADED = "was found but could not be loaded."
+"""How vLLM says that it brought an adapter and then failed to take it."""
 BACKGROUND = 1
 """vLLM's priority of what nobody waits for: a lower one goes first, and answers have 0."""
 _STOPPING = "The server is stopping; try again."
@@ -82,6 +84,7 @@ class Engine:
         ``by_priority``: the engine was started with ``--scheduling-policy priority``; others refuse any priority.
         """
         self.base_model = base_model or ""
+        self._context: int | None = None
         self._url = url.rstrip("/").removesuffix("/v1")
         self._socket = socket
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -96,17 +99,21 @@ class Engine:
         self._scoring = asyncio.Lock()
         self._ends: list[int] | None = None
 
-    async def complete(self, path: str, payload: dict[str, Any]) -> bytes:
-        """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation."""
-        with self._cuttable():
-            return await self._call("POST", path, payload)
+    async def complete(self, path: str, payload: dict[str, Any], user: str | None = None) -> bytes:
+        """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation.
 
-    async def stream(self, path: str, payload: dict[str, Any]) -> EngineStream:
+        ``user`` is the opaque id of whom it is for.
+        """
+        with self._cuttable():
+            return await self._call("POST", path, payload, headers=self.headers(payload, user))
+
+    async def stream(self, path: str, payload: dict[str, Any], user: str | None = None) -> EngineStream:
         """Start a streamed answer. Raises before the first byte when the engine refuses it."""
         started = time.perf_counter()
         with self._cuttable():
             try:
-                response = await self._session.post(self._url + path, json=payload, headers=self._trace_headers())
+                headers = self.headers(payload, user)
+                response = await self._session.post(self._url + path, json=payload, headers=headers)
                 if response.status != 200:
                     async with response:
                         raise await _refusal(response, payload)
@@ -115,6 +122,10 @@ class Engine:
         stream = EngineStream(response, started)
         self._streams.add(stream)
         return stream
+
+    def headers(self, payload: dict[str, Any], user: str | None) -> Mapping[str, str]:
+        """What a generation is sent with."""
+        return self._trace_headers()
 
     def cut(self) -> None:
         """End every generation under way in ``EngineUnavailable``, and refuse new ones: the server stops."""
@@ -229,9 +240,14 @@ class Engine:
             if name in await self.loaded():
                 raise
 
+    async def purge(self, chosen: Callable[[str], bool]) -> None:
+        """Unload every adapter whose name is ``chosen``, whoever loaded it."""
+        for name in filter(chosen, await self.loaded()):
+            await self.unload(name)
+
     async def loaded(self) -> set[str]:
         """Names of the adapters that the engine would serve now."""
-        return {model["id"] for model in await self._models() if model.get("parent")}
+        return {model["id"] for model in await self.models() if model.get("parent")}
 
     async def model(self) -> str:
         """The served model's name. Raises ``EngineUnavailable`` while a remote engine has not told it."""
@@ -244,15 +260,24 @@ class Engine:
         try:
             await self._call("GET", "/health", None, _PROBE)
             if not self.base_model:
-                self.base_model = next((m["id"] for m in await self._models() if not m.get("parent")), "")
+                self.base_model = next((m["id"] for m in await self.models() if not m.get("parent")), "")
         except (EngineUnavailable, EngineRejected):
             return False
         return bool(self.base_model)
+
+    async def context(self) -> int | None:
+        """Tokens that a prompt and its answer may have; None where the engine does not tell."""
+        if self._context is None:
+            with suppress(EngineUnavailable, EngineRejected, ValueError, TypeError):
+                told = next((m.get("max_model_len") for m in await self.models() if not m.get("parent")), None)
+                self._context = int(told or 0)
+        return self._context or None
 
     async def close(self) -> None:
         """Close all connections."""
         if self._open_session is not None:
             await self._open_session.close()
+            await asyncio.sleep(0)  # aiohttp leaves its transports to the loop's next turn
             self._open_session = None
 
     @contextmanager
@@ -285,12 +310,21 @@ class Engine:
             )
         return self._open_session
 
-    async def _models(self) -> list[dict[str, Any]]:
-        models: list[dict[str, Any]] = json.loads(await self._call("GET", "/v1/models", None, _PROBE))["data"]
-        return models
+    async def models(self) -> list[dict[str, Any]]:
+        """What the engine lists. Raises ``EngineUnavailable`` for what is no list, too."""
+        told = await self._call("GET", "/v1/models", None, _PROBE)
+        try:
+            return [dict(model, id=str(model["id"])) for model in json.loads(told)["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineUnavailable("The engine does not list its models as vLLM does.") from error
 
     async def _call(
-        self, method: str, path: str, payload: dict[str, Any] | None, timeout: aiohttp.ClientTimeout | None = None
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None,
+        timeout: aiohttp.ClientTimeout | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         try:
             async with self._session.request(
@@ -298,7 +332,7 @@ class Engine:
                 self._url + path,
                 json=payload,
                 timeout=timeout or self._timeout,
-                headers=self._trace_headers() if payload else None,
+                headers=headers,
             ) as response:
                 if response.status != 200:
                     raise await _refusal(response, payload or {})
@@ -320,7 +354,7 @@ async def _refusal(response: aiohttp.ClientResponse, payload: dict[str, Any]) ->
         message, param = str(error["message"]), error.get("param")
     except (ValueError, KeyError, TypeError):
         message, param = f"The engine answered with status {response.status}.", None
-    if response.status == 404 and "model" in payload:
+    if "model" in payload and (response.status == 404 or message.endswith(_NOT_LOADED)):
         return AdapterGone(message)
     if "lora_name" in payload:
         return EngineRejected(message, param=str(param) if param else None)

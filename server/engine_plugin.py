@@ -7,16 +7,22 @@ weights (vllm-project/vllm#48421). Here such tokens' rows stay as they were. Wit
 changes nothing. And likelihoods of a prompt, which the gate asks for, do not end the engine there: vLLM corrects the
 logits of all its tokens by an index for each sampled one (vllm-project/vllm#16668).
 
+With ``ATTUNE_ADAPTER_STORE`` set, any version of any user is brought from there when a request names it
+(`engine_resolver.py`): that is what an engine behind a router needs, and what its list of models tells.
+
 Everywhere, what is unloaded is gone. vLLM's HTTP unload only forgets the name: the weights stay in a cache until newer
 ones push them out, and in their slot until another adapter takes it (vllm-project/vllm#54839).
 """
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any
+
+from server.engine_resolver import Resolver, from_environment
 
 log = logging.getLogger("vllm.attune")  # vLLM shows what is logged below its own name
 
@@ -35,7 +41,13 @@ def register() -> None:
             setattr(wrapper, name, skipping)
         head = wrapper.PunicaWrapperCPU
         head.add_lora_logits = skip_prompts(head.add_lora_logits)
-    _wrap("vllm.entrypoints.openai.models.serving", "OpenAIServingModels", "unload_lora_adapter", remove_weights)
+    resolver = _resolver()
+    handler = ("vllm.entrypoints.openai.models.serving", "OpenAIServingModels")
+    _wrap(*handler, "unload_lora_adapter", partial(remove_weights, resolver=resolver))
+    if resolver is not None:
+        import_module("vllm.lora.resolver").LoRAResolverRegistry.register_resolver("attune", resolver)
+        _wrap(*handler, "init_static_loras", partial(start, resolver=resolver))
+        _wrap(*handler, "show_available_models", partial(mark, resolver=resolver))
     _wrap("vllm.lora.model_manager", "LoRAModelManager", "_deactivate_adapter", clear_slot)
 
 
@@ -70,10 +82,36 @@ def skip_prompts(add: Callable[..., None]) -> Callable[..., None]:
     return adding
 
 
-def remove_weights(unload: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def start(begin: Callable[..., Awaitable[None]], resolver: Resolver) -> Callable[..., Awaitable[None]]:
+    """``begin(models)``, which vLLM calls once, before it takes requests; the resolver begins with it."""
+
+    @wraps(begin)
+    async def starting(models: Any) -> None:
+        await begin(models)
+        await resolver.start(models)
+
+    return starting
+
+
+def mark(show: Callable[..., Awaitable[Any]], resolver: Resolver) -> Callable[..., Awaitable[Any]]:
+    """``show(models)``, the list of models, which tells servers that this engine has the plugin, and which base."""
+
+    @wraps(show)
+    async def showing(models: Any) -> Any:
+        told = await show(models)
+        told.data[0].attune = {"base_sha256": resolver.base(models.model_config.model)}
+        return told
+
+    return showing
+
+
+def remove_weights(
+    unload: Callable[..., Awaitable[Any]], resolver: Resolver | None = None
+) -> Callable[..., Awaitable[Any]]:
     """``unload(models, request)``, which answers once the engine has the adapter's weights no longer.
 
-    A request that was aborted a moment ago may still be in a batch and bring them back: then once more.
+    Nor its files, where the resolver brought them. A request that was aborted a moment ago may still be in a batch and
+    bring them back: then once more.
     """
 
     @wraps(unload)
@@ -86,6 +124,8 @@ def remove_weights(unload: Callable[..., Awaitable[Any]]) -> Callable[..., Await
             await models.engine_client.remove_lora(held.lora_int_id)
             await asyncio.sleep(_PAUSE)
             if held.lora_int_id not in await models.engine_client.list_loras():
+                if resolver is not None:
+                    await resolver.forget(request.lora_name, held.lora_path)
                 return answer
         log.warning("adapter %s is unloaded, but requests still use its weights", request.lora_name)
         return answer
@@ -107,10 +147,18 @@ def clear_slot(deactivate: Callable[[Any, int], None]) -> Callable[[Any, int], N
     return deactivating
 
 
+def _resolver() -> Resolver | None:
+    resolver = from_environment()
+    if resolver is not None and os.environ.get("VLLM_LORA_RESOLVER_CACHE_DIR"):
+        log.critical("VLLM_LORA_RESOLVER_CACHE_DIR is set: it takes any path that a name spells. Nothing is brought.")
+        return None
+    return resolver
+
+
 def _wrap(module: str, owner: str, name: str, wrapper: Callable[..., Any]) -> None:
     """Replace a method; a vLLM that has it no longer runs as it is, and says so."""
     try:
         held = getattr(import_module(module), owner)
         setattr(held, name, wrapper(getattr(held, name)))
     except (ImportError, AttributeError) as error:
-        log.warning("unloaded adapters may stay in memory for a while: %s", error)
+        log.warning("vLLM has no %s.%s: unloaded adapters may stay, others be missing: %s", owner, name, error)

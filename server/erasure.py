@@ -18,7 +18,7 @@ from adapters.names import user_of
 from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
 from adapters.training import Training
-from preference import erasures, users
+from preference import erasures, limits, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.owner import Owner
@@ -151,6 +151,11 @@ class Erasures:
 
     async def _drop_shared(self, opaque_id: str) -> bool:
         complete = True
+        try:  # before all else: an engine that is told to forget brings nothing back
+            await asyncio.to_thread(self._directories.bury, opaque_id)
+        except AttuneError as error:
+            log.warning("an erased user's tombstone is not in the store yet: %s", error.message)
+            complete = False
         try:
             await self._registry.forget(opaque_id)
         except StillAnswering as error:
@@ -208,5 +213,6 @@ def _erase(c: Connection, owner: Owner) -> list[str]:
     if user is None:
         raise NotFound("Nothing is held about this user.", param="user")
     cohorts_gone = cohorts.leave(c, owner)
+    limits.forget(c, owner)
     users.delete(c, owner)
     return [user.opaque_id, *cohorts_gone]

@@ -22,7 +22,7 @@ from adapters.directories import Directories
 from adapters.manifest import MANIFEST
 from adapters.validation import CONFIG, WEIGHTS
 from adapters.versions import Version
-from preference import feedback, idempotency, jobs, opinions, preferences, tokens, turns, users
+from preference import daily, feedback, idempotency, jobs, opinions, preferences, tokens, turns, users
 from preference.database import Database
 from preference.errors import NotFound
 from preference.idempotency import Spent
@@ -35,6 +35,7 @@ from server.system_role import has_system_role
 
 PAGE = 16  # rows read at once: a turn may take megabytes
 _PIECE = 1 << 20
+_EVER = 1_000_000  # days
 
 
 class _Dated(Protocol):
@@ -72,6 +73,8 @@ async def everything(database: Database, directories: Directories, user: User) -
         yield b"".join(_line("job", asdict(one)) for one in work)
     for token in await _read(database, user, tokens.all_of, expired=True):
         yield _line("token", {name: value for name, value in vars(token).items() if name != "owner"})
+    for day in await _read(database, user, daily.of_user, 0, _EVER):
+        yield _line("day", {"day": day.day, **day.spent._asdict()})
     spent: Spent | None = None
     while answers := await _read(database, user, idempotency.page, after=spent, limit=PAGE):
         spent = answers[-1]

@@ -30,11 +30,13 @@ class Gauges:
         adapters: Registries,
         engine_state: Callable[[], Awaitable[str]],
         *,
+        common_up: Callable[[], bool] = lambda: True,
         cache_seconds: float = 5.0,
     ) -> None:
         self._database = database
         self._adapters = adapters
         self._engine_state = engine_state
+        self._common_up = common_up
         self._cache_seconds = cache_seconds
         self._fresh_until = 0.0
         self._lock = asyncio.Lock()
@@ -51,6 +53,7 @@ class Gauges:
         self._serving = gauge("attune_adapters_serving", "Users whom an adapter serves now.")
         self._engine = gauge("attune_engine_state", "1 for the state that the engine is in.", "state")
         self._store = gauge("attune_store_up", "1 when the database answers.")
+        self._common = gauge("attune_shared_limits_up", "0 while this server counts limits alone.")
 
     async def refresh(self) -> None:
         """Look everything up, unless that was done just now."""
@@ -60,6 +63,7 @@ class Gauges:
             state, _ = await asyncio.gather(self._engine_state(), self._read_store())
             for known in ENGINE_STATES:
                 self._engine.labels(known).set(known == state)
+            self._common.set(self._common_up())
             self._loaded.set(self._adapters.loaded)
             self._serving.set(self._adapters.serving)
             self._fresh_until = time.monotonic() + self._cache_seconds

@@ -21,7 +21,7 @@ _ALLOWED: dict[Scope, tuple[str, ...]] = {
         f"POST {_USER}/preferences/search",
         f"(GET|PATCH|DELETE) {_USER}/preferences/[^/]+",
         f"GET {_USER}/(export|adapters|adapters/[^/]+)",
-        "GET /v1/curve",
+        "GET /v1/(curve|usage)",
     ),
     "erase": (f"DELETE {_USER}",),
 }

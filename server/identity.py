@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cachetools import TTLCache
+from sqlalchemy import Connection
 
 from preference import keys, tokens
 from preference.database import Database
@@ -31,6 +32,7 @@ class Caller:
 
     tenant: str
     user: str | None
+    key: Key = LOCAL_KEY
 
     @property
     def owner(self) -> Owner | None:
@@ -44,6 +46,8 @@ class UserKey(Key):
 
     user: str = ""
     scopes: tuple[Scope, ...] = ()
+    made_by: str = ""
+    """The id of the API key that made it, which it spends the tokens of."""
 
 
 class Identity:
@@ -56,7 +60,7 @@ class Identity:
         self._open_checked = 0.0
         self._known: TTLCache[bytes, Key] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
         self._unknown: TTLCache[bytes, None] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
-        self._tokens: TTLCache[bytes, Token] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
+        self._tokens: TTLCache[bytes, tuple[Token, Key]] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
         self._sessions: TTLCache[bytes, Key] = TTLCache(maxsize=10_000, ttl=_CACHE_SECONDS)
 
     async def start(self) -> bool:
@@ -131,19 +135,38 @@ class Identity:
         return found
 
     async def _token(self, plain: str) -> Key:
-        """The key that a token of one user is: with the limits of all tokens of that user together."""
+        """The key that a token of one user is: with the limits of all tokens of that user together.
+
+        What its answers take is spent from the key that made it.
+        """
         digest = hashlib.sha256(plain.encode(errors="surrogatepass")).digest()
         found = self._tokens.get(digest)
-        if found is None or found.expires_at <= time.time():
+        if found is None or found[0].expires_at <= time.time():
             found = None
             if digest not in self._unknown:
-                found = await self._database.read(tokens.find, plain, open=self._open)
+                found = await self._database.read(_token_and_maker, plain, open=self._open)
             if found is None:
                 self._unknown[digest] = None
                 raise Unauthorized("The token is unknown, revoked or expired.")
             self._tokens[digest] = found
-        tenant, user = found.owner.tenant, found.owner.user
-        return UserKey(f"{tenant}\0{user}", tenant, "token", found.created_at, user=user, scopes=found.scopes)
+        token, maker = found
+        tenant, user = token.owner.tenant, token.owner.user
+        return UserKey(
+            f"{tenant}\0{user}",
+            tenant,
+            "token",
+            token.created_at,
+            tokens_per_minute=maker.tokens_per_minute,
+            tokens_per_day=maker.tokens_per_day,
+            user=user,
+            scopes=token.scopes,
+            made_by=maker.id,
+        )
+
+
+def _token_and_maker(c: Connection, plain: str, *, open: bool) -> tuple[Token, Key] | None:
+    token = tokens.find(c, plain, open=open)
+    return None if token is None else (token, keys.get(c, token.key_id) or LOCAL_KEY)
 
 
 def _plain(authorization: str | None, x_api_key: str | None) -> str:

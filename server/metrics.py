@@ -113,6 +113,18 @@ class Metrics:
             ("tenant", "direction"),
             registry=registry,
         )
+        self._answered_tokens = Counter(
+            "attune_answer_tokens",
+            "Tokens of answers, in prompts and in completions.",
+            ("tenant", "direction"),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "attune_limited_requests",
+            "Requests that a limit refused, by which and whose it is: a key's, a user's, a tenant's, the server's.",
+            ("limit", "of"),
+            registry=registry,
+        )
         self._swaps = Counter("attune_adapter_swaps", "Changes of a user's adapter.", ("outcome",), registry=registry)
         self._swap_seconds = Histogram(
             "attune_adapter_swap_duration_seconds",
@@ -163,6 +175,16 @@ class Metrics:
         tenant = self._named(tenant)
         self._learning_tokens.labels(tenant, "prompt").inc(prompt)
         self._learning_tokens.labels(tenant, "completion").inc(completion)
+
+    def spent(self, tenant: str, prompt: int, completion: int) -> None:
+        """An answer took so many tokens."""
+        tenant = self._named(tenant)
+        self._answered_tokens.labels(tenant, "prompt").inc(prompt)
+        self._answered_tokens.labels(tenant, "completion").inc(completion)
+
+    def refused(self, limit: str, of: str) -> None:
+        """A limit was met."""
+        self._refused.labels(limit, of).inc()
 
     def resolved(self, status: str) -> None:
         """Feedback was learned from, or not."""

@@ -138,10 +138,9 @@ class Gate:
     ``inside`` counts for it.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, origins: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Collection[str] = ()) -> None:
         """``origins`` are those whose pages the operator lets ask: none of them is a foreign one."""
         self._app = app
-        self._limits = limits
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,17 +149,19 @@ class Gate:
             return await self._app(scope, receive, send)
         if scope["state"].get("inside"):
             return await self._with_key(scope, receive, send)
+        limits: Limits = scope["app"].state.services.limits
         try:  # a place in the server first: then what unknown keys cost is bounded as well
-            self._limits.arrive()
+            limits.arrive()
         except AttuneError as error:
             return await render(error)(scope, receive, send)
         try:
             await self._with_key(scope, receive, send)
         finally:
-            self._limits.depart()
+            limits.depart()
 
     async def _with_key(self, scope: Scope, receive: Receive, send: Send) -> None:
         identity: Identity = scope["app"].state.services.identity
+        limits: Limits = scope["app"].state.services.limits
         headers = Headers(scope=scope)
         try:
             key = await identity.key(
@@ -175,11 +176,14 @@ class Gate:
                 if not grants.allows(key.scopes, scope["method"], scope["path"]):
                     raise Forbidden("This token of one user does not allow that; an API key does.")
                 scope["state"]["user"] = key.user
-            inside = scope["state"].get("inside", False)
-            told = {} if inside else self._limits.enter(key)
+            entered = None if scope["state"].get("inside", False) else await limits.enter(key)
         except AttuneError as error:
             return await render(error)(scope, receive, send)
         scope["state"]["tenant"], scope["state"]["key"], scope["state"]["caller"] = key.tenant, key.id, key
+
+        if entered is None:
+            return await self._app(scope, receive, send)
+        told = entered.headers
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -189,8 +193,7 @@ class Gate:
         try:
             await self._app(scope, receive, send_with_limits if told else send)
         finally:
-            if not inside:
-                self._limits.leave(key)
+            limits.leave(entered)
 
 
 class RawUserPath:

@@ -15,6 +15,9 @@ SHORT = 1000
 ANSWER = 256
 """Tokens that are kept free for an answer of which the caller did not say how long it may be."""
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_PROMPT = ("messages", "prompt", "input", "instructions", "system", "tools", "suffix", "response_format")
+TEMPLATE = 512
+"""Tokens of a chat template's own, tools' instructions among them."""
 _TOO_LONG = re.compile(r"context[ _]?(length|window)", re.IGNORECASE)
 
 
@@ -47,6 +50,27 @@ class Room:
             kept -= 1
             used -= max(1, len(recalled[kept].text.encode()) // 6)
         return kept
+
+
+def bound(path: str, payload: dict[str, Any], answer: int, context: int | None) -> int:
+    """Tokens that a request may take at most, prompt and all its answers.
+
+    A request that does not say how long an answer may be is given ``answer``, where that surely fits ``context``.
+    A token is a byte of the prompt at least; what the chat template adds is less than JSON does, but for its head.
+    """
+    prompt, many = prompt_bytes(payload), int(payload.get("n") or 1)
+    whole = None if context is None else context * many
+    if not any(payload.get(name) for name in _LIMITS):
+        if context is not None and prompt + answer > context:
+            return context * many
+        payload["max_output_tokens" if path == "/v1/responses" else "max_tokens"] = answer
+    wanted = prompt + many * max(int(payload.get(name) or 0) for name in _LIMITS)
+    return wanted if whole is None else min(wanted, whole)
+
+
+def prompt_bytes(payload: Mapping[str, Any]) -> int:
+    """Tokens that a prompt has at most."""
+    return TEMPLATE + sum(_bytes(payload.get(name)) for name in _PROMPT)
 
 
 def too_long(error: EngineRejected) -> bool:

@@ -12,14 +12,16 @@ from adapters.allowance import Allowance
 from adapters.canary import Canaries
 from adapters.cohort_training import Cohorts
 from adapters.directories import Directories
-from adapters.disk_cache import DiskCache
+from adapters.disk_cache import DiskCache, NoReaders
+from adapters.on_ray import Cluster, OnRay
 from adapters.registry import Registry
 from adapters.together import Together
 from adapters.trainer_process import RunTrainer
 from adapters.training import Training
-from preference import keys
+from preference import keys, shared_secret
 from preference.database import Database
 from preference.embedder import SentenceEmbedder
+from preference.errors import AttuneError, Invalid
 from preference.feedback import Feedback
 from preference.kind import KindEmbedder
 from preference.learning.learner import Learner
@@ -30,23 +32,28 @@ from preference.prior import Prior
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from preference.worker import Worker
+from server import reembedding
 from server.answer import Assistant
 from server.base_hash import BaseHash
+from server.endpoints import Endpoints
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment, on_cpu
 from server.engines import Engines, Place, Registries
 from server.erasure import Erasures
+from server.errors import StartRefused
 from server.gauges import Gauges
 from server.history import Histories
 from server.identity import Identity
 from server.last_hour import LastHour
 from server.learner_model import LearnerModel
-from server.limits import Rate
+from server.ledger import Ledger
+from server.limits import Limits, Rate
 from server.metrics import Metrics
 from server.quota import Quota
 from server.rollout import roll_out, serving
+from server.router import Router
 from server.settings import Settings, Work
-from server.storage import check_embedder, open_database, open_directories, private_directory, server_secret
+from server.storage import check_embedder, open_count, open_database, open_directories, private_directory, server_secret
 from server.system_role import has_system_role
 from server.tracing import Tracing, tracing
 from server.upkeep import Upkeep
@@ -54,6 +61,8 @@ from server.workers import make_workers
 
 log = logging.getLogger(__name__)
 
+_SEATS_BEHIND_A_ROUTER = 1 << 16
+"""Of how many users a server knows what serves them: the engines make room by themselves."""
 _LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
@@ -79,6 +88,8 @@ class Services:
     identity: Identity
     assistant: Assistant
     quota: Quota
+    limits: Limits
+    ledger: Ledger
     workers: tuple[Worker, ...]
     tasks: tuple[asyncio.Task[None], ...]
     metrics: Metrics
@@ -152,7 +163,11 @@ async def build(
 
         directories = open_directories(settings)
         private_directory(directories.root)
-        hosts, process = _engines(settings, engine_restarted, traces)
+        own_secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        secret = await database.write(shared_secret.agree, own_secret)
+        if secret != own_secret:
+            log.info("the secret of the database's other servers is used, not that of %s", settings.data_dir)
+        hosts, process = _engines(settings, engine_restarted, traces, secret)
         for host in hosts.values():
             stack.push_async_callback(host.close)
         tasks: list[asyncio.Task[None]] = []
@@ -164,9 +179,15 @@ async def build(
         else:  # read from disk while the engine starts
             sentences = encoder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
             kinds = await asyncio.to_thread(KindEmbedder, encoder)
-        await check_embedder(database, kinds)
+        if settings.reembed:
+            tasks.append(_run(stack, reembedding.run(database, kinds), "reembedding"))
+        else:
+            await check_embedder(database, kinds)
         system_role = await asyncio.to_thread(has_system_role, settings)
         base_hash = BaseHash(settings)
+        for host in hosts.values():
+            if isinstance(host, Router):
+                await _check_router(host, base_hash)
 
         async def places_of_tenant() -> int:
             return settings.places_of_tenant(several=await database.read(keys.several_tenants))
@@ -175,28 +196,34 @@ async def build(
             held = Registry(
                 host,
                 directories,
-                capacity=settings.adapter_places,
-                of_tenant=places_of_tenant,
+                capacity=_SEATS_BEHIND_A_ROUTER if settings.engine_router else settings.adapter_places,
+                of_tenant=None if settings.engine_router else places_of_tenant,
                 version_of=lambda user: serving(database, user),
                 base_sha256=base_hash,
                 pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
                 drain_seconds=settings.engine_read_timeout,
                 on_swap=metrics.swapped,
+                resolves=settings.engine_router,
             )
             stack.push_async_callback(held.close)
             places.append(Place(name, host, held))
         engine = Engines(places)
         stack.push_async_callback(engine.close)
         registry = Registries(engine)
-        limits = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
-        recall = Recall(database, kinds, limits, on_recall=metrics.recalled)
+        recalling = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
+        recall = Recall(database, kinds, recalling, on_recall=metrics.recalled)
         prior = Prior(database, kinds, recall, settings.prior_tenants)
         allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
-        together = (
-            Together(at_once=settings.train_at_once, allowance=allowance)
-            if run_trainer is None
-            else Together(alone=run_trainer, many=None, allowance=allowance)
-        )
+        if run_trainer is not None:
+            together = Together(alone=run_trainer, many=None, allowance=allowance)
+        elif settings.train_on is not None:
+            cluster = _cluster(settings.train_on)
+            stack.push_async_callback(cluster.close)
+            together = Together(
+                alone=cluster.alone, many=cluster.many, at_once=settings.train_at_once, allowance=allowance
+            )
+        else:
+            together = Together(at_once=settings.train_at_once, allowance=allowance)
         policy = settings.policy
 
         async def follow(user: User) -> bool:
@@ -243,7 +270,7 @@ async def build(
             engine,
             kinds,
             scorer=engine,
-            limits=limits,
+            limits=recalling,
             k=settings.recall_k,
             prompts=learner_prompts(settings),
             proposing=proposing,
@@ -265,7 +292,8 @@ async def build(
         workers: tuple[Worker, ...] = ()
         working = settings.worker_in_process if work is None else work
         if settings.adapter_store:
-            cache = DiskCache(directories, engine, settings.adapter_cache_bytes)
+            readers = NoReaders() if settings.engine_router else engine
+            cache = DiskCache(directories, readers, settings.adapter_cache_bytes)
             tasks.append(_run(stack, cache.run(), "disk cache"))
         if working or settings.adapter_store:  # what is deleted elsewhere lies on this disk still
             upkeep = Upkeep(
@@ -273,6 +301,7 @@ async def build(
                 directories,
                 jobs_days=settings.retain_jobs_days,
                 turns_days=settings.retain_turns_days,
+                usage_days=settings.retain_usage_days,
             )
             tasks.append(_run(stack, upkeep.run(), "upkeep"))
         if working:
@@ -287,7 +316,6 @@ async def build(
         last_hour = LastHour(database, registry, metrics.registry)
         if serve:
             tasks.append(_run(stack, last_hour.run(), "last hour"))
-        secret = await asyncio.to_thread(server_secret, settings.data_dir)
         histories = None
         if settings.history_days:
 
@@ -300,8 +328,23 @@ async def build(
             histories = Histories(database, kinds, days=settings.history_days, min_edits=min_edits, on_given=given)
             tasks.append(_run(stack, histories.run(), "histories"))
         quota = Quota(database, settings.bytes_per_tenant)
+        counting = open_count(settings)
+        limiting = Limits(
+            of_key=settings.limit_of_key,
+            of_user=settings.limit_of_user,
+            total=settings.in_flight_total,
+            of_tenant=settings.in_flight_of_tenant,
+            database=counting,
+            shared=settings.shared_limits,
+            on_refused=metrics.refused,
+        )
+        stack.push_async_callback(limiting.close)
+        tasks.append(_run(stack, limiting.run(), "limits"))
+        ledger = Ledger(database, metrics.spent)
+        stack.push_async_callback(ledger.write)
+        tasks.append(_run(stack, ledger.run(), "ledger"))
         assistant = Assistant(
-            settings, database, engine, recall, secret, metrics, quota,
+            settings, database, engine, recall, secret, metrics, quota, limiting, ledger,
             system_role=system_role, prior=prior, on_turn=histories.notice if histories else None,
         )  # fmt: skip
         yield Services(
@@ -320,11 +363,19 @@ async def build(
             identity=identity,
             assistant=assistant,
             quota=quota,
+            limits=limiting,
+            ledger=ledger,
             workers=workers,
             tasks=tuple(tasks),
             metrics=metrics,
             last_hour=last_hour,
-            gauges=Gauges(metrics.registry, database, registry, lambda: engine_state(engine, process)),
+            gauges=Gauges(
+                metrics.registry,
+                database,
+                registry,
+                lambda: engine_state(engine, process),
+                common_up=lambda: limiting.common_up,
+            ),
             tracing=traces,
             signal_rate=Rate(settings.signals_per_minute, "signals"),
             follow=follow,
@@ -348,23 +399,22 @@ async def engine_state(engine: Engines, process: EngineProcess | None) -> str:
 
 
 def _engines(
-    settings: Settings, on_restart: Callable[[], None], traces: Tracing
+    settings: Settings, on_restart: Callable[[], None], traces: Tracing, secret: bytes
 ) -> tuple[dict[str, Engine], EngineProcess | None]:
     """Those of the settings, by URL, or one of our own with its process."""
     key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
     if settings.engine_urls:
-        remote = {
-            url: Engine(
-                url,
-                base_model=settings.model_name,
-                api_key=key,
-                read_timeout=settings.engine_read_timeout,
-                trace_headers=traces.headers,
-                by_priority=settings.engine_by_priority,
-            )
-            for url in settings.engine_urls
+        common: dict[str, Any] = {
+            "base_model": settings.model_name,
+            "api_key": key,
+            "read_timeout": settings.engine_read_timeout,
+            "trace_headers": traces.headers,
+            "by_priority": settings.engine_by_priority,
         }
-        return remote, None
+        if settings.engine_router:
+            (url,), endpoints = settings.engine_urls, Endpoints(settings.engine_endpoints or "")
+            return {url: Router(url, endpoints=endpoints, secret=secret, **common)}, None
+        return {url: Engine(url, **common) for url in settings.engine_urls}, None
     if settings.bundled:
         log.warning("Serving the bundled model as %r: it knows only a few hundred words", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
@@ -389,6 +439,25 @@ def _engines(
         start_timeout=settings.engine_start_timeout,
     )
     return {"own": engine}, process
+
+
+def _cluster(url: str) -> OnRay:
+    try:
+        return OnRay(Cluster.of(url))
+    except Invalid as error:
+        raise StartRefused(f"ATTUNE_TRAIN_ON: {error.message}") from error
+
+
+async def _check_router(router: Router, base_hash: BaseHash) -> None:
+    """Raise ``StartRefused`` when an engine that answers would not do what it has to. Others are looked at in use."""
+    try:
+        await router.ready()
+        wrong = await router.strangers(await base_hash())
+    except AttuneError as error:
+        log.warning("the engines behind the router could not be looked at: %s", error.message)
+        return
+    if wrong:
+        raise StartRefused(f"The engine {'; the engine '.join(wrong[:3])}.")
 
 
 def _grace(settings: Settings, database: Database, *, serve: bool) -> float:

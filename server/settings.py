@@ -12,7 +12,8 @@ from adapters.allowance import HOURS
 from adapters.objective import Objective
 from adapters.serving import Policy
 from adapters.train import Recipe
-from preference.keys import MAX_LIMIT
+from preference.keys import MAX_LIMIT, MAX_TOKENS
+from preference.limits import Limit
 from server.errors import StartRefused
 from server.media import DATA, DOMAIN
 from server.models.catalog import KNOWN, KnownModel
@@ -71,6 +72,16 @@ class Settings(BaseSettings):
         description="A vLLM server to use instead of starting one, `http://host:port`; several of one model by commas.",
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
+    engine_router: bool = Field(
+        default=False,
+        description="The engine's URL is a router's, with any number of vLLMs behind it that have Attune's plugin and "
+        "bring adapters from `ATTUNE_ADAPTER_STORE` by themselves: docs/scale.md.",
+    )
+    engine_endpoints: str | None = Field(
+        default=None,
+        description="Where these vLLMs are, to each of which erasures are told: `http://host:port` (several by "
+        "commas), `file:///path` with one a line, `dns://name:port`, `k8s://namespace/service:port`.",
+    )
     engine_by_priority: bool = Field(
         default=False,
         description="The remote engines were started with `--scheduling-policy priority`: answers go before learning.",
@@ -107,6 +118,11 @@ class Settings(BaseSettings):
 
     embedder: str = Field(
         default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
+    )
+    reembed: bool = Field(
+        default=False,
+        description="What another embedder has embedded is brought over while the server runs; if false, refuse to "
+        "start. For upgrades one server after the other: docs/operations.md.",
     )
     recall_k: int = Field(
         default=10,
@@ -163,6 +179,11 @@ class Settings(BaseSettings):
         default=frozenset(),
         description="Tenants whose users are first answered by what most of their other users prefer in that kind of "
         'request, until an edit says otherwise, as JSON like `["acme"]`: docs/feedback.md. By default none.',
+    )
+    train_on: str | None = Field(
+        default=None,
+        description="A cluster of Ray whose nodes run the training programs, as `ray://host:10001?gpus=1&cpus=2`, with "
+        "what a program asks of a node; by default this machine does (`attune[ray]`, docs/scale.md).",
     )
     train_hours: str | None = Field(
         default=None,
@@ -254,6 +275,10 @@ class Settings(BaseSettings):
         description="Days after which turns are deleted that no standing edit refers to; by default they are kept.",
     )
 
+    retain_usage_days: float = Field(
+        default=400, gt=0, description="Days for which it is known what was answered for a key and a user on a day."
+    )
+
     commit: str | None = Field(
         default=None, description="The code's commit as adapters' manifests name it; by default git is asked for it."
     )
@@ -272,12 +297,40 @@ class Settings(BaseSettings):
         description="Accept message parts other than text whose URLs are all of these, with commas: `data` for `data:` "
         "URLs, and names of hosts, which the engine fetches from.",
     )
+    shared_limits: bool = Field(
+        default=False,
+        description="All servers of the database count limits together; else each counts its own, but for tokens a "
+        "day, which are always counted together.",
+    )
     requests_per_minute: int = Field(
         default=0,
         ge=0,
         le=MAX_LIMIT,
-        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit. "
-        "Each server process counts its own.",
+        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit.",
+    )
+    requests_per_minute_per_user: int = Field(
+        default=0, ge=0, le=MAX_LIMIT, description="Answers a minute per user; 0 is no limit."
+    )
+    tokens_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_LIMIT,
+        description="Tokens a minute, of prompts and answers, per API key without a limit of its own; 0 is no limit.",
+    )
+    tokens_per_minute_per_user: int = Field(default=0, ge=0, le=MAX_LIMIT, description="The same per user.")
+    tokens_per_day: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_TOKENS,
+        description="Tokens a day in UTC, of prompts and answers, per API key without a budget of its own; 0 is no "
+        "limit.",
+    )
+    tokens_per_day_per_user: int = Field(default=0, ge=0, le=MAX_TOKENS, description="The same per user.")
+    answer_tokens: int = Field(
+        default=4096,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Where tokens are limited: the longest answer to a request that does not say how long it may be.",
     )
     signals_per_minute: int = Field(
         default=1200,
@@ -292,13 +345,18 @@ class Settings(BaseSettings):
         le=MAX_LIMIT,
         description="Concurrent requests per API key without a limit of its own; more get 429.",
     )
+    in_flight_per_user: int = Field(
+        default=0, ge=0, le=MAX_LIMIT, description="Concurrent answers per user; 0 is no limit."
+    )
     in_flight_per_tenant: int | None = Field(
         default=None,
         ge=1,
-        description="Concurrent requests of a tenant's keys together; more get 429. By default three quarters of "
-        "`ATTUNE_IN_FLIGHT_TOTAL`.",
+        description="Concurrent requests of a tenant's keys together, in one server; more get 429. By default three "
+        "quarters of `ATTUNE_IN_FLIGHT_TOTAL`.",
     )
-    in_flight_total: int = Field(default=256, ge=1, description="Concurrent requests in all; more get 503.")
+    in_flight_total: int = Field(
+        default=256, ge=1, description="Concurrent requests of one server in all; more get 503."
+    )
     drain_seconds: float = Field(
         default=20, ge=0, description="How long a stopping server waits for answers under way; then it cuts them."
     )
@@ -425,6 +483,21 @@ class Settings(BaseSettings):
         return max(1, self.max_cpu_loras - _SPARE_PLACES)
 
     @property
+    def limit_of_key(self) -> Limit:
+        """What an API key may that has no limits of its own."""
+        return Limit(self.requests_per_minute, self.tokens_per_minute, self.tokens_per_day, self.in_flight_per_key)
+
+    @property
+    def limit_of_user(self) -> Limit:
+        """What a user may."""
+        return Limit(
+            self.requests_per_minute_per_user,
+            self.tokens_per_minute_per_user,
+            self.tokens_per_day_per_user,
+            self.in_flight_per_user,
+        )
+
+    @property
     def in_flight_of_tenant(self) -> int:
         """How many requests a tenant may have at a time."""
         return self.in_flight_per_tenant or _most(self.in_flight_total)
@@ -495,6 +568,9 @@ class Settings(BaseSettings):
             for url in self.engine_urls or (self.engine_url,):
                 if not url.startswith(("http://", "https://")):
                     raise StartRefused(f"ATTUNE_ENGINE_URL must start with http:// or https://, got {url!r}.")
+        if self.engine_router:
+            self._check_router()
+        if self.engine_url is not None:
             return
         folder = self.model_folder
         if folder is not None and not (folder / "config.json").is_file():
@@ -504,6 +580,19 @@ class Settings(BaseSettings):
                 )
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise StartRefused(f"ATTUNE_MODEL={self.model} {found}: give a model folder or a hub name.")
+
+    def _check_router(self) -> None:
+        if len(self.engine_urls) != 1:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs one ATTUNE_ENGINE_URL: the router's.")
+        if not self.adapter_store:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs ATTUNE_ADAPTER_STORE: engines bring adapters from there.")
+        if not self.engine_endpoints:
+            raise StartRefused("ATTUNE_ENGINE_ROUTER needs ATTUNE_ENGINE_ENDPOINTS: erasures are told to each engine.")
+        if self.pinned_users or self.adapter_places_per_tenant:
+            raise StartRefused(
+                "ATTUNE_PINNED_USERS and ATTUNE_ADAPTER_PLACES_PER_TENANT are for a list of engines: behind a router "
+                "each engine keeps what it was last asked for."
+            )
 
 
 def _most(number: int) -> int:

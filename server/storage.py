@@ -12,6 +12,7 @@ from preference import embedding
 from preference.database import Database
 from preference.errors import Invalid
 from preference.ports import Embedder
+from server.common_count import PATIENCE
 from server.errors import StartRefused
 from server.settings import Settings
 
@@ -52,12 +53,18 @@ def open_database(settings: Settings) -> Database:
     return database
 
 
+def open_count(settings: Settings) -> Database:
+    """The database once more, for the limits that all servers count: with connections, and a patience, of its own."""
+    return Database(settings.database, threads=4, busy_seconds=PATIENCE)
+
+
 async def check_embedder(database: Database, embedder: Embedder) -> None:
     """Raise ``StartRefused`` where another embedder has embedded what is stored: none of it would ever be recalled."""
     if (other := await database.read(embedding.stranger, embedder)) is not None:
         raise StartRefused(
             f"ATTUNE_EMBEDDER is {embedder.name!r} ({embedder.dimension} dimensions), but contexts are stored that "
-            f"{other!r} has embedded: stop all servers and run `attune reembed`, or go back to what it was."
+            f"{other!r} has embedded: set ATTUNE_REEMBED=true, stop all servers and run `attune reembed`, or go back "
+            "to what it was."
         )
 
 

@@ -68,8 +68,12 @@ class Relay:
         record: Record | None,
         release: Callable[[], None],
         begun: Callable[[dict[str, Any]], None] | None = None,
+        whole: bool = True,
     ) -> None:
-        """``begun`` is told what the first event holds of an answer that will be stored."""
+        """``begun`` is told what the first event holds of an answer that will be stored.
+
+        Not ``whole``: ``record`` gets the events that tell of usage alone.
+        """
         self._upstream = upstream
         self._events = events
         self._attune = one_line(attune)
@@ -78,6 +82,7 @@ class Relay:
         self._record = record
         self._release = release
         self._begun = begun
+        self._whole = whole
         self._kept: list[bytes] = []
         self._held = b""
         self._failed = False
@@ -131,7 +136,7 @@ class Relay:
 
     def _pass(self, part: Part, event: bytes) -> bytes:
         """What goes on now that this event came."""
-        if self._record is not None:
+        if self._record is not None and (self._whole or b'"usage"' in event):
             self._kept.append(event)
             if self._begun is not None and len(self._kept) == 1:
                 self._begun(data_of(event) or {})

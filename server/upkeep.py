@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from adapters import versions
 from adapters.directories import Directories
-from preference import idempotency, jobs, tokens, turns, users
+from preference import daily, idempotency, jobs, limits, tokens, turns, users
 from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
@@ -26,12 +27,19 @@ class Upkeep:
     """Runs beside the workers, once at the start and then every few hours. ``turns_days`` None keeps all turns."""
 
     def __init__(
-        self, database: Database, directories: Directories, *, jobs_days: float, turns_days: float | None
+        self,
+        database: Database,
+        directories: Directories,
+        *,
+        jobs_days: float,
+        turns_days: float | None,
+        usage_days: float = 400.0,
     ) -> None:
         self._database = database
         self._directories = directories
         self._jobs_days = jobs_days
         self._turns_days = turns_days
+        self._usage_days = usage_days
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -78,6 +86,8 @@ class Upkeep:
             pass
         await self._database.write(idempotency.prune, now - self._jobs_days * _DAY)
         await self._database.write(tokens.prune, now)
+        await self._database.write(limits.prune)
+        await self._database.write(daily.prune, daily.today() - math.ceil(self._usage_days))
         if self._turns_days is None:
             return
         owners = await self._database.read(users.page, limit=_OWNERS)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lab.edits.cases import DEV, Case
-from lab.edits.work import Mode
+from lab.edits.mode import Mode
 
 if TYPE_CHECKING:
     from lab.edits.engine import Running
@@ -84,8 +84,8 @@ def edits(
     from lab.edits import cases
     from lab.edits import report as reports
     from lab.edits.play import NotDrafted
-    from lab.edits.work import NotThisRun
     from lab.local_server import NotStarted
+    from lab.work import NotThisRun
     from server.errors import StartRefused
     from server.models.catalog import DEFAULT
 
@@ -115,16 +115,16 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     from lab.edits.functional import Functional
     from lab.edits.play import Player
     from lab.edits.stand_in import StandIn
-    from lab.edits.work import Work, digest
     from lab.local_server import local_server
     from lab.prelude.machine import about
     from lab.provenance import commit
+    from lab.work import Work, digest
     from server.settings import Settings
     from server.system_role import has_system_role
 
     settings = Settings(model=options.model) if options.model else Settings()
     server = _server_folder(options)
-    work = Work(options.out / _WORK)
+    work = Work(options.out / _WORK, anew="leave out --resume")
     file = digest(await asyncio.to_thread(options.file.read_bytes))
     code = commit("server", "adapters", "preference", "lab")
     work.begin(file=file, engine=options.engine_url or settings.model_source, commit=code)

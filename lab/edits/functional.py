@@ -14,7 +14,7 @@ from lab.client import Client
 from lab.edits import rules
 from lab.edits.cases import Case, Check, messages
 from lab.edits.play import Player, user_of
-from lab.edits.work import Work, digest
+from lab.work import Work, digest
 from preference.ports import TextGenerator
 from preference.prompt import Message, compose
 

@@ -9,9 +9,10 @@ from openai import BadRequestError
 
 from lab.client import Client
 from lab.edits.cases import Case, Request, messages
+from lab.edits.mode import Mode
 from lab.edits.stand_in import StandIn
-from lab.edits.work import Mode, Work
 from lab.prelude.meter import Meter
+from lab.work import Work
 
 _TENANT = "local"  # that of a server without keys
 _SECONDS = 3600.0  # that learning from one edit may take
@@ -22,13 +23,24 @@ class NotDrafted(Exception):
 
 
 class Player:
-    """Plays cases on the server at ``base``, behind which ``stand_in`` is the engine. ``done`` is told of each step."""
+    """Plays cases on the server at ``base``, behind which ``stand_in`` is the engine.
 
-    def __init__(self, base: str, stand_in: StandIn, work: Work, done: Callable[[], None] = lambda: None) -> None:
+    ``done`` is told of each step, ``user`` says whose edit a case is in a part of the run.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        stand_in: StandIn,
+        work: Work,
+        done: Callable[[], None] = lambda: None,
+        user: Callable[[str, Case], str] | None = None,
+    ) -> None:
         self._base = base
         self._stand_in = stand_in
         self._work = work
         self._done = done
+        self._user = user or user_of
 
     async def model(self) -> str:
         """The served model's name."""
@@ -38,15 +50,16 @@ class Player:
     async def play(self, mode: Mode, cases: Sequence[Case]) -> None:
         """Play what is not done yet: all edits, each followed by its later requests, or all of these at the end."""
         for case in cases:
-            await self._edit(mode, case)
+            await self.learn(mode, case)
             if mode == "own":
                 await self._ask(mode, case)
         for case in cases if mode == "one" else ():
             await self._ask(mode, case)
 
-    async def _edit(self, mode: Mode, case: Case) -> None:
+    async def learn(self, mode: str, case: Case) -> None:
+        """Send the case's edit in this part of the run, unless that is done, and wait until it was learned from."""
         if self._work.get("edit", mode, case.id) is None:
-            async with self.client(user_of(mode, case)) as client:
+            async with self.client(self._user(mode, case)) as client:
                 try:
                     lesson = await self._lesson(client, mode, case)
                 except BadRequestError as error:
@@ -54,12 +67,14 @@ class Player:
                 self._work.add("edit", mode, case.id, **lesson)
         self._done()
 
-    async def _lesson(self, client: Client, mode: Mode, case: Case) -> dict[str, Any]:
+    async def _lesson(self, client: Client, mode: str, case: Case) -> dict[str, Any]:
         """What came of the case's edit; its seconds and tokens, unless it was sent by an earlier run."""
         meter, began = Meter(client, _TENANT), 0.0
         sent = self._work.get("sent", mode, case.id)
         fresh = sent is None
         if sent is None:
+            # Whoever was killed may have sent it, and not written that down.
+            await client.forget_since({one["feedback"] for one in self._work.of("sent", mode)})
             seed = self._stand_in.draft(case.draft, case.finish_reason)
             answer = await client.chat(messages(case.request), seed=seed)
             if (told := answer.choices[0].message.content) != case.draft:
@@ -87,7 +102,7 @@ class Player:
             lesson = self._work.get("edit", mode, case.id)
             asked: dict[str, Any] = {"same": None, "other": None, "successors": {}}
             if lesson is not None and lesson["learned"]:
-                async with self.client(user_of(mode, case)) as client:
+                async with self.client(self._user(mode, case)) as client:
                     asked["same"] = await _recalled(client, case.same)
                     asked["other"] = await _recalled(client, case.other)
                     by_id = {held["id"]: held["superseded_by"] for held in await client.preferences()}
@@ -106,7 +121,7 @@ class Player:
             await client.close()
 
 
-def user_of(mode: Mode, case: Case) -> str:
+def user_of(mode: str, case: Case) -> str:
     """Whose the case's edit is."""
     return f"edits-{case.id}" if mode == "own" else "edits"
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.edits.cases import Case
+from lab.edits.mode import Mode
 from lab.edits.score import CONSTANT_LIST, WHOLE, Outcome, as_if_learned, outcome, summary
-from lab.edits.work import Mode, Work
+from lab.work import Work
 
 MODES: dict[Mode, str] = {"own": "each edit by a user of its own", "one": "all edits by one user"}
 _SHARES = {

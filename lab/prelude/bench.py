@@ -11,9 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from lab.client import Client
+from lab.everyday import environment as everyday
 from lab.prelude import documents, environment
 from lab.prelude.ablation import PARTS
 from lab.prelude.access import RETRIES, Access, own_server
+from lab.prelude.asking import Asking, general
 from lab.prelude.board import Board
 from lab.prelude.folder import Folder
 from lab.prelude.llm_user import LLMUser
@@ -24,15 +26,17 @@ from lab.prelude.roster import ARMS
 from lab.prelude.run import MakeEnvironment, Run, plan, played
 from lab.provenance import commit
 from preference.ports import Embedder
-from server.settings import BUNDLED_NAME
+from server.settings import BUNDLED_NAME, Settings
+from server.system_role import has_system_role
 
 DOCUMENTS = "documents"
+EVERYDAY = everyday.NAME
 _MEASURED = (
     "server", "preference", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/environment.py",
     "lab/prelude/voice.py",
     "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/llm_user.py", "lab/prelude/memory.py",
     "lab/prelude/play.py", "lab/client.py", "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py",
-    "lab/simulated_user.py", "lab/style.py", "lab/world.py",
+    "lab/simulated_user.py", "lab/style.py", "lab/world.py", "lab/everyday", "lab/prelude/asking.py",
 )  # fmt: skip
 """What figures come from: a run that has begun does not go on once these have changed."""
 
@@ -57,6 +61,7 @@ class Options:
     url: str | None = None
     key: str = "none"
     without: str | None = None
+    families: str = "all"
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be played."""
@@ -73,6 +78,8 @@ class Options:
             raise ValueError("--without is for a server that is started; one at --url has all of its parts.")
         if self.without is not None and self.without not in PARTS:
             raise ValueError(f"There is no part {self.without!r} to leave out: {', '.join(PARTS)}.")
+        if EVERYDAY in self.environments and (len(set(self.environments)) > 1 or set(self.variants) != {"plain"}):
+            raise ValueError("The everyday world is one environment, in the plain variant only.")
         if self.model is not None and self.url is not None:
             raise ValueError("--model is for a server that is started; one at --url has its own.")
 
@@ -107,6 +114,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
             "documents": str(options.documents) if options.documents else None,
             "user_model": options.user_model,
             "without": options.without,
+            **({"families": options.families} if EVERYDAY in options.environments else {}),
         }
         with folder.opened(parameters, fresh=options.fresh) as id:
             done = {chain: len(lines) for chain, lines in played(folder.log, chains).items()}
@@ -115,7 +123,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
             async with _access(options, folder, chains, console) as access:
                 run = Run(
                     chains, id=id, rounds=options.rounds, concurrency=options.concurrency, access=access,
-                    environment=made, vectors=Vectors(embedder), path=folder.log,
+                    environment=made, vectors=Vectors(embedder), path=folder.log, asking=_asking(options),
                 )  # fmt: skip
                 with Board(console, options.rounds, done) as board, _stopping(run, board):
                     await run.play(board)
@@ -131,6 +139,8 @@ async def _environments(options: Options) -> AsyncIterator[MakeEnvironment]:
     def make(chain: Chain) -> Environment:
         if chain.environment == DOCUMENTS and options.documents is not None and user is not None:
             return documents.make(options.documents, seed=chain.seed, rounds=options.rounds, user=user)
+        if chain.environment == EVERYDAY:
+            return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds, families=options.families)
         return environment.make(chain.environment, seed=chain.seed, rounds=options.rounds, variant=chain.variant)
 
     try:
@@ -176,6 +186,13 @@ def _stopping(run: Run, board: Board) -> Iterator[None]:
     finally:
         for sign in signs:
             loop.remove_signal_handler(sign)
+
+
+def _asking(options: Options) -> Asking:
+    """Everyday requests are for models that follow instructions, whose template may have no system role."""
+    if EVERYDAY not in options.environments:
+        return Asking()
+    return general(options.url is not None or has_system_role(Settings(model=options.model)))
 
 
 async def _served(url: str, key: str) -> str:

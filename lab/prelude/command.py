@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,7 +14,24 @@ from rich.console import Console
 from lab.prelude.ablation import PARTS
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
+EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
 SLOW_ARM = "attune+adapter"
+
+
+class World(StrEnum):
+    """Whose requests are played."""
+
+    SYNTHETIC = "synthetic"
+    EVERYDAY = "everyday"
+
+
+class Families(StrEnum):
+    """Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
+
+    DEV = "dev"
+    ALL = "all"
+
+
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -21,7 +39,15 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="A look of a few minutes: 40 rounds, one seed, no variants, no adapters.")
     ] = False,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default.")] = None,
+    world: Annotated[
+        World, typer.Option(help="synthetic, for the bundled model, or everyday: real English, for real models.")
+    ] = World.SYNTHETIC,
+    families: Annotated[
+        Families, typer.Option(help="Wishes of everyday users: dev leaves out those that are for testing alone.")
+    ] = Families.ALL,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default, 40 in the everyday world.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Users of each environment; 3 by default.")] = None,
     environment: Annotated[
         list[str] | None, typer.Option(help="email, summary or documents; may come again. By default the first two.")
@@ -43,7 +69,9 @@ def bench(
             "hostile-follow-ups. May come again."
         ),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Chains played at a time.")] = 24,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Chains played at a time; 24 by default, 12 in the everyday world.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A model's folder or hub name instead of the bundled one.")] = None,
     documents: Annotated[
         Path | None, typer.Option(help="Your own documents, a subfolder for each kind; with --user-url.")
@@ -56,7 +84,10 @@ def bench(
     without: Annotated[
         str | None, typer.Option(help="Leave a part out of the server's learner: " + ", ".join(PARTS) + ".")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The run's folder; called again, it goes on there.")] = Path("out/prelude"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's folder; called again, it goes on there. By default out/prelude or out/everyday."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was played in that folder.")] = False,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put tables and plots into docs/.")] = False,
@@ -64,32 +95,48 @@ def bench(
     """Play PRELUDE's protocol on a real server: what each way to learn from edits costs its user."""
     from openai import APIError
 
+    from lab.everyday import report as everyday_report
     from lab.local_server import NotStarted
     from lab.prelude import bench, plots
-    from lab.prelude import report as reports
+    from lab.prelude import report as synthetic_report
     from lab.prelude.folder import Refused
     from lab.prelude.log import read
     from lab.prelude.machine import about
-    from lab.prelude.roster import DEFAULT_ARMS
+    from lab.prelude.roster import DEFAULT_ARMS, EVERYDAY_ARMS
     from preference.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
+    everyday = world is World.EVERYDAY
+    if everyday and (environment or variant or documents or feedback is not None or without):
+        _exit("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
+    reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")
+    out = out or Path("out/everyday" if everyday else "out/prelude")
+    usual = EVERYDAY_ROUNDS if everyday else ROUNDS
     chosen = [name for given in arms or () for name in given.split(",")]
     kinds = [name for given in feedback or () for name in given.split(",") if name != "edit"]
     if feedback is not None:
         chosen = [*chosen, *(arm for arm in ("none", "attune") if arm not in chosen), *(f"attune:{k}" for k in kinds)]
-    if quick and not chosen:
-        chosen = [arm for arm in DEFAULT_ARMS if arm != SLOW_ARM]
+    usual_arms = EVERYDAY_ARMS if everyday else DEFAULT_ARMS
+    if everyday and not chosen:
+        chosen = [*usual_arms]
+    if quick and not arms:
+        chosen = [arm for arm in usual_arms if arm != SLOW_ARM]
         progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
     options = bench.Options(
-        environments=environment or ([bench.DOCUMENTS] if documents else ["email", "summary"]),
+        environments=(
+            [bench.EVERYDAY] if everyday else environment or ([bench.DOCUMENTS] if documents else ["email", "summary"])
+        ),
         variants=variant
-        or (["plain"] if quick or documents or feedback is not None else ["plain", "drift", "noise", "habit"]),
+        or (
+            ["plain"]
+            if everyday or quick or documents or feedback is not None
+            else ["plain", "drift", "noise", "habit"]
+        ),
         arms=chosen or None,
-        rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+        rounds=rounds or (min(QUICK_ROUNDS, usual) if quick else usual),
         seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
         out=out,
-        concurrency=concurrency,
+        concurrency=concurrency or (EVERYDAY_AT_ONCE if everyday else 24),
         fresh=fresh,
         model=model,
         documents=documents,
@@ -99,6 +146,7 @@ def bench(
         url=url.rstrip("/") if url else None,
         key=_secret(api_key_env),
         without=without,
+        families=families,
     )
     try:
         options.check()
@@ -112,7 +160,7 @@ def bench(
     reports.write(summary, out / "figures.json")
     if report is not None:
         reports.write(summary, report)
-    drawn = plots.write(lines, _DOCS / "benchmark" if write_docs else out)
+    drawn = plots.write(lines, _DOCS / "benchmark" if write_docs else out, prefix)
     if write_docs:
         reports.write_docs(summary, _DOCS / "benchmark.md", drawn)
     Console().print(reports.table(summary))

@@ -70,6 +70,10 @@ class DocumentEnvironment:
         """The words of the edit."""
         return word_distance(draft, edited)
 
+    def broken(self, round: Round, draft: str) -> dict[str, bool]:
+        """Nothing: only a model could tell."""
+        return {}
+
 
 def make(folder: Path, *, seed: int, rounds: int, user: Editor) -> DocumentEnvironment:
     """The environment of ``folder``, whose subfolders are kinds with ``.txt`` and ``.md`` files of UTF-8 text.

@@ -104,6 +104,11 @@ class SyntheticEnvironment:
         shown = detect(self._habit.unsigned(draft), round.secret.request.facts)
         return {a: value for a, value in self._user(round.number).styles[round.kind].items() if shown[a] != value}
 
+    def broken(self, round: Round, draft: str) -> dict[str, bool]:
+        """For each attribute whether ``draft`` has another value than is wanted."""
+        wrong = self.wrong(round, draft)
+        return {attribute: attribute in wrong for attribute in self._user(round.number).styles[round.kind]}
+
     def past(self, samples: int) -> list[tuple[str, str, str]]:
         """Requests from before the rounds, drafts of no style, and what the user made of them."""
         requests = self.earlier(samples)

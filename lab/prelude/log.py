@@ -17,6 +17,7 @@ class Line:
     ``number`` counts from 0, ``rounds`` is how many the whole chain has. ``wants`` is the truth behind the round,
     ``preferences`` what the draft was written by. ``cost`` and ``words`` (of the draft) are in words; ``expense`` is
     what the chain spent so far. ``lesson`` is for the arm to go on from, ``adapter`` what there is to tell of one.
+    ``broken`` says of each wish by name whether the draft broke it, where a rule can tell.
     """
 
     environment: str
@@ -37,6 +38,7 @@ class Line:
     expense: Expense
     lesson: dict[str, Any] = field(default_factory=dict)
     adapter: dict[str, Any] | None = None
+    broken: dict[str, bool] = field(default_factory=dict)
 
     @property
     def chain(self) -> tuple[str, str, str, int]:

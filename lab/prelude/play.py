@@ -46,8 +46,8 @@ class Table:
 
     async def play(self, arm: Arm, played: Sequence[Line], write: Write, stopped: Callable[[], bool]) -> None:
         """Play the rounds that come after those ``played``, until the last one or until it is ``stopped``."""
+        await arm.restore([line.lesson for line in played])
         if played:
-            await arm.restore([line.lesson for line in played])
             arm.expense = replace(played[-1].expense)
         for round in self._environment.rounds[len(played) :]:
             if stopped():
@@ -81,6 +81,7 @@ class Table:
             expense=replace(arm.expense),
             lesson=lesson,
             adapter=adapter,
+            broken=self._environment.broken(round, draft.text),
         )
 
 

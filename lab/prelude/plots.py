@@ -23,8 +23,11 @@ AROUND = 10
 Arms = Mapping[str, Sequence[Chain]]
 
 
-def write(lines: Sequence[Line], folder: Path) -> list[Path]:
-    """Write ``cumulative.png``, ``zero-edit.png`` and, with rounds of that variant, ``drift.png``; what was written."""
+def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
+    """Write ``cumulative.png``, ``zero-edit.png`` and, with rounds of that variant, ``drift.png``; what was written.
+
+    Names begin with ``prefix``.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -33,10 +36,10 @@ def write(lines: Sequence[Line], folder: Path) -> list[Path]:
     written = []
     if plain:
         best = {name: {arm: arms[arm] for arm in COLOURS if arm in arms} or arms for name, arms in plain.items()}
-        written += [_panels((plain, best), _cumulative, folder / "cumulative.png")]
-        written += [_panels((plain,), _zero_edit, folder / "zero-edit.png")]
+        written += [_panels((plain, best), _cumulative, folder / f"{prefix}cumulative.png")]
+        written += [_panels((plain,), _zero_edit, folder / f"{prefix}zero-edit.png")]
     if changed := {name: arms for name, arms in drift.items() if any(map(_changes, arms.values()))}:
-        written += [_panels((changed,), _drift, folder / "drift.png")]
+        written += [_panels((changed,), _drift, folder / f"{prefix}drift.png")]
     return written
 
 

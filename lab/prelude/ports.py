@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lab.prelude.asking import Asking
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -66,12 +68,16 @@ class Voice(Protocol):
 
 
 class Arm(ABC):
-    """A way to learn from edits, for one user. It sees requests, its drafts and edits: never a kind, never a style."""
+    """A way to learn from edits, for one user. It sees requests, its drafts and edits: never a kind, never a style.
+
+    ``asking`` is how it asks the model, set by whoever lets it play.
+    """
 
     name: str
 
     def __init__(self) -> None:
         self.expense = Expense()
+        self.asking = Asking()
 
     @abstractmethod
     async def complete(self, request: str) -> Draft:
@@ -85,7 +91,10 @@ class Arm(ABC):
         return {}
 
     async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:  # noqa: B027 # an arm may remember nothing
-        """Take up where an interrupted run stopped: ``lessons`` are what ``learn`` gave, oldest first."""
+        """Take up where an interrupted run stopped: ``lessons`` are what ``learn`` gave, oldest first.
+
+        What was learned from a round that is not among them is forgotten: that round is played again.
+        """
 
 
 @dataclass(frozen=True)
@@ -131,4 +140,8 @@ class Environment(Protocol):
 
     def cost(self, round: Round, draft: str, edited: str) -> int:
         """What the edit costs in words; a careless edit is charged as a careful one would be."""
+        ...
+
+    def broken(self, round: Round, draft: str) -> dict[str, bool]:
+        """For each wish by name whether the draft breaks it; none where wishes cannot be told apart."""
         ...

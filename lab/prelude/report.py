@@ -20,7 +20,7 @@ from preference.ports import Embedder
 
 ARMS = (
     "none", "oracle", "explore-then-exploit", "continual", "icl-edit-1", "icl-edit-5", "cot-edit", "cipher-1",
-    "cipher-5", "attune", "attune+adapter",
+    "cipher-5", "constant", "attune", "attune+adapter",
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 OPEN, CLOSE = "<!-- bench-prelude -->", "<!-- /bench-prelude -->"
@@ -88,7 +88,8 @@ def table(summary: Mapping[str, Any]) -> Group:
     for section in _sections(summary):
         shown = Table(title=section.title, title_justify="left")
         for i, name in enumerate(section.head):
-            shown.add_column(name, justify="right" if i else "left")
+            # The kind of feedback is at the end of an arm's name.
+            shown.add_column(name, justify="right" if i else "left", min_width=0 if i else 12, overflow="fold")
         for row in section.rows:
             shown.add_row(*row)
         made.append(shown)

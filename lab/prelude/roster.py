@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
 from lab.prelude.arms.cipher import Cipher
+from lab.prelude.arms.constant import Constant
 from lab.prelude.arms.continual import Continual
 from lab.prelude.arms.cot import ChainOfThought
 from lab.prelude.arms.explore import ExploreThenExploit
@@ -56,6 +57,7 @@ def _taught_by(kind: str) -> Callable[[Means], Arm]:
 ARMS: Mapping[str, Callable[[Means], Arm]] = {
     "none": lambda means: NoLearning(means.client),
     "oracle": lambda means: Oracle(means.client, means.truth),
+    "constant": lambda means: Constant(means.client),
     "explore-then-exploit": lambda means: ExploreThenExploit(means.client),
     "continual": lambda means: Continual(means.client),
     "icl-edit-1": lambda means: InContext(means.client, means.vectors, 1),
@@ -68,8 +70,10 @@ ARMS: Mapping[str, Callable[[Means], Arm]] = {
     "attune:import": lambda means: AttuneImported(means.client, means.meter, means.voice),
     **{f"attune:{kind}": _taught_by(kind) for kind in (*KINDS, *MISLED)},
 }
-DEFAULT_ARMS = tuple(arm for arm in ARMS if ":" not in arm)
-"""Those that play where none are named: users who edit."""
+EVERYDAY_ARMS = ("none", "oracle", "constant", "icl-edit-5", "cipher-5", "attune", "attune+adapter")
+"""Those that play in the everyday world where none are named."""
+DEFAULT_ARMS = tuple(arm for arm in ARMS if ":" not in arm and arm != "constant")
+"""Those that play in the synthetic world where none are named: users who edit."""
 
 
 def learns_on_the_server(arm: str) -> bool:

@@ -10,6 +10,7 @@ from openai import APIError
 from lab.client import Client
 from lab.prelude import log
 from lab.prelude.access import RETRIES, Access
+from lab.prelude.asking import Asking
 from lab.prelude.board import Board
 from lab.prelude.log import Line
 from lab.prelude.memory import Vectors
@@ -51,6 +52,7 @@ class Run:
         environment: MakeEnvironment,
         vectors: Vectors,
         path: Path,
+        asking: Asking | None = None,
     ) -> None:
         self._chains = chains
         self._id = id
@@ -60,6 +62,7 @@ class Run:
         self._environment = environment
         self._vectors = vectors
         self._path = path
+        self._asking = asking or Asking()
         self._writing = asyncio.Lock()
         self.stopped = False
         self.failures: dict[Chain, str] = {}
@@ -99,6 +102,7 @@ class Run:
             table = Table(chain, await asyncio.to_thread(self._environment, chain))
             training = {max(1, round(share * self._rounds)) for share in TRAINING_SHARES}
             arm = ARMS[chain.arm](Means(client, self._vectors, meter, training, table.truth, table.at))
+            arm.asking = self._asking
 
             async def write(line: Line) -> None:
                 async with self._writing:

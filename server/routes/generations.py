@@ -152,18 +152,19 @@ async def count_tokens(
     body: CountTokensRequest, request: Request, services: ServicesOf, tenant: TenantOf, header: HeaderUser
 ) -> Response:
     """Anthropic's count of a message's tokens, with what would be added for the user; nothing is stored."""
-    count = await services.assistant.count_tokens(_caller(body, tenant, header), body)
+    count = await services.assistant.count_tokens(_caller(body, request, tenant, header), body)
     return Response(TokenCount(input_tokens=count).model_dump_json(), media_type="application/json")
 
 
-def _caller(body: GenerationRequest, tenant: str, header: str | None) -> Caller:
-    return Caller(tenant, user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"})))
+def _caller(body: GenerationRequest, request: Request, tenant: str, header: str | None) -> Caller:
+    named = user_of(header, body.model_dump(include={"safety_identifier", "user", "metadata"}))
+    return Caller(tenant, named, request.state.caller)
 
 
 async def _generate(
     body: GenerationRequest, request: Request, services: Services, tenant: str, header: str | None
 ) -> Response:
-    caller = _caller(body, tenant, header)
+    caller = _caller(body, request, tenant, header)
     if body.stream:
         return RelayResponse(await services.assistant.stream(caller, body))
     try:

@@ -27,6 +27,12 @@ class KeyRequest(BaseModel):
     in_flight: int | None = Field(
         default=None, ge=1, le=keys.MAX_LIMIT, description="Requests at a time; None: the default.", examples=[16]
     )
+    tokens_per_minute: int | None = Field(
+        default=None, ge=0, le=keys.MAX_LIMIT, description="0 is no limit; None the default.", examples=[100000]
+    )
+    tokens_per_day: int | None = Field(
+        default=None, ge=0, le=keys.MAX_TOKENS, description="0 is no limit; None the default.", examples=[5000000]
+    )
 
 
 class KeyResponse(BaseModel):
@@ -40,6 +46,8 @@ class KeyResponse(BaseModel):
     revoked_at: float | None = Field(description="Unix seconds; None while it works.", examples=[None])
     requests_per_minute: int | None = Field(description="None: the server's default.", examples=[600])
     in_flight: int | None = Field(description="None: the server's default.", examples=[16])
+    tokens_per_minute: int | None = Field(description="None: the server's default.", examples=[100000])
+    tokens_per_day: int | None = Field(description="None: the server's default.", examples=[5000000])
 
 
 class NewKey(KeyResponse):
@@ -72,7 +80,7 @@ async def list_keys(services: ServicesOf) -> KeyList:
 @router.post("", status_code=201)
 async def create_key(body: KeyRequest, services: ServicesOf) -> NewKey:
     """Make a key. Where it is the first one, every request needs a key from now on."""
-    limits = {"requests_per_minute": body.requests_per_minute, "in_flight": body.in_flight}
+    limits = body.model_dump(exclude={"tenant", "name"})
     id, plain = await services.database.write(keys.create, body.tenant, body.name, **limits)
     made = next(key for key in await services.database.read(keys.list_all) if key.id == id)
     return NewKey(**_told(made).model_dump(), key=plain)

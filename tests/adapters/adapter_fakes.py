@@ -52,7 +52,7 @@ class FakeHost:
     async def load(self, name: str, path: Path) -> None:
         await self._turns()
         if name in self.names:
-            raise EngineRejected(f"{name} is already loaded")
+            return
         if not (path / "adapter_config.json").is_file():
             raise EngineRejected(f"no adapter in {path}")
         self.names[name] = path
@@ -66,6 +66,10 @@ class FakeHost:
     async def loaded(self) -> set[str]:
         await self._turns()
         return set(self.names)
+
+    async def purge(self, chosen: Callable[[str], bool]) -> None:
+        for name in filter(chosen, await self.loaded()):
+            await self.unload(name)
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         text = await self._answer(model, messages)

@@ -29,8 +29,8 @@ class CountingHost(FakeHost):
         return await super().generate(messages, max_tokens=max_tokens, model=model)
 
     async def nll(self, messages: Sequence[Message], answer: str, *, model: str | None = None) -> float:
-        assert answer == "short"
-        self.asked["nll", model, "Be brief." in str(messages)] += 1
+        assert answer in ("short", "a draft")
+        self.asked["nll" if answer == "short" else "draft", model, "Be brief." in str(messages)] += 1
         return await super().nll(messages, answer, model=model)
 
 
@@ -49,9 +49,10 @@ async def test_each_arm_asks_in_its_own_way_and_nothing_twice() -> None:
     assert min(served.nlls) > 0.5
     assert sum(base.prompt_tokens) == sum(plain.prompt_tokens) < sum(served.prompt_tokens) < sum(both.prompt_tokens)
     assert served.with_values == (True,) * 4
+    assert min(plain.leads) > max(base.leads)  # to it the draft is what is far from the text
     each = {(None, False): 4, (None, True): 4, ("u.v3-serving", False): 2, ("u.v3-serving", True): 2}
     each |= {("u.v1-candidate", False): 4, ("u.v1-candidate", True): 4}
-    assert host.asked == {(what, *way): count for what in ("answer", "nll") for way, count in each.items()}
+    assert host.asked == {(what, *way): count for what in ("answer", "nll", "draft") for way, count in each.items()}
 
 
 async def test_arms_that_coincide_are_measured_once_and_say_so() -> None:
@@ -61,7 +62,9 @@ async def test_arms_that_coincide_are_measured_once_and_say_so() -> None:
     found = await measure(host, build(edits).held_out, [BASE, RETRIEVAL, serving, PLAIN, BOTH])
     assert [arm.same_as for arm in found] == ["", "base", "base", "", "adapter"]
     assert found[0].costs == found[1].costs == found[2].costs
-    assert host.asked == {(what, model, False): 4 for what in ("answer", "nll") for model in (None, "u.v1-candidate")}
+    assert host.asked == {
+        (what, model, False): 4 for what in ("answer", "nll", "draft") for model in (None, "u.v1-candidate")
+    }
 
 
 async def test_a_version_that_serves_with_retrieval_is_no_other_arm() -> None:

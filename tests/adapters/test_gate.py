@@ -21,9 +21,13 @@ def arm(
     nlls: Sequence[float] | None = None,
     values: bool = False,
     same_as: str = "",
+    leads: Sequence[float] | None = None,
 ) -> Measured:
     n = len(costs)
-    return Measured(name, tuple(costs), tuple(nlls or [SOME_NLL] * n), (tokens,) * n, (values,) * n, same_as)
+    return Measured(
+        name, tuple(costs), tuple(nlls or [SOME_NLL] * n), tuple(leads or [0.0] * n), (tokens,) * n, (values,) * n,
+        same_as,
+    )  # fmt: skip
 
 
 def refused(verdict: Verdict) -> bool:
@@ -104,8 +108,8 @@ def test_until_then_a_first_adapter_serves_beside_retrieval_where_it_is_as_good_
     assert verdict.mode == "retrieval+adapter"
     assert verdict.report["arms"]["retrieval+adapter"]["until_proven"]
     assert verdict.report["sentence"].endswith(
-        "at 100% of its prompt tokens. By itself it may do as well at 50% of them, but faults that so few edits do not "
-        "show could cost 0.111 on average."
+        "lead over the drafts changes by [0.00, 0.00]. By itself it may do as well at 50% of them, but faults that so "
+        "few edits do not show could cost 0.111 on average."
     )
     assert refused(beside(costs=[0.01] * 12))
     assert refused(beside(nll=SOME_NLL + 0.1))
@@ -115,7 +119,7 @@ def test_until_then_a_first_adapter_serves_beside_retrieval_where_it_is_as_good_
 def test_what_is_unproven_has_to_obey_all_the_same() -> None:
     with_values = (False,) * 11 + (True,)
     arms = [
-        Measured(name, costs, (0.5,) * 12, (tokens,) * 12, with_values, same_as)
+        Measured(name, costs, (0.5,) * 12, (0.0,) * 12, (tokens,) * 12, with_values, same_as)
         for name, costs, tokens, same_as in (
             ("base", (0.5,) * 12, 50, ""),
             ("serving", (0.05,) * 12, 100, "retrieval"),
@@ -142,10 +146,43 @@ def test_as_good_needs_texts_that_are_as_likely_and_a_gain_does_not() -> None:
     verdict = decide([arm("serving", same), arm("adapter", same, 50, surprised)])
     assert refused(verdict)
     assert verdict.report["arms"]["adapter"]["less_likely"]
-    assert verdict.report["sentence"].endswith("less likely to it by [0.25, 0.40] nats a token.")
-    better = decide([arm("serving", same), arm("adapter", [0.0] * 6, 50, surprised)])
-    assert better.admitted
-    assert better.report["sentence"].endswith("The user's texts are less likely to it, though.")
+    assert "the user's texts are less likely to it by [0.25, 0.40] nats a token" in verdict.report["sentence"]
+    ahead = decide([arm("serving", same), arm("adapter", [0.0] * 6, 50, surprised, leads=[0.1] * 6)])
+    assert ahead.admitted  # as a preference loss does: both texts are less likely, the draft more so
+    behind = decide([arm("serving", same), arm("adapter", [0.0] * 6, 50, surprised)])
+    assert refused(behind)
+    assert behind.report["arms"]["adapter"]["contradicted"]
+
+
+LIKELY, AHEAD = [0.4, 0.35, 0.42, 0.38, 0.4, 0.36], [0.05, 0.2, 0.1, 0.15, 0.1, 0.2]
+NOISY, REWORDED = [0.5, 0.3, 0.6, 0.4, 0.5, 0.3], [0.4, 0.5, 0.45, 0.5, 0.35, 0.45]
+
+
+def test_where_words_are_noise_the_likelihood_decides() -> None:
+    verdict = decide([arm("serving", NOISY), arm("adapter", REWORDED, 100, LIKELY, leads=AHEAD)])
+    assert verdict.mode == "adapter"
+    assert not verdict.report["arms"]["adapter"]["costs_less"]
+    assert "likelier to it by [0." in verdict.report["sentence"]
+    assert verdict.report["sentence"].endswith("That decides: costs alone do not.")
+
+
+def test_to_be_surer_of_whatever_is_written_is_no_gain() -> None:
+    """Texts are likelier, and so are the drafts: an adapter that learned nothing from the edits."""
+    verdict = decide([arm("serving", NOISY), arm("adapter", REWORDED, 100, LIKELY)])
+    assert refused(verdict)
+    assert "their lead over the drafts changes by [0.00, 0.00]" in verdict.report["sentence"]
+
+
+def test_likelier_texts_do_not_make_up_for_answers_that_cost_more() -> None:
+    """Such as answers that do not end."""
+    longer = [cost + 0.2 for cost in NOISY]
+    assert refused(decide([arm("serving", NOISY), arm("adapter", longer, 100, LIKELY, leads=AHEAD)]))
+
+
+def test_of_two_arms_the_one_that_is_clearly_surer_is_not_lost_for_a_reworded_answer() -> None:
+    plain = arm("adapter", [0.3] * 6, 100, [0.45] * 6, leads=AHEAD)
+    beside = arm("retrieval+adapter", [0.32] * 6, 120, [0.3] * 6, leads=AHEAD)
+    assert decide([arm("base", [0.5] * 6), arm("serving", [0.4] * 6), plain, beside]).mode == "retrieval+adapter"
 
 
 def test_noise_is_no_gain() -> None:
@@ -198,8 +235,8 @@ def test_every_arm_is_compared_with_serving() -> None:
 
 def test_forgetting_stated_values_is_refused() -> None:
     with_values = (False,) * 10 + (True,) * 2
-    serving = Measured("serving", (0.5,) * 10 + (0.0,) * 2, (0.5,) * 12, (100,) * 12, with_values)
-    candidate = Measured("adapter", (0.0,) * 10 + (0.3,) * 2, (0.5,) * 12, (60,) * 12, with_values)
+    serving = Measured("serving", (0.5,) * 10 + (0.0,) * 2, (0.5,) * 12, (0.0,) * 12, (100,) * 12, with_values)
+    candidate = Measured("adapter", (0.0,) * 10 + (0.3,) * 2, (0.5,) * 12, (0.0,) * 12, (60,) * 12, with_values)
     verdict = decide([serving, candidate])
     assert verdict.report["arms"]["adapter"]["values_check"]["passed"] is False
     assert refused(verdict)
@@ -207,8 +244,8 @@ def test_forgetting_stated_values_is_refused() -> None:
 
 def test_a_real_gain_that_forgets_stated_values_is_refused_for_that() -> None:
     with_values = (False,) * 30 + (True,) * 2
-    serving = Measured("serving", (0.5,) * 30 + (0.0,) * 2, (0.5,) * 32, (100,) * 32, with_values)
-    candidate = Measured("adapter", (0.0,) * 30 + (0.3,) * 2, (0.5,) * 32, (60,) * 32, with_values)
+    serving = Measured("serving", (0.5,) * 30 + (0.0,) * 2, (0.5,) * 32, (0.0,) * 32, (100,) * 32, with_values)
+    candidate = Measured("adapter", (0.0,) * 30 + (0.3,) * 2, (0.5,) * 32, (0.0,) * 32, (60,) * 32, with_values)
     verdict = decide([serving, candidate])
     assert verdict.report["arms"]["adapter"]["better"]
     assert refused(verdict)
@@ -245,16 +282,16 @@ def test_an_admission_stands_where_the_regression_set_is_passed_and_falls_where_
     assert "2 of the 9" not in confirm(admitted, {"own values": {**unchecked, "passed": False}}).report["sentence"]
 
 
-_edit = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 20), st.floats(0, 20), st.booleans())
+_edit = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 20), st.floats(0, 20), st.floats(-5, 5), st.booleans())
 
 
 @given(st.lists(_edit, max_size=40), st.integers(1, 200))
 def test_verdicts_are_readable_json_and_hold_what_they_promise(
-    edits: list[tuple[float, float, float, float, bool]], tokens: int
+    edits: list[tuple[float, float, float, float, float, bool]], tokens: int
 ) -> None:
-    before, costs, nlls_before, nlls, with_values = zip(*edits, strict=True) if edits else ((),) * 5
-    serving = Measured("serving", before, nlls_before, (100,) * len(edits), with_values)
-    candidate = Measured("adapter", costs, nlls, (tokens,) * len(edits), with_values)
+    before, costs, nlls_before, nlls, leads, with_values = zip(*edits, strict=True) if edits else ((),) * 6
+    serving = Measured("serving", before, nlls_before, (0.0,) * len(edits), (100,) * len(edits), with_values)
+    candidate = Measured("adapter", costs, nlls, leads, (tokens,) * len(edits), with_values)
     base = arm("base", [0.1] * len(edits))  # faults of little cost: a few edits prove that there are few enough
     verdict = decide([serving, candidate, base])
     assert verdict == decide([serving, candidate, base])
@@ -263,22 +300,24 @@ def test_verdicts_are_readable_json_and_hold_what_they_promise(
     assert verdict.report["sentence"].startswith(verdict.report["verdict"])
     if verdict.admitted:
         assert len(edits) >= 4
-        assert np.mean(candidate.costs) <= np.mean(serving.costs) + 0.02 + 1e-4
-        assert np.mean(candidate.costs) < np.mean(serving.costs) or tokens <= 90
-        valued = [e[1] - e[0] for e in edits if e[4]]
+        likelier = np.mean(candidate.nlls) < np.mean(serving.nlls) and np.mean(leads) > 0
+        assert np.mean(candidate.costs) <= np.mean(serving.costs) + (0.05 if likelier else 0.02) + 1e-4
+        assert np.mean(candidate.costs) < np.mean(serving.costs) or tokens <= 90 or likelier
+        valued = [e[1] - e[0] for e in edits if e[5]]
         assert not valued or np.mean(valued) <= 0.05 + 1e-4
 
 
 @given(st.lists(_edit, min_size=4, max_size=20), st.integers(1, 200), st.integers(0, 3))
 def test_a_candidate_that_costs_less_on_every_edit_is_no_worse_off(
-    edits: list[tuple[float, float, float, float, bool]], tokens: int, spared: int
+    edits: list[tuple[float, float, float, float, float, bool]], tokens: int, spared: int
 ) -> None:
     def decided(better_by: float) -> Verdict:
         costs = tuple(max(0.0, e[1] - better_by) for e in edits)
         none = (False,) * len(edits)
         nlls = tuple(e[2] for e in edits)
-        serving = Measured("serving", tuple(e[0] for e in edits), nlls, (100,) * len(edits), none)
-        candidate = Measured("adapter", costs, nlls, (tokens,) * len(edits), none)
+        leads = (0.0,) * len(edits)
+        serving = Measured("serving", tuple(e[0] for e in edits), nlls, leads, (100,) * len(edits), none)
+        candidate = Measured("adapter", costs, nlls, leads, (tokens,) * len(edits), none)
         return decide([arm("base", [0.1] * len(edits)), serving, candidate])
 
     if decided(0.0).admitted:

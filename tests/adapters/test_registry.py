@@ -796,3 +796,43 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
     assert set(host.names) == serving | tried, "an adapter that serves nobody is left in the engine"
     assert len(serving | tried) <= capacity + 1, "what serves takes no place while its canary is loaded"
     await registry.close()
+
+
+async def test_who_waits_for_a_turn_pushes_nobody_out(tmp_path: Path) -> None:
+    """With more misses than loads, places full of those who wait would serve nobody."""
+    world = World(tmp_path, capacity=3)
+    names = ("ann", "ben", "cat", "dan", "eve", "fay")
+    users = [world.user(name, 1, active=1) for name in names]
+    for user in users[:3]:
+        await world.registry.activate(user, make_version(1))
+    world.host.ticks = 50
+    coming = [asyncio.create_task(world.registry.activate(user, make_version(1))) for user in users[3:]]
+    await until(lambda: len(world.host.names) == 2)
+    assert [world.serves(user) for user in users[:3]] == [0, 1, 1], "one place is made for the one whose turn it is"
+    await asyncio.gather(*coming)
+    assert len(world.host.names) == 3
+    await world.registry.close()
+
+
+async def test_a_host_that_resolves_is_told_only_what_is_to_be_gone(tmp_path: Path) -> None:
+    host = FakeHost()
+    registry = Registry(
+        host, Directories(tmp_path), capacity=8, version_of=lambda _: asyncio.sleep(0, (None, None)), resolves=True
+    )
+    ann, ben = make_user("ann", 1), make_user("ben", 1)
+    for user in (ann, ben):
+        for number in (1, 2):
+            publish(tmp_path, user, number)
+        await registry.activate(user, make_version(1))
+    await registry.activate(ann, make_version(2))
+    assert {"opaque-ann.v1", "opaque-ann.v2", "opaque-ben.v1"} == set(host.names), "others may name it still"
+    await registry.retire(ann, 1)
+    assert "opaque-ann.v1" not in host.names
+    lost = registry.acquire(ben)
+    await registry.reconcile(lost)
+    registry.release(lost)
+    assert registry.acquire(replace(ann, active_adapter=2)).version == 2, "only what was lost is dropped"
+    assert registry.acquire(ben).version == 0
+    await registry.forget(ben.opaque_id)
+    assert set(host.names) == {"opaque-ann.v2"}
+    await registry.close()

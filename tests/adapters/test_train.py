@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from adapter_fakes import ANSWER, Trained
 
+from adapters.amount import SMALL_MODEL, amount
 from adapters.train import LINEAR_LAYERS, Recipe, TrainingJob, steps_for
 from adapters.validation import base_sha256, validate
 
@@ -17,7 +18,15 @@ def tensors(directory: Path) -> dict[str, bytes]:
 
 def test_steps_stay_within_their_bounds() -> None:
     recipe = Recipe(epochs=8, batch_size=8, min_steps=32, max_steps=100)
-    assert [steps_for(rows, recipe) for rows in (1, 32, 40, 64, 10_000)] == [32, 32, 40, 64, 100]
+    assert [steps_for(rows, recipe, 10**9) for rows in (1, 32, 40, 64, 10_000)] == [32, 32, 40, 64, 100]
+
+
+def test_what_a_recipe_leaves_open_is_by_the_size_of_the_model_and_the_number_of_rows() -> None:
+    small, real = SMALL_MODEL - 1, SMALL_MODEL
+    assert [steps_for(rows, Recipe(), small) for rows in (8, 48, 10_000)] == [32, 72, 400]
+    assert [steps_for(rows, Recipe(), real) for rows in (4, 24, 48, 200, 10_000)] == [12, 36, 36, 100, 400]
+    assert amount(small, 48).batch_size == 8
+    assert steps_for(48, Recipe(epochs=1, batch_size=8), real) == 12
 
 
 def test_a_job_survives_its_file(tmp_path: Path) -> None:

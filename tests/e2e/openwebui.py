@@ -29,7 +29,10 @@ HEADERS = json.loads(
     (ROOT / "integrations" / "openwebui" / "README.md").read_text().split("```json")[1].split("```")[0]
 )
 ACTION = ROOT / "integrations" / "openwebui" / "attune_action.py"
-ASKED = "Write an email to Anna, my client.\nNotes:\nabout: the launch"
+ASKED = (
+    "Write an email to Anna, my client.\nNotes:\nabout: the launch\nwhat: the invoice is late\nwhen: Friday at 10\n"
+    "where: the head office\nrequest: send the quote"
+)
 SETTINGS = {
     "WEBUI_SECRET_KEY": "test",
     "OFFLINE_MODE": "true",
@@ -76,7 +79,7 @@ class Person:
             "message_ids": [{"model_id": "attune-tiny", "message_id": answered}],
             "session_id": "none",
             "background_tasks": {"title_generation": True, "tags_generation": True, "follow_up_generation": True},
-            "params": {"temperature": 0, "max_tokens": 60},
+            "params": {"temperature": 0, "max_tokens": 90},
         }
         chat_id = str(done(self.http.post("/api/chat/completions", json=body))["chat_id"])
         deadline = time.monotonic() + 300
@@ -161,12 +164,14 @@ def openwebui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def people(openwebui: str, attune: str) -> tuple[Person, Person]:
     """The admin, and another user."""
 
-    def sign_up(name: str) -> Person:
-        body = {"name": name, "email": f"{name.lower()}@example.com", "password": "Secret-12345"}
-        made = done(httpx.post(f"{openwebui}/api/v1/auths/signup", json=body, timeout=60))
+    def account(name: str) -> dict[str, str]:
+        return {"name": name, "email": f"{name.lower()}@example.com", "password": "Secret-12345"}
+
+    def person(made: Any) -> Person:
         return Person(openwebui, attune, made["id"], made["token"])
 
-    ann = sign_up("Ann")
+    # Whoever signs up first is the admin, and after them nobody may.
+    ann = person(done(httpx.post(f"{openwebui}/api/v1/auths/signup", json=account("Ann"), timeout=60)))
     connection = {
         "ENABLE_OPENAI_API": True,
         "OPENAI_API_BASE_URLS": [f"{attune}/v1"],
@@ -189,7 +194,7 @@ def people(openwebui: str, attune: str) -> tuple[Person, Person]:
     everybody = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
     done(ann.http.post("/api/v1/models/create", json={**model, "access_grants": everybody}))
     assert [one["id"] for one in done(ann.http.get("/api/models"))["data"]] == ["attune-tiny"]
-    return ann, sign_up("Bob")
+    return ann, person(done(ann.http.post("/api/v1/auths/add", json={**account("Bob"), "role": "user"})))
 
 
 def test_a_chat_is_its_users_and_titles_are_nobodys(people: tuple[Person, Person]) -> None:
@@ -232,11 +237,13 @@ def test_the_action_shows_and_corrects_what_was_learned(people: tuple[Person, Pe
     assert ann.preferences() == ["Sign off with Best wishes."]
     (_, told) = ann.press(chat_id, message_id, "forget 2")
     assert (told["data"]["type"], told["data"]["content"]) == ("error", "There is no number 2.")
-    (asked, _) = bob.press(chat_id, message_id, "")
+    of_bob, answer_to_bob, _ = bob.chat()
+    asked, *_ = bob.press(of_bob, answer_to_bob, "")
     assert "Best wishes" not in asked["data"]["message"]
-    assert bob.preferences() == []
+    assert not [text for text in bob.preferences() if "Best wishes" in text]
     _, _, personal = ann.chat()
-    assert personal.rstrip().endswith("Best wishes")
+    newest = done(ann.held.get("/turns"))["data"][0]["id"]
+    assert personal.rstrip().endswith("Best wishes"), json.dumps(done(ann.held.get(f"/turns/{newest}")))
     (_, told) = ann.press(chat_id, message_id, "forget 1")
     assert told["data"]["content"] == "Forgotten: Sign off with Best wishes."
     assert ann.preferences() == []

@@ -17,7 +17,8 @@ async def main(base: str, token: str, chat_id: str, message_id: str, reply: str)
 
     @browser.on("events")
     async def on_event(event: dict) -> object:
-        events.append(event["data"])
+        if event["data"]["type"] in ("input", "notification"):  # others are of a chat's title and tags
+            events.append(event["data"])
         return reply if event["data"]["type"] == "input" else None
 
     await browser.connect(

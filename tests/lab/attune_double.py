@@ -31,6 +31,7 @@ class AttuneDouble:
         self.preferences: dict[str, list[dict[str, Any]]] = {}
         self._answers: dict[str, str] = {}
         self._feedback: dict[str, dict[str, Any]] = {}
+        self._whose: dict[str, str] = {}
         self._waiting: dict[str, int] = {}
         self._ids = count()
 
@@ -40,6 +41,8 @@ class AttuneDouble:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/feedback", self._accept)
+        app.router.add_get("/v1/feedback", self._given)
+        app.router.add_delete("/v1/feedback/{id}", self._forget)
         app.router.add_get("/v1/feedback/{id}", self._came)
         app.router.add_get("/v1/users/{user}/preferences", self._list)
         app.router.add_get("/metrics", self._metrics)
@@ -78,7 +81,17 @@ class AttuneDouble:
         status = "learned" if learned else "nothing_learned"
         self._feedback[id] = {"id": id, "status": status, "reason": None, "learned": learned}
         self._waiting[id] = self.pending
+        self._whose[id] = user
         return web.json_response({"id": id, "status": "pending"}, status=202)
+
+    async def _given(self, request: web.Request) -> web.Response:
+        user = request.headers["X-User-Id"]
+        found = [held for id, held in reversed(self._feedback.items()) if self._whose[id] == user]
+        return web.json_response({"data": found[: int(request.query["limit"])]})
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        del self._feedback[request.match_info["id"]]
+        return web.json_response({})
 
     async def _came(self, request: web.Request) -> web.Response:
         id = request.match_info["id"]

@@ -19,7 +19,7 @@ from lab.edits.functional import Functional
 from lab.edits.play import NotDrafted, Player
 from lab.edits.report import outcomes
 from lab.edits.stand_in import StandIn
-from lab.edits.work import NotThisRun, Work
+from lab.work import NotThisRun, Work
 from preference.ports import Generation
 from preference.prompt import Message
 from server.settings import Settings
@@ -187,7 +187,7 @@ def test_a_run_goes_on_with_the_same_file_and_engine_only(tmp_path: Path) -> Non
     Work(tmp_path / "work").begin(file="1", engine="a")
     Work(tmp_path / "work").begin(file="1", engine="a")
     with pytest.raises(NotThisRun, match="of another engine, a, not b: leave out --resume"):
-        Work(tmp_path / "work").begin(file="1", engine="b")
+        Work(tmp_path / "work", "leave out --resume").begin(file="1", engine="b")
 
 
 async def test_a_case_that_the_server_refuses_is_told_as_such(

@@ -12,7 +12,7 @@ from lab.cli import app
 from lab.edits import report
 from lab.edits.cases import DEV, TEST, Case, load
 from lab.edits.score import CONSTANT_LIST, Outcome, as_if_learned, matches_elsewhere, outcome, summary
-from lab.edits.work import Work
+from lab.work import Work
 
 
 def case(id: str, *expect: str) -> Case:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from openai import NotFoundError
 
 import lab
 from lab.client import Client
@@ -180,7 +181,27 @@ async def test_no_arm_but_the_oracle_holds_the_truth(name: str, environment: Syn
     await client.close()
 
 
-@pytest.mark.parametrize("name", [name for name in ARMS if name not in DEFAULT_ARMS])
+async def test_a_round_that_was_not_written_down_is_forgotten_before_it_is_played_again(
+    running: Running, environment: SyntheticEnvironment
+) -> None:
+    async def played(arm: Attune, at: Round) -> dict[str, Any]:
+        draft = await arm.complete(at.text)
+        return await arm.learn(at.text, draft, await environment.edit(at, draft.text))
+
+    first, second = environment.rounds[:2]
+    async with client_of(running) as client:
+        killed = Attune(client, Meter(client, None))
+        await killed.restore([])
+        lesson = await played(killed, first)
+        lost = (await played(killed, second))["feedback"]
+        again = Attune(client, Meter(client, None))
+        await again.restore([lesson])
+        with pytest.raises(NotFoundError):
+            await client.learned(lost)
+        assert (await client.learned(lesson["feedback"]))["status"] != "pending"
+
+
+@pytest.mark.parametrize("name", [name for name in ARMS if name.startswith("attune:")])
 async def test_users_of_one_kind_of_feedback_give_that_and_nothing_else(
     name: str, running: Running, environment: SyntheticEnvironment
 ) -> None:

@@ -23,6 +23,7 @@ from adapters import canary, cohorts, serving, versions
 from adapters.serving import Policy
 from preference import (
     curve,
+    daily,
     embedding,
     erasures,
     feedback,
@@ -31,10 +32,12 @@ from preference import (
     idempotency,
     jobs,
     keys,
+    limits,
     opinions,
     outcomes,
     preferences,
     prior,
+    shared_secret,
     signals,
     tokens,
     turns,
@@ -52,6 +55,7 @@ from preference.tables import contexts as contexts_table
 from preference.tables import erasures as erasures_table
 from preference.tables import feedback as feedback_table
 from preference.tables import jobs as jobs_table
+from preference.tables import key_days as key_days_table
 from preference.tables import preferences as preferences_table
 from preference.tables import spent_keys as spent_table
 from preference.tables import turns as turns_table
@@ -286,6 +290,8 @@ def everything(c: Connection, player: Player) -> Any:
         "newest turns": turns.newest(c, owner, after=(PARKED + 100, ""), equal={"adapter_version": 3}),
         "newest feedback": feedback.newest(c, owner, limit=100, equal={"type": "edit"}),
         "tokens": [(one.key_id, one.scopes) for one in tokens.all_of(c, owner)],
+        "days": daily.of_user(c, owner, 0, 10),
+        "spent today": limits.spent_today(c, owner.tenant, limits.of_user(owner.user)),
         "spent answers": [one.answer for one in idempotency.page(c, owner)],
         "spent": _or_error(idempotency.answer_of, c, owner, "k-spent", "new"),
         "alike": preferences.alike(c, owner, player.text("prefer 0.")),
@@ -802,6 +808,8 @@ def use_key(player: Player, c: Connection) -> Any:
     id, plain = player.kept["key"]
     found = keys.find(c, plain)
     assert keys.digest(c, id) == (hashlib.sha256(plain.encode()).hexdigest() if found else None), "another key's"
+    held = keys.get(c, id)
+    assert (held and held.id) == (id if found else None), "another key"
     return found is not None and (found.id, found.tenant) == (id, player.owner.tenant)
 
 
@@ -809,13 +817,56 @@ def revoke_key(player: Player, c: Connection) -> Any:
     keys.revoke(c, player.kept["key"][0])
 
 
+def spend_limits(player: Player, c: Connection) -> Any:
+    """Of a limit that a namesake in another tenant has as well."""
+    tenant, subject = player.owner.tenant, limits.of_user(player.owner.user)
+    limit = limits.Limit(tokens_per_day=1000, in_flight=2)
+    taken = limits.take(c, [limits.Demand(tenant, subject, limit, tokens=30, places=1)], "server")
+    limits.give(c, tenant, {subject: limits.Debt(limit, int(taken.now // limits.DAY), -10, 1)}, "server")
+    limits.renew(c, tenant, [subject], "server")
+    limits.prune(c)
+    return limits.spent_today(c, tenant, subject)
+
+
+def forget_limits(player: Player, c: Connection) -> Any:
+    limits.forget(c, player.owner)
+    demand = limits.Demand(player.owner.tenant, f"x {player.owner.user}", limits.Limit(tokens_per_day=9), tokens=1)
+    limits.take(c, [demand], "server")
+    return player.kept.setdefault("demand", demand) == demand
+
+
+def drop_limit(player: Player, c: Connection) -> Any:
+    demand = player.kept["demand"]
+    spent = limits.spent_today(c, demand.tenant, demand.subject)
+    limits.drop(c, demand)
+    return spent, limits.spent_today(c, demand.tenant, demand.subject)
+
+
+def spend_days(player: Player, c: Connection) -> Any:
+    """A key by the name of its user, which another tenant has as well; nobody else's days, nor another user's."""
+    owner, spent = player.owner, daily.Spent(1, 20, 3)
+    daily.add_to_user(c, owner, player.kept["opaque"], 5, spent)
+    for other in ("0" * 32, *c.execute(select(users_table.c.opaque_id).where(~_mine(users_table, owner))).scalars()):
+        daily.add_to_user(c, owner, other, 5, daily.Spent(100, 100, 100))
+    daily.add_to_key(c, owner.tenant, owner.user, 5, spent)
+    daily.prune(c, 5)
+    of_tenant = [row for row in c.execute(select(key_days_table)) if row.tenant_id == owner.tenant]
+    (whole,) = daily.of_keys(c, owner.tenant, 0, 10)
+    assert whole.spent.requests == sum(row.requests for row in of_tenant), "another tenant's days"
+    return daily.of_user(c, owner, 0, 10), daily.of_keys(c, owner.tenant, 5, 5, owner.user)
+
+
 def count(player: Player, c: Connection) -> Any:
     """The figures about everybody, which tell of nobody; none is counted twice."""
     found = [c.execute(select(table)).mappings().all() for table in (adapters_table, jobs_table, users_table, api_keys)]
     made, queued, all_users, all_keys = found
     ready = {(row["tenant_id"], row["user_id"], row["version"]) for row in made if row["state"] == "ready"}
+    opaque = {(row["tenant_id"], row["user_id"]): row["opaque_id"] for row in all_users}
+    everybodys = sorted((opaque[tenant, user], version) for tenant, user, version in ready)
+    assert versions.everybodys_ready(c) == everybodys, "somebody else's, or not all"
     serving = [row for row in all_users if (row["tenant_id"], row["user_id"], row["active_adapter"]) in ready]
     assert versions.census(c, 10_000) == (Counter(row["state"] for row in made), len(serving)), "miscounted"
+    assert shared_secret.agree(c, player.mark.encode()) == shared_secret.held(c)
     waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")
     assert jobs.backlog(c, 10_000).counts == waiting, "miscounted"
     assert {key.id for key in keys.list_all(c)} == {row["id"] for row in all_keys}
@@ -915,13 +966,15 @@ def begin_anew(player: Player, c: Connection) -> Any:
 
 
 SCRIPT: Sequence[Step] = [
-    settle, make_key, pause, read, go_on, serve_first, record, read, use_key,
-    make_token, use_token, make_another_token, read, spend, read, widen, read, revoke_token, read,
+    settle, make_key, spend_limits, spend_days, pause, read, go_on, serve_first, record, read, use_key,
+    make_token, use_token, make_another_token, read, spend, spend_limits, spend_days, read,
+    widen, read, revoke_token, read,
     accept("c-1", "k-0", "0"), accept("c-1", "k-0", "other"), accept("c-1", "k-9", "new"),
     accept("c-1", "k-9", "new"), withdraw, narrow, read,
     accept("c-2", None, "second"), accept("c-9", None, "none"), thumbs_up, resolve, prune, read,
-    look_at_history, give_others, read, weigh_outcomes, read, share,
-    demonstrate, read, erase_others, read, erase_demonstration, read,
+    spend_limits, spend_days, look_at_history, forget_limits, spend_limits,
+    give_others, read, weigh_outcomes, read, share,
+    demonstrate, read, erase_others, read, erase_demonstration, read, drop_limit,
     create, create_too_many, add_context, reembed, correct, read, unlock, read, delete_preference, read,
     lease, hold, read, finish, lease, fail, lease, defer, read, lease, release, park,
     lease, hold, lease_left_behind, read, give_up, prune_jobs, enqueue, ask_as_a_stranger, teach, read,

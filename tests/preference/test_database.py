@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from preference import feedback, preferences, turns, users
@@ -224,3 +225,31 @@ def test_what_a_driver_says_is_for_operators_alone() -> None:
     assert raised.value.message == "The database is not available; try again shortly."
     assert "127.0.0.1" in str(raised.value)
     assert "hush" not in str(raised.value)
+
+
+EXPANDS = re.compile(
+    r"CREATE (TABLE|INDEX)|ALTER TABLE \w+ ADD COLUMN (?!.*NOT NULL)|ALTER TABLE \w+ ADD COLUMN .*DEFAULT"
+    r"|ALTER TABLE \w+ ALTER COLUMN \S+ SET STATISTICS|(UPDATE|INSERT INTO) alembic_version|UPDATE \w+ SET bytes="
+    r"|SELECT|SET LOCAL|LOCK TABLE",
+)
+"""What a server of the version before does not notice; what takes something away waits for the next version."""
+
+
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_migrations_since_0_1_only_expand(empty_url: str) -> None:
+    database = Database(empty_url)
+    engine = database._engine
+    with engine.execution_options(begin="migrate").begin() as connection:
+        config = migrations()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")  # 0.1
+    told: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def tell(_: object, __: object, statement: str, *___: object) -> None:
+        told.append(" ".join(statement.split()))
+
+    database.migrate()
+    database.close()
+    assert len(told) > 20
+    assert [one for one in told if not EXPANDS.match(one)] == []

@@ -6,6 +6,7 @@ import threading
 import uuid
 import zlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ class Script:
     tool_calls: list[dict[str, Any]] | None = None
     finish: str | None = None  # why it ended, where it did not stop by itself; in the words of the route
     stop: str | None = None  # the stop sequence that ended it
+    page: str | None = None  # a proxy's page instead of an answer
+    ends: int | None = None  # the stream ends in good order after so many events
     others: list[str] = field(default_factory=list)  # what the further choices of a chat say, of n that are asked for
     said: Any = None  # instead of the tokens: a chat's message, a response's output, an Anthropic message's content
 
@@ -46,6 +49,8 @@ class FakeEngine:
         self.adapters: dict[str, str] = {}
         self.url = ""
         self.away = False  # every connection is cut
+        self.marks: dict[str, Any] | None = None  # what our plugin adds to the list of models
+        self.brings: Callable[[str], bool] | None = None  # a name that it does not have: whether it is loaded then
         self.tokenizes = True
         self.scores: Literal["yes", "no", "refuses"] = "yes"
         self.hears = False  # a word that stands in the prompt is likelier by two nats
@@ -115,7 +120,9 @@ class FakeEngine:
         return web.Response()
 
     async def _models(self, request: web.Request) -> web.Response:
-        data = [{"id": MODEL, "object": "model", "parent": None}]
+        mark = {} if self.marks is None else {"attune": self.marks}
+        base = {"id": MODEL, "object": "model", "parent": None, "max_model_len": self.context, **mark}
+        data: list[dict[str, Any]] = [base]
         data += [{"id": name, "object": "model", "parent": MODEL} for name in self.adapters]
         return web.json_response({"object": "list", "data": data})
 
@@ -171,6 +178,9 @@ class FakeEngine:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        name = body["model"]
+        if name != MODEL and name not in self.adapters and self.brings and await asyncio.to_thread(self.brings, name):
+            self.adapters[name] = "brought"
         if body["model"] != MODEL and body["model"] not in self.adapters:
             return _error(404, f"The model `{body['model']}` does not exist.", "model")
         self.priorities.append(body.get("priority", 0))
@@ -185,6 +195,8 @@ class FakeEngine:
         script = self._scripts.popleft() if self._scripts else Script()
         used = len(rendered(body["messages"], True)) if "messages" in body else 0
         try:
+            if script.page is not None:
+                return web.Response(text=script.page, content_type="text/html", status=script.status)
             if script.status != 200:
                 return _error(script.status, script.error, script.param)
             if used + (body.get("max_tokens") or 0) > self.context:
@@ -213,6 +225,8 @@ class FakeEngine:
         spoken = _HEADS[request.path] * n + len(script.tokens) * n  # events until all tokens are out
         sent = b""
         for number, event in enumerate(events):
+            if script.ends == number:
+                return response
             if script.die_after == number:
                 assert request.transport is not None
                 request.transport.abort()

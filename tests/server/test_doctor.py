@@ -11,8 +11,9 @@ from preference import keys
 from preference.database import Database
 from server.doctor import Finding, examine
 from server.settings import Settings
-from tests.server.conftest import Running
+from tests.server.conftest import Running, Start
 from tests.server.fake_engine import MODEL, FakeEngine
+from tests.server.test_chat import publish
 from tests.server.test_cli import run
 
 
@@ -146,3 +147,26 @@ def test_it_exits_with_1_where_something_is_wrong(tmp_path: Path) -> None:
     ended = run(tmp_path, "doctor", max_loras="5", max_cpu_loras="2")
     assert ended.exit_code == 1
     assert "ATTUNE_MAX_CPU_LORAS" in ended.output
+
+
+async def test_a_store_without_what_the_database_says_is_in_it(start: Start, tmp_path: Path) -> None:
+    right, wrong = (f"file://{tmp_path / name}" for name in ("right", "wrong"))
+    running = start(adapter_store=right)
+    publish(running, 1, "adapter", tmp_path)
+    (found,) = (await looked(tmp_path, adapter_store=right))["adapters"]
+    assert (found.state, found.said.startswith("1 of 1 versions were looked for")) == ("ok", True)
+    (found,) = (await looked(tmp_path, adapter_store=wrong))["adapters"]
+    assert (found.state, found.said[:6]) == ("error", "1 of 1")
+    (tmp_path / "broken").write_text("in the way")
+    (found,) = (await looked(tmp_path, adapter_store=f"file://{tmp_path / 'broken'}"))["adapters"]
+    assert found.state == "error"
+
+
+async def test_shared_limits_and_another_secret_than_the_other_servers(start: Start, tmp_path: Path) -> None:
+    start()
+    found = await looked(tmp_path, shared_limits=True)
+    assert states(found)["limits"] == ["ok"]
+    assert "secret" not in found
+    (tmp_path / "data" / "secret").write_bytes(b"another")
+    (told,) = (await looked(tmp_path))["secret"]
+    assert (told.state, "theirs is used" in told.said) == ("warning", True)

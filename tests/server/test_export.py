@@ -71,14 +71,16 @@ def test_everything_is_exported_and_nothing_of_others(known: Running) -> None:
     thumb = {"type": "thumbs", "completion_id": id, "thumb": "up"}
     spent = http.post("/v1/feedback", json=thumb, headers={"Idempotency-Key": "once"}).json()["id"]
     assert http.delete(f"/v1/feedback/{spent}").status_code == 200
+    # What was used is added up in the background.
+    until(lambda: any(line["object"] == "day" for line in lines(known.http().get(PATH))))
     held = lines(known.http().get(PATH))
     assert "bob" not in json.dumps(held)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for line in held:
         kinds.setdefault(line.pop("object"), []).append(line)
-    assert " ".join(kinds) == "user value turn feedback preference adapter cohort job token spent_key"
+    assert " ".join(kinds) == "user value turn feedback preference adapter cohort job token day spent_key"
     of_users = {table.name for table in tables.metadata.tables.values() if "user_id" in table.c}
-    told_in = {"contexts": "preference", "cohort_members": "cohort", "user_tokens": "token"}
+    told_in = {"contexts": "preference", "cohort_members": "cohort", "user_tokens": "token", "user_days": "day"}
     assert {told_in.get(name, name.rstrip("s")) for name in of_users} == set(kinds) - {"value"}
     assert kinds["user"][0]["id"] == "ann"
     assert [one["id"] for one in kinds["token"]] == [made["id"]]

@@ -1,5 +1,6 @@
 """Limits hold for each API key, and for all requests together; what is refused says when to come back."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,9 @@ import pytest
 
 from preference import keys
 from preference.keys import Key
+from preference.limits import Limit
 from server.errors import Overloaded, TooManyRequests
-from server.limits import Limits
+from server.limits import Limits, Pass
 from server.settings import Settings
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.fake_engine import Script
@@ -26,14 +28,19 @@ def new_key(running: Running, tenant: str, **limits: int) -> str:
     return running.services.database.write_now(keys.create, tenant, "test", **limits)[1]
 
 
-def limits(**changed: int) -> Limits:
-    return Limits(**{"requests_per_minute": 0, "in_flight": 64, "total": 256, **changed})
+def limits(*, requests_per_minute: int = 0, in_flight: int = 64, total: int = 256, **more: int) -> Limits:
+    limit = Limit(requests_per_minute=requests_per_minute, in_flight=in_flight)
+    return Limits(of_key=limit, total=total, **more)
+
+
+def enter(limits: Limits, key: Key) -> Pass:
+    return asyncio.run(limits.enter(key))
 
 
 def ask_once(limits: Limits, key: Key) -> dict[str, str]:
-    told = limits.enter(key)
-    limits.leave(key)
-    return told
+    entered = enter(limits, key)
+    limits.leave(entered)
+    return entered.headers
 
 
 def exhaust(limits: Limits, key: Key) -> None:
@@ -75,34 +82,44 @@ def test_a_keys_own_limits_go_before_the_defaults() -> None:
 
 def test_a_keys_own_places_go_before_the_default() -> None:
     limited, own = limits(in_flight=1), Key("own", "one", "n", 0.0, in_flight=2)
-    for key in (own, own, ONE):
-        limited.enter(key)
-    for key, places in ((own, 2), (ONE, 1)):
+    _, *held = [enter(limited, key) for key in (own, own, ONE)]
+    for key, places, entered in zip((own, ONE), (2, 1), held, strict=True):
         with pytest.raises(TooManyRequests, match=f"{places} requests at a time"):
-            limited.enter(key)
-        limited.leave(key)
-        limited.enter(key)
+            enter(limited, key)
+        limited.leave(entered)
+        enter(limited, key)
+
+
+def test_what_is_under_way_counts_for_as_long_as_it_takes() -> None:
+    now = 1e9
+    limited = Limits(of_key=Limit(in_flight=1), total=9, clock=lambda: now)
+    entered = enter(limited, ONE)
+    now += 3600
+    with pytest.raises(TooManyRequests):
+        enter(limited, ONE)
+    limited.leave(entered)
+    enter(limited, ONE)
 
 
 def test_a_request_refused_for_those_under_way_spends_nothing() -> None:
     limited = limits(requests_per_minute=3, in_flight=1)
-    assert limited.enter(ONE)["x-ratelimit-remaining-requests"] == "2"
+    entered = enter(limited, ONE)
+    assert entered.headers["x-ratelimit-remaining-requests"] == "2"
     for _ in range(5):
         with pytest.raises(TooManyRequests):
-            limited.enter(ONE)
-    limited.leave(ONE)
-    assert limited.enter(ONE)["x-ratelimit-remaining-requests"] == "1"
+            enter(limited, ONE)
+    limited.leave(entered)
+    assert enter(limited, ONE).headers["x-ratelimit-remaining-requests"] == "1"
 
 
 def test_the_keys_of_a_tenant_share_its_places() -> None:
     limited, other = limits(in_flight=2, of_tenant=3), Key("3", "two", "n", 0.0)
-    for key in (ONE, ONE, TWO, other):
-        limited.enter(key)
+    first, *_ = [enter(limited, key) for key in (ONE, ONE, TWO, other)]
     with pytest.raises(TooManyRequests, match="a tenant may have 3 requests at a time"):
-        limited.enter(TWO)
-    limited.enter(other)
-    limited.leave(ONE)
-    limited.enter(TWO)
+        enter(limited, TWO)
+    enter(limited, other)
+    limited.leave(first)
+    enter(limited, TWO)
 
 
 def test_by_default_a_tenant_leaves_a_quarter_for_others() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.room import ANSWER, SHORT
+from server.room import ANSWER, SHORT, TEMPLATE, bound, prompt_bytes
 from tests.server.conftest import Running, ask
 from tests.server.fake_engine import Script, rendered
 from tests.server.test_chat import AS_ANN, state
@@ -89,3 +89,21 @@ def test_another_refusal_is_not_asked_again(stated: Running) -> None:
     answer = stated.http().post("/v1/chat/completions", json=ask(), headers=AS_ANN)
     assert answer.status_code == 400
     assert len(stated.engine.requests) == 1
+
+
+def test_what_a_request_may_take_at_most() -> None:
+    def at_most(context: int | None, **sent: Any) -> tuple[int, dict[str, Any]]:
+        payload = {"messages": [{"role": "user", "content": "é" * 50}], **sent}
+        return bound("/v1/chat/completions", payload, 1000, context), payload
+
+    prompt = prompt_bytes({"messages": [{"role": "user", "content": "é" * 50}]})
+    assert prompt > 2 * 50 + TEMPLATE  # no fewer than its tokens can be
+    assert at_most(8192, max_tokens=10)[0] == prompt + 10
+    assert at_most(8192, max_completion_tokens=10, n=3)[0] == prompt + 30
+    assert at_most(8192)[1]["max_tokens"] == 1000
+    assert at_most(None)[0] == prompt + 1000
+    short, payload = at_most(1024)
+    assert short == 1024  # and an answer is not made longer than the model bears
+    assert "max_tokens" not in payload
+    assert at_most(1024, max_tokens=5000)[0] == 1024
+    assert at_most(1024, n=2)[0] == 2048

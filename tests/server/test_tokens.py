@@ -76,7 +76,7 @@ def test_what_is_not_a_users_own_is_the_api_keys(running: Running) -> None:
         *((method, "/v1/users/{user}/preferences") for method in ("GET", "POST")),
         *((method, "/v1/users/{user}/preferences/{id}") for method in ("GET", "PATCH", "DELETE")),
         ("POST", "/v1/users/{user}/preferences/search"),
-        *(("GET", path) for path in ("/v1/caller", "/v1/curve")),
+        *(("GET", path) for path in ("/v1/caller", "/v1/curve", "/v1/usage")),
         ("DELETE", "/v1/feedback/{id}"),
         *((method, "/v1/users/{user}") for method in ("GET", "PATCH")),
     }

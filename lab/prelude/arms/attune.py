@@ -7,7 +7,6 @@ from typing import Any
 from openai import ConflictError
 
 from lab.client import Client
-from lab.prelude.arms.baseline import ANSWER_TOKENS
 from lab.prelude.meter import Meter
 from lab.prelude.ports import Arm, Draft
 
@@ -34,7 +33,8 @@ class Attune(Arm):
     async def complete(self, request: str) -> Draft:
         """The server's answer for this user."""
         messages = [{"role": "user", "content": request}]
-        answer = await self._client.chat(messages, max_tokens=ANSWER_TOKENS, personalize=self._personalize)
+        tokens = self.asking.answer_tokens
+        answer = await self._client.chat(messages, max_tokens=tokens, personalize=self._personalize)
         self.expense.answer_in += answer.usage.prompt_tokens
         self.expense.answer_out += answer.usage.completion_tokens
         used = tuple(preference["text"] for preference in answer.attune["preferences"])
@@ -42,17 +42,20 @@ class Attune(Arm):
 
     async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
         """Send what the user sent, and wait until it was learned from."""
-        held = await self._client.edit(draft.completion_id, edited)
+        held = await self._client.edit(draft.completion_id, edited, self.asking.learn_seconds)
         await self._count()
         self._rounds += 1
-        lesson: dict[str, Any] = {"status": held["status"], "reason": held["reason"]}
+        lesson: dict[str, Any] = {"status": held["status"], "reason": held["reason"], "feedback": held["id"]}
         if self._rounds in self._training:
             lesson["adapter"] = await self._train(request)
         return lesson
 
     async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:
-        """The server remembers everything else."""
+        """The server remembers everything else; it forgets the edit of a round that was not written down."""
         self._rounds = len(lessons)
+        known = {lesson.get("feedback") for lesson in lessons}
+        if None not in known:  # a run of before they were noted
+            await self._client.forget_since(known)
 
     async def _train(self, request: str) -> dict[str, Any]:
         """Have an adapter made, and wait until it answers or was refused."""

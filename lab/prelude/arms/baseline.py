@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.client import Client
-from lab.inferring import inference_messages
 from lab.merging import merge_messages
 from lab.prelude.ports import Arm, Draft
 from preference.learning.proposer import parse
 from preference.prompt import Message, compose
 from preference.text import canonical
 
-ANSWER_TOKENS, INFER_TOKENS, MERGE_TOKENS = 500, 400, 600
+INFER_TOKENS, MERGE_TOKENS = 400, 600
 
 
 class Baseline(Arm):
@@ -24,14 +23,14 @@ class Baseline(Arm):
     async def _answer(self, request: str, preferences: Sequence[str] = (), earlier: Sequence[Message] = ()) -> Draft:
         """The model's answer with preferences where a server puts its own, after an earlier exchange."""
         messages = compose([*earlier, {"role": "user", "content": request}], (), preferences)
-        answer = await self._chat(messages, ANSWER_TOKENS)
+        answer = await self._chat(messages, self.asking.answer_tokens)
         self.expense.answer_in += answer.usage.prompt_tokens
         self.expense.answer_out += answer.usage.completion_tokens
         return Draft(answer.choices[0].message.content or "", tuple(preferences), answer.id)
 
-    async def _infer(self, draft: str, edited: str) -> list[str]:
+    async def _infer(self, draft: str, edited: str, request: str = "") -> list[str]:
         """The preferences that explain an edit."""
-        return await self._study(inference_messages(draft, edited), INFER_TOKENS)
+        return await self._study(self.asking.study(request, draft, edited), INFER_TOKENS)
 
     async def _merge(self, lists: Sequence[Sequence[str]]) -> list[str]:
         """One list out of several, oldest first. Equal texts go in once, and a single list needs no merging."""

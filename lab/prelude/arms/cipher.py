@@ -29,7 +29,7 @@ class Cipher(Baseline):
     async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
         """Keep what an edit shows; what was used is kept again when it was right."""
         accepted = draft.text == edited
-        held = list(draft.preferences) if accepted else await self._infer(draft.text, edited)
+        held = list(draft.preferences) if accepted else await self._infer(draft.text, edited, request)
         if not held and not accepted:
             return {}
         await self._preferences.add(request, held)

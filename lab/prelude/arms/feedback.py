@@ -7,7 +7,6 @@ from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
-from lab.prelude.arms.baseline import ANSWER_TOKENS
 from lab.prelude.meter import Meter
 from lab.prelude.ports import Draft, Voice
 
@@ -72,7 +71,11 @@ class AttuneBy(Attune):
         """Ask for a second answer, drawn, and rank the two."""
         messages = [{"role": "user", "content": request}]
         other = await self._client.chat(
-            messages, max_tokens=ANSWER_TOKENS, seed=self._rounds, temperature=1.0, personalize=self._personalize
+            messages,
+            max_tokens=self.asking.answer_tokens,
+            seed=self._rounds,
+            temperature=1.0,
+            personalize=self._personalize,
         )
         text = other.choices[0].message.content or ""
         if text == draft.text:

@@ -34,4 +34,4 @@ class AttuneImported(Attune):
     async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:
         """The server remembers everything else."""
         await super().restore(lessons)
-        self._imported = True
+        self._imported = bool(lessons)

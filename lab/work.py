@@ -4,15 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
-
-Step = Literal["run", "sent", "edit", "asked", "generation"]
-"""What a run is of; an edit that is sent; what came of it; what later requests got; what an engine wrote."""
-
-Mode = Literal["own", "one"]
-"""Each case is a user of its own; or all cases are one user's, in the file's order."""
-OfAll = Literal[""]
-"""The mode of what both have in common."""
+from typing import Any
 
 
 class NotThisRun(Exception):
@@ -20,10 +12,14 @@ class NotThisRun(Exception):
 
 
 class Work:
-    """The steps done so far, by step, mode and id. Each is on the disk before ``add`` returns."""
+    """The steps done so far: by what was done, in which part of the run ("" is of all), and to what.
 
-    def __init__(self, path: Path) -> None:
+    Each is on the disk before ``add`` returns. ``anew`` is what whoever runs it can do to begin anew.
+    """
+
+    def __init__(self, path: Path, anew: str = "--fresh begins anew") -> None:
         self._path = path
+        self._anew = anew
         self._done: dict[tuple[str, str, str], dict[str, Any]] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             try:
@@ -32,11 +28,15 @@ class Work:
                 continue
             self._done[record["step"], record["mode"], record["id"]] = record
 
-    def get(self, step: Step, mode: Mode | OfAll, id: str) -> dict[str, Any] | None:
+    def get(self, step: str, mode: str, id: str) -> dict[str, Any] | None:
         """The step's record, if it is done."""
         return self._done.get((step, mode, id))
 
-    def add(self, step: Step, mode: Mode | OfAll, id: str, **fields: Any) -> dict[str, Any]:
+    def of(self, step: str, mode: str) -> list[dict[str, Any]]:
+        """All records of a step in a part of the run, in the order of the file."""
+        return [record for (what, where, _), record in self._done.items() if (what, where) == (step, mode)]
+
+    def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
         """Record a step, for good."""
         record = {"step": step, "mode": mode, "id": id, **fields}
         with self._path.open("a", encoding="utf-8") as file:
@@ -47,16 +47,17 @@ class Work:
         self._done[step, mode, id] = record
         return record
 
-    def begin(self, **of: str) -> None:
+    def begin(self, **of: str | float | None) -> None:
         """Say what the run is of. Raises ``NotThisRun`` where the file is of something else."""
         before = self.get("run", "", "")
         if before is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self.add("run", "", "", **of)
             return
         for name, value in of.items():
             if before.get(name) != value:
                 raise NotThisRun(
-                    f"What was played is of another {name}, {before.get(name)}, not {value}: leave out --resume."
+                    f"What was played is of another {name}, {before.get(name)}, not {value}: {self._anew}."
                 )
 
 

@@ -1,0 +1,78 @@
+"""An adapter of each writer's edits, by the server's own trainer, all in one program."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adapters import progress
+from adapters.together import run_batched
+from adapters.train import FIGURES, Recipe, TrainingJob
+from adapters.validation import base_directory, fitted
+from lab.writers.data import Row, Split
+from preference.prompt import Message
+
+_LOOK_SECONDS = 2.0
+
+
+class Adapters:
+    """Trains into ``folder``; a writer whose figures lie there is done. ``seconds`` is how long all may take."""
+
+    def __init__(self, folder: Path, model: str, *, rate: float | None, epochs: float | None, seconds: float) -> None:
+        self._folder = folder
+        self._model = model
+        self._rate = rate
+        self._epochs = epochs
+        self._seconds = seconds
+
+    async def train(self, split: Split, done: Callable[[float], None]) -> dict[str, Path]:
+        """Each writer's adapter; ``done`` is told of the share that is done. Raises ``TrainingFailed``."""
+        base = await asyncio.to_thread(base_directory, self._model)
+        whole = Recipe(learning_rate=self._rate, threads=os.cpu_count() or 1, niceness=0)  # nobody is served meanwhile
+        recipe = await asyncio.to_thread(fitted, whole, base)
+        recipe = recipe if self._epochs is None else replace(recipe, epochs=self._epochs, min_steps=1)
+        left = [self._prepared(writer, split.learned, TrainingJob(str(base), recipe)) for writer in split.writers]
+        waiting = [directory for directory in left if not (directory / FIGURES).exists()]
+        if waiting:
+            watching = asyncio.create_task(_watch(waiting, done))
+            try:
+                await run_batched(waiting, self._seconds)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+        return {writer: self._folder / writer / "adapter" for writer in split.writers}
+
+    def figures(self, writer: str) -> dict[str, Any]:
+        """What is known of a writer's training."""
+        told: dict[str, Any] = json.loads((self._folder / writer / FIGURES).read_text())
+        return told
+
+    def _prepared(self, writer: str, rows: Sequence[Row], job: TrainingJob) -> Path:
+        directory = self._folder / writer
+        if not (directory / FIGURES).exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            job.write(directory)
+            lines = (json.dumps(row_of(row, writer), ensure_ascii=False) for row in rows)
+            (directory / "train.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return directory
+
+
+def row_of(row: Row, writer: str) -> dict[str, list[Message]]:
+    """A training row: what was asked, and what the writer made of the answer."""
+    return {
+        "prompt": [{"role": "user", "content": row.instruction}],
+        "completion": [{"role": "assistant", "content": row.edited[writer]}],
+    }
+
+
+async def _watch(directories: Sequence[Path], done: Callable[[float], None]) -> None:
+    """Tell of how much is done, until cancelled."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        steps = [await asyncio.to_thread(progress.read, directory) for directory in directories]
+        done(sum(of[-1]["step"] / of[-1]["steps"] for of in steps if of) / len(directories))

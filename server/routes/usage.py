@@ -1,0 +1,103 @@
+"""GET /v1/usage: what was answered by day, for a user, a key or the tenant; and what is left of limits in tokens."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from preference import daily, keys, limits
+from preference.daily import Day
+from preference.errors import Invalid, NotFound
+from preference.keys import Key
+from preference.owner import Owner
+from server.errors import Forbidden
+from server.identity import UserKey, user_of
+from server.openapi import errors
+from server.routes.requests import HeaderUser, ServicesOf, TenantOf
+from server.services import Services
+
+router = APIRouter(tags=["health"], responses=errors(404))
+_EPOCH = date(1970, 1, 1)
+MOST_DAYS = 400
+
+
+class UsageDay(BaseModel):
+    """What was answered on a day, in UTC. The newest seconds are not in it yet."""
+
+    day: date = Field(examples=["2026-11-30"])
+    requests: int = Field(description="Answers.", examples=[12])
+    prompt_tokens: int = Field(examples=[3400])
+    completion_tokens: int = Field(examples=[900])
+
+
+class Budget(BaseModel):
+    """A budget of tokens, and how it stands."""
+
+    of: Literal["key", "user"] = Field(description="Whose it is.", examples=["key"])
+    limit: int = Field(description="Tokens a day, in UTC.", examples=[5000000])
+    used: int = Field(description="Of today, with what answers under way may take at most.", examples=[4300])
+    resets_at: float = Field(description="Unix seconds.", examples=[1790035200.0])
+
+
+class UsageResponse(BaseModel):
+    """Usage by day, oldest first; days without any are left out."""
+
+    object: Literal["usage"] = "usage"
+    user: str | None = Field(description="None: not of one user.", examples=["maria"])
+    key: str | None = Field(description="The key's id; None: of all keys of the tenant, or of a user.", examples=[None])
+    data: list[UsageDay]
+    budgets: list[Budget] = Field(description="Of this user, or of this key; else of the key that asks.")
+
+
+@router.get("/usage")
+async def get_usage(
+    request: Request,
+    services: ServicesOf,
+    tenant: TenantOf,
+    header: HeaderUser,
+    user: Annotated[str | None, Query(description="Of this user; where no header says so.")] = None,
+    key: Annotated[str | None, Query(description="Of the API key with this id.", max_length=32)] = None,
+    since: Annotated[date | None, Query(description="The first day; by default 30 days ago.")] = None,
+    until: Annotated[date | None, Query(description="The last day; by default today.")] = None,
+) -> UsageResponse:
+    """Of the tenant, of one of its keys, or of one of its users; a token of one user sees that user alone."""
+    caller: Key = request.state.caller
+    named = user_of(header, {"user": user})
+    if isinstance(caller, UserKey):
+        if key is not None or (named or caller.user) != caller.user:
+            raise Forbidden("This token is of one user: it sees no other's usage.", param="key" if key else "user")
+        named = caller.user
+    if named is not None and key is not None:
+        raise Invalid("Ask for a user or for a key.", param="key")
+    last = until or datetime.now(UTC).date()
+    first = since or last - timedelta(days=30)
+    if not first <= last <= first + timedelta(days=MOST_DAYS):
+        raise Invalid(f"since must not be after until, nor more than {MOST_DAYS} days before.", param="since")
+
+    def read(c: Connection) -> tuple[list[Day], list[Budget]]:
+        span = ((first - _EPOCH).days, (last - _EPOCH).days)
+        if named is not None:
+            return daily.of_user(c, Owner(tenant, named), *span), _budgets(c, services, tenant, "user", named)
+        asked = caller if key is None or key == caller.id else keys.get(c, key)
+        if asked is None or asked.tenant != tenant:
+            raise NotFound(f"There is no working key with the id {key!r}.", param="key")
+        return daily.of_keys(c, tenant, *span, key), _budgets(c, services, tenant, "key", asked)
+
+    days, budgets = await services.database.read(read)
+    told = [UsageDay(day=_EPOCH + timedelta(days=one.day), **one.spent._asdict()) for one in days]
+    return UsageResponse(user=named, key=key, data=told, budgets=budgets)
+
+
+def _budgets(
+    c: Connection, services: Services, tenant: str, of: Literal["key", "user"], whose: str | Key
+) -> list[Budget]:
+    if isinstance(whose, Key):
+        limit, subject = services.limits.of_key(whose).tokens_per_day, limits.of_key(whose.id)
+    else:
+        limit, subject = services.limits.of_user.tokens_per_day, limits.of_user(whose)
+    if not limit:
+        return []
+    used = limits.spent_today(c, tenant, subject)
+    return [Budget(of=of, limit=limit, used=used, resets_at=(daily.today() + 1) * float(limits.DAY))]
