@@ -1,6 +1,7 @@
 """`attune lab`: the synthetic world, the bundled model's recipe and its measurement, and what learning is worth."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,8 @@ def train(
     A LoRA's training goes on from the checkpoint that lies in the folder.
     """
     if base is not None:
+        # Threads that wait for each other by spinning cost most of the time where anything else runs. Read at import.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from lab.assistant import train as lora
 
         recipe = lora.Recipe(minutes=minutes / speed, seed=seed, threads=threads)
