@@ -36,10 +36,14 @@ class Room:
         may be too few, which takes no model. All of them where the engine does not count.
         """
         wanted = next((payload[name] for name in _LIMITS if payload.get(name)), ANSWER)
-        beside = _bytes(payload.get("tools")) // 3 + wanted
-        if _bytes(prompt) // 3 + beside <= self._tokens.get(place.name, SHORT):
+        tools = payload.get("tools") or ()
+        if (_bytes(prompt) + _bytes(tools)) // 3 + wanted <= self._tokens.get(place.name, SHORT):
             return len(recalled)
         asked = {"model": payload["model"], "messages": list(prompt)}
+        # A chat's tools are counted as its template writes them, if it does; those of other routes are estimated.
+        counted = all("function" in tool for tool in tools)
+        asked |= {"tools": list(tools)} if tools and counted else {}
+        beside = wanted if counted else _bytes(tools) // 3 + wanted
         try:
             told = json.loads(await place.engine.complete("/tokenize", asked))
             used, self._tokens[place.name] = int(told["count"]) + beside, int(told["max_model_len"])

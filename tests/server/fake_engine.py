@@ -62,6 +62,7 @@ class FakeEngine:
         self.most_scoring = 0  # requests at once
         self._token_of: dict[int, str] = {}
         self.context = 4096  # tokens
+        self.writes_tools = False  # its chat template does
         self.counts = True  # it has the route that counts them
         self.counted = 0
         self._scripts: deque[Script] = deque()
@@ -148,6 +149,7 @@ class FakeEngine:
             raise web.HTTPNotFound
         if "messages" in body:
             tokens = rendered(body["messages"], body.get("add_generation_prompt", True))
+            tokens += json.dumps(body.get("tools") or "").split() if self.writes_tools else []
         else:
             tokens = body["prompt"].split()
         if not self.ends_turns:

@@ -62,6 +62,16 @@ def test_a_prompt_that_fits_by_count_keeps_all(stated: Running) -> None:
     assert stated.engine.counted == 1
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_tools_take_what_the_chat_template_makes_of_them(stated: Running, written: bool) -> None:
+    """Chat UIs send thousands of tokens of them, and not every template writes them."""
+    function = {"name": "look", "description": "to be looked up " * 300, "parameters": {"type": "object"}}
+    stated.engine.writes_tools, stated.engine.context = written, 1500
+    told = answered(stated, "Write an email to Ann", tools=[{"type": "function", "function": function}])
+    assert stated.engine.counted == 1
+    assert ("preferences_left_out" in told) == written
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_refused_for_its_length_is_asked_again_without_preferences(stated: Running, stream: bool) -> None:
     stated.engine.counts = False
