@@ -28,7 +28,7 @@ LIKELY, UNLIKELY = -0.1, -5.0  # nats
 _MARK = re.compile(r"mark\d+")
 _WORD = re.compile(r"\w+")
 _EDIT = re.compile(r"<draft>\n(.*)\n</draft>\n\n<edited>\n(.*)\n</edited>", re.DOTALL)
-_VERSION = re.compile(r"\.v(\d+)-candidate$")
+_CANDIDATE = re.compile(r"\.v(\d+)-candidate(-|$)")
 
 
 def preference_of(mark: str) -> str:
@@ -105,7 +105,7 @@ class ScriptedEngine:
         name, path = body["lora_name"], Path(body["lora_path"])
         if name in self._adapters:
             return _error(400, "already loaded")
-        if name.endswith("-candidate"):
+        if _CANDIDATE.search(name):
             self._on_event("training")
         else:
             self._on_event("activating")
@@ -123,7 +123,7 @@ class ScriptedEngine:
         name = (await request.json())["lora_name"]
         if self._adapters.pop(name, None) is None:
             return _error(404, "not found")
-        if name.endswith("-candidate"):
+        if _CANDIDATE.search(name):
             self._on_event("publishing")
         return web.Response(text="Success")
 
@@ -184,7 +184,7 @@ class ScriptedEngine:
             kept = parse(prompt.split("</preferences>")[0])
             return "\n".join(f"- {line}" for line in kept)
         topic = prompt.split("\n", 1)[0]
-        if found := _VERSION.search(model):
+        if found := _CANDIDATE.search(model):
             return self.targets.get(topic, "nothing") if int(found[1]) % 4 else "nothing"
         # In the order in which edits add them, whatever the order in the prompt.
         return "\n".join([f"Dear reader, {topic}", *sorted(_MARK.findall(prompt))])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
-from preference import feedback, preferences, turns, users
+from preference import daily, feedback, preferences, turns, users
 from preference.database import Database
 from preference.errors import Conflict, Invalid, NotFound
 from preference.owner import Owner
@@ -21,7 +21,8 @@ OWNED = [table for table in metadata.sorted_tables if "user_id" in table.c]
 
 def fill(c: Connection, owner: Owner) -> None:
     """A row of ``owner`` in every table that has owners."""
-    users.ensure(c, owner)
+    user = users.ensure(c, owner)
+    daily.add_to_user(c, owner, user.opaque_id, 1, daily.Spent(1, 2, 3))
     turns.record(c, owner, turn("c-1"))
     edit = feedback.accept(c, owner, completion_id="c-1", edited_text="Done!", body_sha256="1")
     made = preferences.create(c, owner, "No greeting", "learned")
