@@ -1,6 +1,7 @@
 """`attune lab`: the synthetic world, the bundled model's recipe and its measurement, and what learning is worth."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Annotated
@@ -25,14 +26,36 @@ app.command()(edits)
 app.command()(writers)
 
 
+_Base = Annotated[
+    str | None,
+    typer.Option(help="A small model of `attune models list`: teach it to follow preferences, or measure it."),
+]
+
+
 @app.command()
 def train(
+    base: _Base = None,
+    minutes: Annotated[float, typer.Option(help="With --base: the time to spend, all runs together.")] = 360,
+    threads: Annotated[int, typer.Option(min=1, help="With --base: threads that compute.")] = 2,
     speed: Annotated[float, typer.Option(help="Divides the recipe's time: 10 gives a rough model in ten minutes.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the data and the initial weights.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("out/model"),
+    out: Annotated[Path, typer.Option(help="Folder for the model, or for checkpoints and the LoRA.")] = Path(
+        "out/model"
+    ),
     resume: Annotated[Path | None, typer.Option(help="Model that lacks the last phase only.")] = None,
 ) -> None:
-    """Train the bundled model from scratch on this machine's CPU, in about two hours."""
+    """Train the bundled model from scratch on this CPU, in about two hours; or, with --base, a LoRA on another model.
+
+    A LoRA's training goes on from the checkpoint that lies in the folder.
+    """
+    if base is not None:
+        # Threads that wait for each other by spinning cost most of the time where anything else runs. Read at import.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from lab.assistant import train as lora
+
+        recipe = lora.Recipe(minutes=minutes / speed, seed=seed, threads=threads)
+        Console().print(lora.train(_fetched(base), out, recipe, Console(stderr=True)))
+        return
     from dataclasses import replace
 
     from lab.train import Recipe
@@ -45,10 +68,21 @@ def train(
 @app.command("eval")
 def evaluate(
     model: Annotated[Path, typer.Option(help="Model folder.")] = MODEL,
+    base: _Base = None,
+    adapter: Annotated[Path | None, typer.Option(help="With --base: the folder of a LoRA of it.")] = None,
     examples: Annotated[int, typer.Option(help="Examples per measurement.")] = 400,
+    chats: Annotated[int, typer.Option(help="With --base: general requests.")] = 60,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
 ) -> None:
     """Measure a model on facts, styles and phrasings that training never saw; exit 1 if it misses a target."""
+    if base is not None:
+        from lab.assistant import measure
+
+        told = measure.evaluate(_fetched(base), examples, chats, Console(stderr=True), adapter)
+        measure.show(told, Console())
+        if report is not None:
+            report.write_text(json.dumps(told, indent=2) + "\n")
+        return
     from lab.evaluate import evaluate as run
     from lab.evaluate import print_report
 
@@ -58,6 +92,24 @@ def evaluate(
         report.write_text(json.dumps(figures, indent=2) + "\n")
     if not all(figures["targets_met"].values()):
         raise typer.Exit(1)
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a fetched model, or of one by its path; a sentence where there is none."""
+    from server.models.catalog import KNOWN
+    from server.models.fetch import manifest
+    from server.settings import Settings
+
+    root = Settings().models_folder
+    known = KNOWN.get(name)
+    if known is not None and manifest(known, root) is None:
+        typer.secho(f"{name} is not fetched: run `attune models fetch {name}`.", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
+    folder = Path(name) if known is None else known.folder(root)
+    if not (folder / "config.json").is_file():
+        typer.secho(f"{name} is no fetched model and no folder of one.", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
+    return folder
 
 
 _Embedder = Annotated[str, typer.Option("--embedder", help="bundled, or a name or folder of sentence-transformers.")]

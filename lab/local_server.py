@@ -14,6 +14,8 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from server.settings import BUNDLED_NAME
+
 _ENGINE_SETTINGS = ("ATTUNE_MODEL", "ATTUNE_SERVED_MODEL_NAME", "ATTUNE_ENGINE_", "ATTUNE_GPU_", "ATTUNE_MAX_MODEL_LEN")
 """What the server takes over from the environment; everything else of an operator's stays untouched."""
 _STOP_SECONDS = 30
@@ -29,12 +31,14 @@ async def local_server(
 ) -> AsyncIterator[str]:
     """The base URL of a server with ``folder`` for its data and its log, which trains when it is told to.
 
-    ``settings`` are further environment variables, ``program`` another module that serves. Raises ``NotStarted``.
+    It serves the bundled model where no other one is named. ``settings`` are further environment variables, ``program``
+    another module that serves. Raises ``NotStarted``.
     """
     port = _free_port()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_") or k.startswith(_ENGINE_SETTINGS)}
     environment = {
-        **kept, "ATTUNE_DATA_DIR": str(folder), "ATTUNE_ADAPTER_MIN_EDITS": "1000000", "ATTUNE_HOST": "127.0.0.1",
+        "ATTUNE_MODEL": BUNDLED_NAME, **kept, "ATTUNE_DATA_DIR": str(folder),
+        "ATTUNE_ADAPTER_MIN_EDITS": "1000000", "ATTUNE_HOST": "127.0.0.1",
         **(settings or {}),
     }  # fmt: skip
     log = folder / "server.log"

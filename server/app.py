@@ -1,7 +1,7 @@
 """create_app(settings): the routes, their layers, and the lifespan that holds the services."""
 
+import asyncio
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -15,13 +15,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from adapters.trainer_process import RunTrainer
+from preference import keys
 from preference.ports import Kinds
-from server import errors, middleware, openapi
+from server import errors, middleware, openapi, startup
 from server.access import Access
 from server.body import bounded_body
 from server.console import routes as console
 from server.listener import Listener, allow_many_files, bound
 from server.mcp import mounted
+from server.models.default import with_default
 from server.routes import (
     adapters,
     caller,
@@ -35,7 +37,6 @@ from server.routes import (
     health,
     imports,
     jobs,
-    keys,
     metrics,
     models,
     preferences,
@@ -45,11 +46,15 @@ from server.routes import (
     usage,
     users,
 )
+from server.routes import (
+    keys as key_routes,
+)
 from server.routes.legible import legible
-from server.services import Services, build
+from server.services import Services, build, engine_state
 from server.settings import Settings
+from server.startup import Logged, Startup
+from server.storage import private_directory
 
-log = logging.getLogger(__name__)
 _RATES = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
 
 
@@ -92,7 +97,7 @@ def create_app(
     v1.include_router(users.everybody)
     for part in (
         *(generations, embeddings, models, feedback, turns, preferences),
-        *(adapters, fine_tuning, users, tokens, export, curve, usage, caller, keys, jobs, status, imports),
+        *(adapters, fine_tuning, users, tokens, export, curve, usage, caller, key_routes, jobs, status, imports),
     ):
         v1.include_router(part.router)
     app.include_router(v1)
@@ -122,15 +127,27 @@ def create_app(
     return app
 
 
-def serve(settings: Settings, *, build: Callable[..., AbstractAsyncContextManager[Services]] = build) -> str | None:
+def serve(
+    settings: Settings,
+    *,
+    build: Callable[..., AbstractAsyncContextManager[Services]] = build,
+    told: Startup | None = None,
+) -> str | None:
     """Serve until SIGTERM or SIGINT; the reason, in one sentence, when the engine could not start at all.
 
-    Raises ``StartRefused``, or another ``AttuneError``, in one sentence before it listens.
+    ``told`` hears what is going on until it is ready. Raises ``StartRefused``, or another ``AttuneError``, in one
+    sentence before it listens.
     """
-    return uvloop.run(_serve(settings, build))
+    told = told or Logged()
+    try:
+        return uvloop.run(_serve(settings, build, told))
+    finally:
+        told.close()
 
 
-async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextManager[Services]]) -> str | None:
+async def _serve(
+    settings: Settings, build: Callable[..., AbstractAsyncContextManager[Services]], told: Startup
+) -> str | None:
     failure: list[str] = []
     server: Listener | None = None
 
@@ -147,6 +164,9 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
         sockets = bound(settings.host, settings.port)  # before an engine is started for nothing
         for one in sockets:
             stack.callback(one.close)
+        private_directory(settings.data_dir)
+        settings = await asyncio.to_thread(with_default, settings, told.say, told.fetched)
+        told.step("Opening the database, and migrating it where that is due")
         services = await stack.enter_async_context(build(settings, on_fatal=stop))
         allow_many_files()
         server = Listener(create_app(settings, services=services), settings, cut=services.cut)
@@ -155,17 +175,30 @@ async def _serve(settings: Settings, build: Callable[..., AbstractAsyncContextMa
             signal.signal(sign, leave)
         if not failure:
             _favour_the_event_loop()
-            log.info("The console: %s", _console(settings, sockets))
+            told.step("Loading the model")
+            greeting = asyncio.create_task(_greet(services, told, _address(settings, sockets)))
             await server.serve(sockets=sockets)
+            greeting.cancel()
+            told.step("Stopping")
             gc.unfreeze()  # what is frozen is not freed at exit, and triton's bindings write to stderr of each leak
     return failure[0] if failure else None
 
 
-def _console(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    """Where a browser on this machine finds it, as far as the server knows."""
+async def _greet(services: Services, told: Startup, address: str) -> None:
+    """Say that it is ready, once it is."""
+    while await engine_state(services.engine, services.engine_process) != "ready":  # noqa: ASYNC110
+        await asyncio.sleep(0.3)
+    settings = services.settings
+    keyed = await services.database.read(keys.any_ever)
+    shown = startup.facts(settings, address, settings.model_name)
+    told.ready(shown, startup.example(address, settings.model_name, key=keyed))
+
+
+def _address(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """Where this machine finds it, as far as the server knows."""
     host = settings.host if settings.loopback else "localhost"
     named = f"[{host}]" if ":" in host else host
-    return f"http://{named}:{sockets[0].getsockname()[1]}{settings.root_path}/console"
+    return f"http://{named}:{sockets[0].getsockname()[1]}{settings.root_path}"
 
 
 def _favour_the_event_loop() -> None:

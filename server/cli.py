@@ -105,11 +105,20 @@ def serve(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for everything stored (ATTUNE_DATA_DIR).")] = None,
 ) -> None:
     """Serve the API, with vLLM as a supervised child unless ATTUNE_ENGINE_URL names one."""
+    from server import startup
     from server.app import serve as run
+    from server.models.catalog import DEFAULT
+    from server.storage import private_directory
 
     settings = _settings(host=host, port=port, model=model, data_dir=data_dir)
-    _log(settings)
-    reason = _or_exit(lambda: run(settings))
+    watched = startup.watched(settings)
+    if watched:
+        _or_exit(lambda: private_directory(settings.data_dir))
+        logs.configure_beside_terminal(settings.log_level, settings.data_dir / "logs" / "server.log")
+    else:
+        _log(settings)
+    told = startup.startup(told=watched, total=DEFAULT.bytes_needed if DEFAULT else 0)
+    reason = _or_exit(lambda: run(settings, told=told))
     if reason:
         _exit(reason)
 
@@ -169,9 +178,10 @@ def doctor(
 ) -> None:
     """Look at this deployment by its settings and say what is wrong and what to do. Exits with 1 on an error."""
     from server.doctor import examine
+    from server.models.default import as_found
 
     with Console(stderr=True).status("looking"):
-        found = asyncio.run(examine(_settings()))
+        found = asyncio.run(examine(as_found(_settings())))
     table = Table("part", "", "how it is", "what to do")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for one in found:

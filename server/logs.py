@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Literal, TextIO
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -42,6 +44,18 @@ def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
     """Send every logger's lines to ``stream`` (stderr), unless the process has configured its logging already."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a progress bar is no line of a log
     logging.basicConfig(level=level.upper(), handlers=[handler(style, stream)])
+
+
+def configure_beside_terminal(level: str, file: Path) -> None:
+    """Send every logger's lines to ``file``, and errors alone to the terminal, where a person reads other words."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = RotatingFileHandler(file, maxBytes=10 << 20, backupCount=1, encoding="utf-8")
+    kept.setFormatter(_TextLine())
+    kept.addFilter(_add_request_id)
+    shown = handler("text")
+    shown.setLevel(logging.ERROR)
+    logging.basicConfig(level=level.upper(), handlers=[kept, shown])
 
 
 def handler(style: Format, stream: TextIO | None = None) -> logging.Handler:

@@ -29,4 +29,9 @@ def holds_in_float32(folder: Path | None) -> bool:
     if folder is None:
         return False
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return 2 * stored <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    return 2 * stored <= memory() / 2
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

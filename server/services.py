@@ -416,7 +416,7 @@ def _engines(
             return {url: Router(url, endpoints=endpoints, secret=secret, **common)}, None
         return {url: Engine(url, **common) for url in settings.engine_urls}, None
     if settings.bundled:
-        log.warning("ATTUNE_MODEL is not set: serving the bundled model as %r", settings.model_name)
+        log.warning("Serving the bundled model as %r: it knows only a few hundred words", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
         log.warning("there is a GPU here, but vLLM's CPU build is installed")
     folder = EngineProcess.private_folder()

@@ -56,7 +56,9 @@ class Settings(BaseSettings):
 
     model: str | None = Field(
         default=None,
-        description="Folder, hub name, or a name of `attune models list`; by default the bundled model.",
+        description="Folder, hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. By default "
+        "`attune-135m` once its LoRA is shipped (docs/assistant.md), fetched at the first start; until then the "
+        "bundled one.",
     )
     models_dir: Path = Field(
         default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."
@@ -424,7 +426,12 @@ class Settings(BaseSettings):
     @property
     def bundled(self) -> bool:
         """True when the engine is ours and serves the bundled model."""
-        return self.model is None and self.engine_url is None
+        return self.names_bundled and self.engine_url is None
+
+    @property
+    def names_bundled(self) -> bool:
+        """True when the model, if one is named, is the bundled one."""
+        return self.model in (None, BUNDLED_NAME)
 
     @property
     def models_folder(self) -> Path:
@@ -441,7 +448,7 @@ class Settings(BaseSettings):
         """The folder or hub name given to vLLM."""
         if self.known_model is not None:
             return str(self.known_model.folder(self.models_folder))
-        return str(BUNDLED_MODEL) if self.model is None else self.model
+        return str(BUNDLED_MODEL) if self.model in (None, BUNDLED_NAME) else self.model
 
     @property
     def model_folder(self) -> Path | None:
@@ -456,7 +463,7 @@ class Settings(BaseSettings):
         """The name clients ask for; ``None`` when a remote engine is to be asked for its own."""
         if self.served_model_name or self.engine_url:
             return self.served_model_name
-        if self.model is None:
+        if self.model in (None, BUNDLED_NAME):
             return BUNDLED_NAME
         return self.model_folder.resolve().name if self.model_folder else self.model
 
@@ -567,7 +574,7 @@ class Settings(BaseSettings):
             return
         folder = self.model_folder
         if folder is not None and not (folder / "config.json").is_file():
-            if self.model is None:
+            if self.names_bundled:
                 raise StartRefused(
                     f"The bundled model is missing from {folder}: set ATTUNE_MODEL to a folder or hub name."
                 )

@@ -61,7 +61,7 @@ def edits(
         Path, typer.Argument(help="A file of cases; by default those to develop on.", show_default=False)
     ] = DEV,
     model: Annotated[
-        str | None, typer.Option(help="What ATTUNE_MODEL takes: a model's folder or name; by default the bundled one.")
+        str | None, typer.Option(help="What ATTUNE_MODEL takes; by default what that says, or the server's default.")
     ] = None,
     as_: Annotated[As, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = As.BOTH,
     limit: Annotated[int | None, typer.Option(min=1, help="Play the first cases only.")] = None,
@@ -87,7 +87,10 @@ def edits(
     from lab.local_server import NotStarted
     from lab.work import NotThisRun
     from server.errors import StartRefused
+    from server.models.catalog import DEFAULT
 
+    if DEFAULT is not None and model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
+        model = DEFAULT.name
     try:
         chosen = cases.chosen(cases.load(file), only or (), limit)
         options = Options(file, chosen, model, engine_url, as_.modes, out, resume, functional)
@@ -168,7 +171,7 @@ async def _engine(options: Options, settings: "Settings", console: Console) -> "
         return
     own = settings.model_copy(update={"engine_url": None})
     async with contextlib.AsyncExitStack() as stack:
-        with console.status(f"starting vLLM with {options.model or 'the bundled model'}"):
+        with console.status(f"starting vLLM with {settings.model_name}"):
             started = await stack.enter_async_context(own_engine(own, options.out / "vllm.log"))
         yield started
 

