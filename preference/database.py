@@ -230,12 +230,12 @@ class Database:
         self, engine: Engine, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """A write in a thread, its time counted from now, and what became of it told to the pulse."""
-        until = time.monotonic() + self._busy_seconds
-        call = partial(self._by, until, engine, fn, *args, **kwargs)
+        began = time.monotonic()
+        call = partial(self._by, began + self._busy_seconds, engine, fn, *args, **kwargs)
         try:
             done = await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
         except StoreUnavailable as error:
-            self.pulse.failed(error)
+            self.pulse.failed(error, began)
             raise
         self.pulse.succeeded()
         return done

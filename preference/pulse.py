@@ -40,8 +40,13 @@ class Pulse:
         self._tried = float("-inf")
         self._trying: asyncio.Future[None] | None = None
 
-    def failed(self, error: StoreUnavailable) -> None:
-        """A write has failed for want of the store."""
+    def failed(self, error: StoreUnavailable, began: float) -> None:
+        """A write that ``began`` then, by the monotonic clock, has failed for want of the store.
+
+        It says nothing where another went through meanwhile: what waits longest for a lock fails last.
+        """
+        if self._written > began:
+            return
         self._failure, self._written = error, float("-inf")
         if time.monotonic() - self._logged >= self._log_seconds:
             self._logged, self._told = time.monotonic(), True
@@ -73,10 +78,11 @@ class Pulse:
             raise StoreUnavailable(str(self._failure))
 
     async def _try(self) -> None:
+        began = time.monotonic()
         try:
             await self._beat()
             self.succeeded()
         except StoreUnavailable as error:
-            self.failed(error)
+            self.failed(error, began)
         finally:
             self._trying = None

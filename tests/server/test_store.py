@@ -69,7 +69,7 @@ def test_a_lock_is_waited_for_once_and_known_from_then_on(start: Start, caplog: 
         nobody = running.http().post("/v1/chat/completions", json=ask())
         assert nobody.status_code == 200, "nothing of it is stored"
     assert until(lambda: chat(running) == 200)
-    assert ready(running) == (200, "ready")
+    assert until(lambda: ready(running) == (200, "ready")), "what /ready found holds for a second"
     said = [record.message for record in caplog.records if record.name == LOG]
     assert [line.partition(",")[0] for line in said] == [
         "the database takes no writes",
@@ -92,12 +92,12 @@ def test_a_full_disk_is_known_before_the_engine_is_asked(start: Start, caplog: p
     said = [record.levelname for record in caplog.records if record.name == LOG]
     assert said.count("ERROR") == 1, "more than a line a minute"
     assert until(lambda: chat(running) == 200)
-    assert ready(running) == (200, "ready")
+    assert until(lambda: ready(running) == (200, "ready")), "what /ready found holds for a second"
 
 
 def test_ready_finds_out_by_itself(start: Start) -> None:
     running = start(store_timeout=PATIENCE)
-    assert ready(running) == (200, "ready")
+    assert until(lambda: ready(running) == (200, "ready")), "what /ready found holds for a second"
     with locked(running):
         until(lambda: ready(running) == (503, "no_writes"))
         assert chat(running) == 503
