@@ -149,7 +149,7 @@ def test_only_servers_and_workers_reach_engines_and_only_servers_are_reached() -
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = {f"ATTUNE_{name.upper()}" for name in Settings.model_fields} | {"ATTUNE_IMAGE"}
+    known = {f"ATTUNE_{name.upper()}" for name in Settings.model_fields} | {"ATTUNE_IMAGE", "ATTUNE_ADAPTER_CACHE_DIR"}
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.is_relative_to(DEPLOY / "image") is False:
             assert set(re.findall(r"\bATTUNE_[A-Z_]*[A-Z]\b", path.read_text())) <= known, path
