@@ -124,8 +124,7 @@ def send(
             people.add(person)
             if len(people) > 1:
                 told = f"The rows are of several people ({', '.join(sorted(people))}): say with --of whose are taken."
-                broken = Invalid(told, param="of")
-                break
+                raise Stopped(told, after, total)
         waiting.setdefault(owner, []).append((number, row))
         sizes[owner] = sizes.get(owner, 0) + len(row)
         if sizes[owner] >= SENT_BYTES or len(waiting[owner]) >= SENT_LINES or sum(sizes.values()) >= 4 * SENT_BYTES:
@@ -138,7 +137,7 @@ def send(
         _send(http, one, left, params, total, sleep, after)
     on_progress(file.tell())
     if broken is not None:
-        raise Stopped(broken.message, total.rows if broken.param == "file" else after, total)
+        raise Stopped(broken.message, total.rows, total)
     return total
 
 

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,16 +106,21 @@ class Router(Engine):
             return ""
 
         urls = await self._endpoints.urls()
-        looked = await self._each(look)
+        looked = await self._each(look, urls)
         return [f"{url} {told}" for url, told in zip(urls, looked, strict=True) if isinstance(told, str) and told]
 
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(super().close(), *(engine.close() for engine in self._engines.values()))
 
-    async def _each(self, ask: Callable[[Engine], Awaitable[T]]) -> list[T | AttuneError]:
-        """What each engine says, or its error. Raises ``EngineUnavailable`` where they cannot be listed."""
-        urls = await self._endpoints.urls()
+    async def _each(
+        self, ask: Callable[[Engine], Awaitable[T]], urls: Sequence[str] | None = None
+    ) -> list[T | AttuneError]:
+        """What each engine, or those of ``urls``, says, or its error.
+
+        Raises ``EngineUnavailable`` where they cannot be listed.
+        """
+        urls = await self._endpoints.urls() if urls is None else urls
         for gone in [url for url in self._engines if url not in urls] if len(self._engines) > _KNOWN else ():
             await self._engines.pop(gone).close()
 

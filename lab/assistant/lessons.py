@@ -35,7 +35,8 @@ def lesson(rng: random.Random) -> tuple[list[Message], str]:
 
 def edit(drawn: Drawn, before: list[Wish], wishes: list[Wish]) -> tuple[str, str]:
     """The draft with the wishes of before, and the edit with all."""
-    return tuple(render(drawn.task, with_wishes(drawn.own, some)) for some in (before, [*before, *wishes]))  # type: ignore[return-value]
+    draft = render(drawn.task, with_wishes(drawn.own, before))
+    return draft, render(drawn.task, with_wishes(drawn.own, [*before, *wishes]))
 
 
 def question(request: str, draft: str, edited: str) -> list[Message]:

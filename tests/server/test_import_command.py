@@ -55,6 +55,7 @@ def test_memories_of_several_people_are_not_taken_for_one(running: Running) -> N
              for who, what in (("alice", "short emails"), ("bob", "long emails"))]  # fmt: skip
     with pytest.raises(import_command.Stopped, match=r"several people \(alice, bob\)"):
         import_command.send(io.BytesIO(jsonl(*rows_)), running.http(), user="ann", params={})
+    assert running.http().get("/v1/users/ann/preferences").status_code == 404, "not even the first one's"
     total = import_command.send(io.BytesIO(jsonl(*rows_)), running.http(), user="bea", params={"of": "bob"})
     assert (total.taken["preferences"], total.skipped_told) == (1, [(1, "about another peer")])
 
