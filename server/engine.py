@@ -277,7 +277,7 @@ class Engine:
         """Close all connections."""
         if self._open_session is not None:
             await self._open_session.close()
-            await asyncio.sleep(0)  # aiohttp leaves its transports to the loop's next turn
+            await asyncio.sleep(0.05)  # aiohttp leaves its transports to the loop's next turns
             self._open_session = None
 
     @contextmanager
