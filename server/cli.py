@@ -347,8 +347,8 @@ def settings_markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Settings are environment variables. `attune settings` prints them; `attune settings --markdown` writes this page.",
-        "The value in brackets is the default.",
+        "Settings are environment variables; the value in brackets is the default. `attune settings` prints them,",
+        "`attune settings --markdown` this page.",
         "",
     ]
     for row in settings_table():

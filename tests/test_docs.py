@@ -27,6 +27,11 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def unfilled(page: Path) -> str:
+    """A page without what commands write between their marks."""
+    return re.sub(r"<!-- ([\w-]+) -->.*?<!-- /\1 -->", "", page.read_text(), flags=re.DOTALL)
+
+
 def test_the_map_names_every_folder_and_files_that_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     tree = text[text.index("```") : text.rindex("```")]
@@ -70,19 +75,22 @@ def test_files_and_anchors_that_pages_link_to_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_files_that_pages_name_exist(page: Path) -> None:
     text = page.read_text()
-    named = set(re.findall(r"(?<![\w/.(-])(?:server|adapters|preference|lab|bench|tests|docs|deploy)/[\w/]+\.\w+", text))
+    named = set(
+        re.findall(r"(?<![\w/.(-])(?:server|adapters|preference|lab|bench|tests|docs|deploy)/[\w/]+\.\w+", text)
+    )
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_the_readme_and_the_pages_stay_short() -> None:
+    """What commands write is not counted: the page of settings, and what stands between their marks."""
     assert len(README.read_text().split()) <= 700
-    assert sum(len(page.read_bytes()) for page in PAGES) <= 90_000
+    by_hand = [unfilled(page) for page in PAGES if page.name != "settings.md"]
+    assert sum(len(text.encode()) for text in by_hand) <= 90_000
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_lines_stay_short(page: Path) -> None:
-    filled = re.sub(r"<!-- ([\w-]+) -->.*?<!-- /\1 -->", "", page.read_text(), flags=re.DOTALL)
-    assert [line for line in filled.splitlines() if len(line) > 160] == []
+    assert [line for line in unfilled(page).splitlines() if len(line) > 160] == []
 
 
 def test_each_row_of_adoption_has_a_test_or_says_that_it_was_not_tried() -> None:
