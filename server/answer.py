@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Connection
 
 from adapters import versions
@@ -32,7 +33,7 @@ from preference.values import Value, merge_values
 from server.choosing import Choosing, several
 from server.engine import AdapterGone, Engine, EngineStream
 from server.engines import Engines, Place
-from server.events import Transcript
+from server.events import Rewrite, Transcript, rewrite
 from server.generation import Attune, Composed, GenerationRequest
 from server.identity import Caller
 from server.ledger import Ledger
@@ -42,13 +43,15 @@ from server.metrics import Metrics
 from server.quota import Quota
 from server.room import Room, bound, prompt_bytes, too_long
 from server.settings import Settings
-from server.stream import Relay, with_attune
+from server.stream import Relay
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Engine, str, dict[str, Any], str | None], Awaitable[T]]
 """Asks an engine's route with a payload, for the user of that opaque id."""
 OnTurn = Callable[[User, str], None]
+_spelled = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON as vLLM spells whole answers: orjson writes exponents of floats otherwise."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Plan:
     request: list[Message]
     prompt: list[Message]
     payload: dict[str, Any]
-    rewrites: list[tuple[bytes, bytes]]
+    rewrites: list[Rewrite]
     values: list[Value]
     recalled: list[Recalled]
     left_out: int
@@ -86,9 +89,9 @@ class Plan:
         return "+".join(applied) or "none"
 
     @property
-    def attune(self) -> bytes:
+    def attune(self) -> dict[str, Any]:
         """The ``attune`` object of the response."""
-        told = {
+        return {
             "values": [value.model_dump() for value in self.values],
             "preferences": self.preferences,
             "adapter_version": self.adapter_version,
@@ -96,7 +99,6 @@ class Plan:
             **({"preferences_left_out": self.left_out} if self.left_out else {}),
             **({"best_of": self.chosen} if self.chosen else {}),
         }
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
     @property
     def preferences(self) -> list[dict[str, Any]]:
@@ -147,13 +149,12 @@ class Assistant:
         try:
             if plan.best_of:
                 plan, answered = await self._chosen(plan, answered)
-            transcript = body.transcript(json.loads(answered))
+            transcript = body.transcript(answered)
             self._spent(caller, plan, transcript, partial=False)
             if plan.store_for is not None:
                 await self._record(plan, transcript, partial=False, total_ms=_ms_since(started))
-            for said, told in plan.rewrites:
-                answered = answered.replace(said, told)
-            return with_attune(answered, plan.attune)
+            rewrite(answered, plan.rewrites)
+            return _spelled({**answered, "attune": plan.attune}).encode()
         finally:
             self._release(plan)
             self._metrics.took("whole", time.perf_counter() - started)
@@ -163,19 +164,19 @@ class Assistant:
         started = time.perf_counter()
         plan, upstream = await self._send(caller, body, self._stream)
 
-        owner = caller.owner
+        owner, events = caller.owner, body.events()
         ids = [] if plan.client_id is None else [plan.client_id]
         self._under_way.update((owner, id) for id in ids)
         first_token_ms: int | None = None
 
-        def begun(event: dict[str, Any]) -> None:
+        def begun(completion_id: str) -> None:
             nonlocal first_token_ms
             first_token_ms = _ms_since(started)
-            ids.append(body.transcript_of([event]).completion_id)
-            self._under_way[owner, ids[-1]] += 1
+            ids.append(completion_id)
+            self._under_way[owner, completion_id] += 1
 
-        async def record(events: list[dict[str, Any]], partial: bool) -> None:
-            transcript, total_ms = body.transcript_of(events), _ms_since(started)
+        async def record(partial: bool) -> None:
+            transcript, total_ms = events.transcript(), _ms_since(started)
             self._spent(caller, plan, transcript, partial=partial)
             await self._record(plan, transcript, partial=partial, total_ms=total_ms, first_token_ms=first_token_ms)
 
@@ -191,12 +192,11 @@ class Assistant:
 
         return Relay(
             upstream,
-            events=body.events(),
+            events=events,
             attune=plan.attune,
             rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
             record=record,
-            whole=plan.store_for is not None or plan.set_aside is not None,
             release=release,
             begun=begun if plan.store_for else None,
         )
@@ -218,12 +218,14 @@ class Assistant:
         place = self._engines.order(caller.owner)[0]
         return int(json.loads(await place.engine.complete("/tokenize", asked))["count"])
 
-    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> bytes:
+    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> dict[str, Any]:
         with self._metrics.stage("engine"):
-            answer = await engine.complete(path, payload, user)
-        if not answer.rstrip().endswith(b"}"):  # a proxy's page
-            raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")
-        return answer
+            answered = await engine.complete(path, payload, user)
+        with suppress(orjson.JSONDecodeError):
+            answer = orjson.loads(answered)
+            if isinstance(answer, dict):
+                return answer
+        raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")  # a proxy's page
 
     async def _stream(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> EngineStream:
         with self._metrics.tracing.span("engine"):
@@ -287,8 +289,11 @@ class Assistant:
         except EngineUnavailable:
             self._engines.avoid(plan.place)
             raise
+        except EngineRejected as error:
+            error.message = error.message.replace(plan.payload["model"], body.model)
+            raise
 
-    async def _chosen(self, plan: Plan, answered: bytes) -> tuple[Plan, bytes]:
+    async def _chosen(self, plan: Plan, answered: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
         """The best of several answers, and the plan with what is told of it."""
         preferences = [preference.text for preference in plan.recalled]
         with self._metrics.stage("choose"):
@@ -326,8 +331,7 @@ class Assistant:
             if best_of:
                 payload |= several(payload, best_of)
             set_aside = await self._set_aside(place, caller, user, body, payload)
-            # Inside a JSON string these quotes would be escaped: no text can look like this member.
-            told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
+            told = [Rewrite("model", model, body.model)] if model != body.model else []
             return Plan(
                 place=place,
                 store_for=store_for,
@@ -475,7 +479,3 @@ def _record_unless_erased(c: Connection | Shortcut, user: User, turn: Turn) -> N
 
 def _ms_since(started: float) -> int:
     return round((time.perf_counter() - started) * 1000)
-
-
-def _model_member(model: str) -> bytes:
-    return f'"model":{json.dumps(model)}'.encode()
