@@ -7,8 +7,8 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -145,8 +145,9 @@ class Assistant:
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
         """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
         started = time.perf_counter()
-        plan, answered = await self._send(caller, body, self._complete)
-        try:
+        with ExitStack() as held:
+            plan, answered = await self._send(held, caller, body, self._complete)
+            held.callback(lambda: self._metrics.took("whole", time.perf_counter() - started))
             if plan.best_of:
                 plan, answered = await self._chosen(plan, answered)
             transcript = body.transcript(answered)
@@ -155,15 +156,12 @@ class Assistant:
                 await self._record(plan, transcript, partial=False, total_ms=_ms_since(started))
             rewrite(answered, plan.rewrites)
             return _spelled({**answered, "attune": plan.attune}).encode()
-        finally:
-            self._release(plan)
-            self._metrics.took("whole", time.perf_counter() - started)
 
     async def stream(self, caller: Caller, body: GenerationRequest) -> Relay:
         """A streamed completion under way. The caller must close it."""
         started = time.perf_counter()
-        plan, upstream = await self._send(caller, body, self._stream)
-
+        held = ExitStack()
+        plan, upstream = await self._send(held, caller, body, self._stream)
         owner, events = caller.owner, body.events()
         ids = [] if plan.client_id is None else [plan.client_id]
         self._under_way.update((owner, id) for id in ids)
@@ -180,8 +178,7 @@ class Assistant:
             self._spent(caller, plan, transcript, partial=partial)
             await self._record(plan, transcript, partial=partial, total_ms=total_ms, first_token_ms=first_token_ms)
 
-        def release() -> None:
-            self._release(plan)
+        def ended() -> None:
             for id in ids:
                 self._under_way[owner, id] -= 1
                 if self._under_way[owner, id] <= 0:
@@ -190,6 +187,7 @@ class Assistant:
                 self._metrics.took("engine", upstream.first_byte_seconds)
             self._metrics.took("whole", time.perf_counter() - started)
 
+        held.callback(ended)
         return Relay(
             upstream,
             events=events,
@@ -197,7 +195,7 @@ class Assistant:
             rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
             record=record,
-            release=release,
+            release=held.close,
             begun=begun if plan.store_for else None,
         )
 
@@ -231,53 +229,44 @@ class Assistant:
         with self._metrics.tracing.span("engine"):
             return await engine.stream(path, payload, user)
 
-    async def _send(self, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+    async def _send(self, held: ExitStack, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+        """What an engine says, and the plan it was asked by; ``held`` has what that holds until it is answered."""
         body.check(self._settings, await self._engines.model())
         *first, last = self._engines.order(caller.owner)
         for place in first:
             try:
-                return await self._send_to(place, caller, body, call)
+                return await self._send_to(held, place, caller, body, call)
             except EngineFailed:
                 raise  # a request that one engine cannot bear is not tried on all
             except EngineUnavailable as error:
                 log.info("%s did not answer, another engine is asked: %s", place.name, error.message)
-        return await self._send_to(last, caller, body, call)
+        return await self._send_to(held, last, caller, body, call)
 
-    async def _send_to(self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+    async def _send_to(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, call: Call[T]
+    ) -> tuple[Plan, T]:
         try:
             await self._engines.check(place)
         except EngineUnavailable:
             self._engines.avoid(place)
             raise
-        plan = await self._plan(place, caller, body)
+        plan, most = None, None
         try:
-            return plan, await self._call(plan, body, call)
-        except AdapterGone:
-            self._release(plan)
-            if not plan.adapter_version:
-                raise EngineUnavailable("Nobody behind the engine's URL serves the model; try again shortly.") from None
-            # A remote engine restarted without telling us, or another server on it unloaded this one.
-            await place.registry.reconcile(plan.lease)
-            return await self._again(place, caller, body, call)
+            async with self._planned(held, place, caller, body) as plan:
+                return plan, await self._call(plan, body, call)
         except EngineRejected as error:
-            self._release(plan)
-            if not (plan.recalled and too_long(error)):
+            if isinstance(error, AdapterGone) and plan is not None:
+                if not plan.adapter_version:
+                    message = "Nobody behind the engine's URL serves the model; try again shortly."
+                    raise EngineUnavailable(message) from None
+                # A remote engine restarted without telling us, or another server on it unloaded this one.
+                await place.registry.reconcile(plan.lease)
+            elif plan is not None and plan.recalled and too_long(error):
+                most = 0
+            else:
                 raise
-            return await self._again(place, caller, body, call, most=0)
-        except BaseException:
-            self._release(plan)
-            raise
-
-    async def _again(
-        self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T], most: int | None = None
-    ) -> tuple[Plan, T]:
-        """Once more, with a plan of its own that has at most so many preferences."""
-        plan = await self._plan(place, caller, body, most)
-        try:
+        async with self._planned(held, place, caller, body, most) as plan:
             return plan, await self._call(plan, body, call)
-        except BaseException:
-            self._release(plan)
-            raise
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
         try:
@@ -302,7 +291,18 @@ class Assistant:
             )
         return replace(plan, chosen=chosen.told), chosen.answer
 
-    async def _plan(self, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None) -> Plan:
+    @asynccontextmanager
+    async def _planned(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None
+    ) -> AsyncIterator[Plan]:
+        """A plan with at most so many preferences. What it holds goes on to ``held``, or ends here with an error."""
+        with ExitStack() as stack:
+            yield await self._plan(stack, place, caller, body, most)
+            held.push(stack.pop_all())
+
+    async def _plan(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, most: int | None
+    ) -> Plan:
         wish, created_at = body.attune, time.time()
         user = await self._user(caller, body)
         store_for = user if user and body.stores and not user.paused else None
@@ -310,51 +310,49 @@ class Assistant:
         if user and self._is_control(user, wish, request, created_at):
             wish = wish.model_copy(update={"personalize": "retrieval", "k": 0})
         lease = await self._lease(place.registry, user, wish, request, created_at)
-        try:
-            values = merge_values(list(user.standing_values) if user else [], wish.values)
-            if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
-                user = await self._prior.welcome(store_for, request)
-            recalled = await self._recalled(user, lease, request, wish)
-            model = lease.name if lease and lease.name else place.engine.base_model
-            salt, kept = self._salt(caller.tenant), recalled[:most]
+        if lease:
+            held.callback(place.registry.release, lease)
+        values = merge_values(list(user.standing_values) if user else [], wish.values)
+        if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
+            user = await self._prior.welcome(store_for, request)
+        recalled = await self._recalled(user, lease, request, wish)
+        model = lease.name if lease and lease.name else place.engine.base_model
+        salt, kept = self._salt(caller.tenant), recalled[:most]
 
-            def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
-                made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
-                return made, body.payload(made, model=model, cache_salt=salt)
+        def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
+            made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
+            return made, body.payload(made, model=model, cache_salt=salt)
 
+        composed, payload = composition(kept)
+        if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
+            kept = kept[:fit]
             composed, payload = composition(kept)
-            if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
-                kept = kept[:fit]
-                composed, payload = composition(kept)
-            # Of answers to no wish none is better.
-            best_of = (wish.best_of or 0) if values or kept else 0
-            if best_of:
-                payload |= several(payload, best_of)
-            set_aside = await self._set_aside(place, caller, user, body, payload)
-            told = [Rewrite("model", model, body.model)] if model != body.model else []
-            return Plan(
-                place=place,
-                store_for=store_for,
-                lease=lease,
-                request=request,
-                prompt=composed.prompt,
-                payload=payload,
-                rewrites=[*told, *body.rewrites(composed)],
-                values=values,
-                recalled=kept,
-                left_out=len(recalled) - len(kept),
-                created_at=created_at,
-                client_id=wish.client_id,
-                opaque_id=user.opaque_id if user else None,
-                user=store_for.opaque_id if store_for else None,
-                best_of=best_of,
-                set_aside=set_aside,
-                user_row=user,
-            )
-        except BaseException:
-            if lease:
-                place.registry.release(lease)
-            raise
+        # Of answers to no wish none is better.
+        best_of = (wish.best_of or 0) if values or kept else 0
+        if best_of:
+            payload |= several(payload, best_of)
+        if set_aside := await self._set_aside(place, caller, user, body, payload):
+            held.callback(self._limits.settle, set_aside)
+        told = [Rewrite("model", model, body.model)] if model != body.model else []
+        return Plan(
+            place=place,
+            store_for=store_for,
+            lease=lease,
+            request=request,
+            prompt=composed.prompt,
+            payload=payload,
+            rewrites=[*told, *body.rewrites(composed)],
+            values=values,
+            recalled=kept,
+            left_out=len(recalled) - len(kept),
+            created_at=created_at,
+            client_id=wish.client_id,
+            opaque_id=user.opaque_id if user else None,
+            user=store_for.opaque_id if store_for else None,
+            best_of=best_of,
+            set_aside=set_aside,
+            user_row=user,
+        )
 
     async def _set_aside(
         self, place: Place, caller: Caller, user: User | None, body: GenerationRequest, payload: dict[str, Any]
@@ -461,12 +459,6 @@ class Assistant:
             await self._database.jot(_record_unless_erased, plan.store_for, turn)
         if self._on_turn:
             self._on_turn(plan.store_for, turn.completion_id)
-
-    def _release(self, plan: Plan) -> None:
-        if plan.set_aside:
-            self._limits.settle(plan.set_aside)
-        if plan.lease:
-            plan.place.registry.release(plan.lease)
 
     def _salt(self, tenant: str) -> str:
         return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()

@@ -64,7 +64,7 @@ class Relay:
         release: Callable[[], None],
         begun: Callable[[str], None] | None = None,
     ) -> None:
-        """``begun`` is told the answer's id by the first event that has it."""
+        """``begun`` is told the answer's id by the first event that has it; ``release`` may be called twice."""
         self._upstream = upstream
         self._events = events
         self._attune = attune
@@ -115,8 +115,7 @@ class Relay:
         except AttuneError as error:
             log.warning("a partial turn was not stored: %s", error)
         finally:
-            release, self._release = self._release, _nothing
-            release()
+            self._release()
 
     def _read(self, event: Event) -> Part:
         if self._rewrites and event.data is not None and rewrite(event.data, self._rewrites):
@@ -237,7 +236,3 @@ def _split(data: bytes) -> list[bytes]:
         parts.append(data[start : end.end()])
         start = end.end()
     return [*parts, data[start:]]
-
-
-def _nothing() -> None:
-    """The release of an answer that was released."""
