@@ -5,7 +5,7 @@ import logging
 
 from adapters import versions
 from adapters.directories import Directories
-from adapters.versions import Version
+from adapters.versions import Serving
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.users import User
@@ -14,12 +14,12 @@ from server.engines import Registries
 log = logging.getLogger(__name__)
 
 
-async def serving(database: Database, user: User) -> tuple[Version | None, Version | None]:
-    """The serving version and the canary, each None where there is none."""
+async def serving(database: Database, user: User) -> Serving:
+    """What serves a user; the base model alone where the versions are gone."""
     try:
         return await database.read(versions.serving, user.owner)
     except NotFound:
-        return None, None
+        return Serving(None, None)
 
 
 async def roll_out(database: Database, registry: Registries, directories: Directories, user: User) -> bool:

@@ -275,11 +275,11 @@ async def _switch(services: Services, owner: Owner, choose: Choose) -> ActiveAda
 @asynccontextmanager
 async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[serving.Served]:
     """The rows as chosen, and as before at an error: they must not promise what the engine could not load."""
-    before, active, canary = await database.write(choose, owner)
+    served = await database.write(choose, owner)
     try:
-        yield before, active, canary
+        yield served
     except BaseException:
-        await asyncio.shield(database.write(serving.take_back, before, active, canary))
+        await asyncio.shield(database.write(serving.take_back, *served))
         raise
 
 
