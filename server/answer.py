@@ -111,6 +111,7 @@ class Assistant:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         database: Database,
         engines: Engines,
@@ -120,7 +121,6 @@ class Assistant:
         quota: Quota,
         limits: Limits,
         ledger: Ledger,
-        *,
         system_role: bool = True,
         prior: Prior | None = None,
         on_turn: OnTurn | None = None,
