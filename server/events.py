@@ -1,5 +1,6 @@
 """The engine's answers as data: what a generation said, and which event of a stream is which."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import orjson
 
 DONE = b"data: [DONE]\n\n"
+_DATA = re.compile(rb"^data:(.*)$", re.MULTILINE)
 TextOf = Callable[[dict[str, Any]], str | None]
 
 
@@ -47,7 +49,7 @@ class Event:
         self.raw = raw
         self.data: dict[str, Any] | None = None
         try:
-            read = orjson.loads(raw.partition(b"data:")[2].replace(b"\ndata:", b"\n"))
+            read = orjson.loads(b"\n".join(_DATA.findall(raw)))
         except orjson.JSONDecodeError:
             return
         if isinstance(read, dict):
@@ -56,11 +58,12 @@ class Event:
     @property
     def is_done(self) -> bool:
         """Whether it is ``[DONE]``."""
-        return self.data is None and self.raw.partition(b"data:")[2].strip() == b"[DONE]"
+        return self.data is None and b"\n".join(_DATA.findall(self.raw)).strip() == b"[DONE]"
 
     def respell(self) -> None:
         """Make the bytes those of ``data``, which has changed."""
-        self.raw = self.raw.partition(b"data:")[0] + b"data: " + orjson.dumps(self.data) + b"\n\n"
+        others = (line + b"\n" for line in self.raw.splitlines() if line and not line.startswith(b"data:"))
+        self.raw = b"".join(others) + b"data: " + orjson.dumps(self.data) + b"\n\n"
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,10 @@ def respelled(sent: bytes) -> bytes:
     if data.startswith(b"[DONE]"):
         return b"data:[DONE]\n\n"
     said = json.dumps(json.loads(data), separators=(" , ", " : "), sort_keys=True).replace("-", "\\u002d").encode()
-    return head.replace(b"event: ", b"event:") + b"data:" + said + b"\n\n" if head or data is not sent else said
+    if data is sent:
+        return said
+    lines = said.replace(b" , ", b" ,\ndata: ", 1)  # an event may have its data in several lines, and more after it
+    return head.replace(b"event: ", b"event:") + b"data:" + lines + b"\nid: 1\n\n"
 
 
 def _id_of(token: str) -> int:

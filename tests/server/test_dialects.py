@@ -174,7 +174,8 @@ def test_no_name_of_ours_comes_back_however_the_engine_spells_its_json(
     got = post(running, dialect, stream=stream, **wish)
     assert running.engine.requests[0]["model"] == name
     said = f'\u2028a-b {{"model": "{name}"}}'
-    events = [event.partition("data:")[2] for event in got.text.split("\n\n")[:-1]] if stream else [got.text]
+    events = ["".join(re.findall("^data:(.*)$", event, re.MULTILINE)) for event in got.text.split("\n\n")[:-1]]
+    events = events if stream else [got.text]
     read = [json.loads(event) for event in events if event.strip() != "[DONE]"]
     assert [one["attune"]["adapter_version"] for one in read if "attune" in one] == [1]
     assert "attune" in read[-1]
