@@ -12,7 +12,7 @@ from adapters import arms, gate, obedience
 from adapters.arms import Arm
 from adapters.dataset import HeldOut
 from adapters.directories import Directories
-from adapters.gate import Verdict
+from adapters.gate import GateReport
 from adapters.manifest import content_of, digests
 from adapters.names import gate_name
 from adapters.ports import AdapterHost
@@ -36,7 +36,7 @@ class Gatekeeper:
 
     async def judge(
         self, user: User, number: int, serving: Version | None, adapter: Path, held_out: Sequence[HeldOut]
-    ) -> Verdict:
+    ) -> GateReport:
         """Candidate against what serves now, both under names that no request uses; then whether it still obeys.
 
         Raises ``TrainingFailed`` when it takes longer than it may, ``EngineUnavailable``, ``EngineRejected``.
@@ -46,7 +46,7 @@ class Gatekeeper:
 
     async def _judge(
         self, user: User, number: int, serving: Version | None, adapter: Path, held_out: Sequence[HeldOut]
-    ) -> Verdict:
+    ) -> GateReport:
         content = content_of(await asyncio.to_thread(digests, adapter))
         candidate = gate_name(user.opaque_id, number, "candidate", content)
         loads, now = {candidate: adapter}, Arm(gate.SERVING, None, preferences=True)
@@ -67,19 +67,19 @@ class Gatekeeper:
             try:
                 async with asyncio.timeout(self._seconds):
                     measured = await arms.measure(self._host, held_out, compared)
-                    verdict = gate.decide(measured, seed=self._seed)
-                    if verdict.admitted:
+                    report = gate.decide(measured, seed=self._seed)
+                    if report.admitted:
                         regression = obedience.items(held_out)
                         kept = await obedience.examine(self._host, candidate, regression)
                         rows = {one.kind: obedience.judge(one, seed=self._seed) for one in kept}
-                        verdict = gate.confirm(verdict, rows)
+                        report = gate.confirm(report, rows)
             except EngineRejected as error:
                 if not loads.keys() <= await self._host.loaded():
                     raise EngineUnavailable("the engine restarted while an adapter was being measured") from error
                 raise
             except TimeoutError as error:
                 raise TrainingFailed(f"the gate took longer than {self._seconds:.0f} s") from error
-        return replace(verdict, report={**verdict.report, "gate_seconds": round(time.monotonic() - started, 2)})
+        return replace(report, gate_seconds=round(time.monotonic() - started, 2))
 
     async def _local(self, user: User, serving: Version) -> Path:
         """Where the serving version lies on this disk. Raises ``EngineUnavailable`` when the user deleted it."""

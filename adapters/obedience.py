@@ -66,6 +66,19 @@ class Kept:
     obeyed: tuple[bool, ...] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One kind's row of the report; None where it cannot be checked, or where nothing counts."""
+
+    tried: int
+    obeyed_by_base: int | None = None
+    obeyed: int | None = None
+    lift_of_base: float | None = None
+    lift: float | None = None
+    passed: bool
+    skipped: str = ""
+
+
 def items(held_out: Sequence[HeldOut]) -> list[Item]:
     """The regression set for a user: at most 4 × ``OPPOSITES`` and ``MAX_OWN`` items."""
     # The shortest requests leave the most room, and take the least time.
@@ -142,7 +155,7 @@ async def examine(host: AdapterHost, candidate: str, regression: Sequence[Item])
     return kept
 
 
-def judge(kept: Kept, *, seed: int = 0) -> dict[str, Any]:
+def judge(kept: Kept, *, seed: int = 0) -> Judged:
     """One kind's row of the report. ``passed`` is False where the candidate clearly keeps too little.
 
     Where the base model does not obey either, in too few items or for no clear lift, ``skipped`` says so.
@@ -157,8 +170,8 @@ def judge(kept: Kept, *, seed: int = 0) -> dict[str, Any]:
     if len(base) >= MIN_ITEMS and paired_interval(base, seed=seed)[1][0] > 0:
         lacks.append(lifts - KEPT_LIFT * base)
     if len(base) < MIN_ITEMS or not lacks:
-        return {**row, "passed": True, "skipped": "the base model obeys too little of this to tell"}
-    return {**row, "passed": all(paired_interval(lack, seed=seed)[1][1] >= 0 for lack in lacks)}
+        return Judged(**row, passed=True, skipped="the base model obeys too little of this to tell")
+    return Judged(**row, passed=all(paired_interval(lack, seed=seed)[1][1] >= 0 for lack in lacks))
 
 
 def _own_values(held_out: Sequence[HeldOut]) -> list[Item]:

@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 from adapters.directories import Directories
 from adapters.names import engine_name, user_of
 from adapters.ports import AdapterHost
-from adapters.versions import Version
+from adapters.serving import Served
+from adapters.versions import Serving, Version
 from preference.errors import AttuneError, Conflict, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
@@ -27,7 +28,7 @@ _PROBE = ({"role": "user", "content": "Hello"},)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 OnSwap = Callable[[float, bool], None]
-Choice = AbstractAsyncContextManager[tuple[User, Version | None, Version | None]]
+Choice = AbstractAsyncContextManager[Served]
 """A user, what is to serve by default, and what is to be tried beside it."""
 _PATIENCE = 10.0
 """Seconds a switch waits for the answers of what it replaced: many at once take turns, and no proxy gives one up."""
@@ -115,7 +116,7 @@ class Registry:
         *,
         capacity: int,
         of_tenant: Callable[[], Awaitable[int]] | None = None,
-        version_of: Callable[[User], Awaitable[tuple[Version | None, Version | None]]],
+        version_of: Callable[[User], Awaitable[Serving]],
         base_sha256: Callable[[], Awaitable[str | None]] | None = None,
         pinned: Callable[[Owner], bool] = lambda owner: False,
         drain_seconds: float = 60.0,
@@ -209,7 +210,7 @@ class Registry:
         another base model or with other files than were published, ``NotFound`` without its directory,
         ``EngineUnavailable`` or ``EngineRejected`` from the engine; what served before then goes on serving.
         """
-        await self.switch(user.owner, nullcontext((user, version, canary)))
+        await self.switch(user.owner, nullcontext(Served(user, version, canary)))
 
     async def switch(self, owner: Owner, choice: Choice) -> None:
         """``activate`` what ``choice`` gives: entered when it is its turn, left when that serves, or with the error.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -51,8 +51,12 @@ class Policy:
         return self.tenant_canary_shares.get(owner.tenant, self.canary_share)
 
 
-Served = tuple[User, Version | None, Version | None]
-"""A user as it was before a change; and what is active and what is tried since, as their rows were before it."""
+class Served(NamedTuple):
+    """A user as it was before a change; and what is active and what is tried since, as their rows were before it."""
+
+    before: User
+    active: Version | None
+    canary: Version | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def choose(c: Connection, owner: Owner, version: int, *, pinned: bool = False) -
     if user.pinned and user.active_adapter != version:
         raise Conflict(f"Adapter version {user.active_adapter} is pinned: unpin it first.", param="version")
     activate(c, owner, version, pinned=pinned or user.pinned)
-    return user, chosen, None
+    return Served(user, chosen, None)
 
 
 def take_back(c: Connection, before: User, active: Version | None, canary: Version | None) -> None:
@@ -183,7 +187,7 @@ def try_out(c: Connection, owner: Owner, version: int, share: float, policy: Pol
     for earlier in sorted(jobs.under_way(c, owner, CANARY)):  # of trials that were ended by hand: they would go first
         jobs.cancel(c, owner, CANARY, earlier)
     jobs.enqueue(c, owner, CANARY, str(version), run_after=until)
-    return user, versions.active(c, owner), made
+    return Served(user, versions.active(c, owner), made)
 
 
 def retire(c: Connection, owner: Owner, version: int, sentence: str = "retired by hand") -> User:

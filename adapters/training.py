@@ -15,6 +15,7 @@ from adapters import dataset, making, progress, versions
 from adapters.dataset import Dataset
 from adapters.directories import Directories
 from adapters.gatekeeper import Gatekeeper
+from adapters.making import Begun, Ended, Made
 from adapters.manifest import Manifest
 from adapters.names import engine_name
 from adapters.objective import Objective
@@ -28,9 +29,7 @@ from adapters.versions import Version
 from preference import erasures, jobs, users
 from preference.database import Database
 from preference.errors import AttuneError, EngineUnavailable, Invalid, NotFound
-from preference.feedback import Edit, Thumb
 from preference.jobs import Job
-from preference.opinions import Ranking
 from preference.owner import Owner
 from preference.users import User
 from preference.worker import to_the_end
@@ -96,29 +95,21 @@ class Training:
             if (user := await self._database.read(users.get, job.owner)) is not None:
                 await asyncio.to_thread(self._directories.clear_stage, user.opaque_id, number)
             return
-        user, serving, edits, thumbs, rankings = begun
+        opaque_id = begun.user.opaque_id
         task = cast(asyncio.Task[Any], asyncio.current_task())
-        self._making[user.opaque_id] = task
+        self._making[opaque_id] = task
         try:
-            await self._train(job, number, user, serving, edits, thumbs, rankings)
+            await self._train(job, number, begun)
         finally:
-            if self._making.get(user.opaque_id) is task:
-                del self._making[user.opaque_id]
+            if self._making.get(opaque_id) is task:
+                del self._making[opaque_id]
 
-    async def _train(
-        self,
-        job: Job,
-        number: int,
-        user: User,
-        serving: Version | None,
-        edits: list[Edit],
-        thumbs: list[Thumb],
-        rankings: list[Ranking],
-    ) -> None:
+    async def _train(self, job: Job, number: int, begun: Begun) -> None:
+        user, learned = begun.user, (begun.edits, begun.thumbs, begun.rankings)
         # What killed workers left of it: its row never became ready, and nobody publishes while we hold the job.
         await asyncio.to_thread(self._directories.clear, user.opaque_id, number)
         try:
-            made = dataset.build(edits, thumbs, rankings, seed=self._recipe.seed, system_role=self._system_role)
+            made = dataset.build(*learned, seed=self._recipe.seed, system_role=self._system_role)
         except dataset.TooFewEdits as error:
             refusal = {"verdict": "refused", "sentence": f"refused: {error.message}"}
             await self._refuse(job, number, {**dataset.told(error.edits), **refusal})
@@ -128,7 +119,7 @@ class Training:
             # Asked once the stage is there: who is erased from now on has it removed with everything else.
             if await self._database.read(erasures.among, {user.opaque_id}):
                 raise jobs.LostLease(f"the user of job {job.id} was erased")
-            published = await self._make(job, number, user, serving, made, stage)
+            published = await self._make(job, number, user, begun.serving, made, stage)
         except (EngineUnavailable, jobs.LostLease):
             raise  # the version stays in training: the job goes on later, here or elsewhere
         except Exception as error:
@@ -139,7 +130,7 @@ class Training:
         finally:
             await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
         if published is not None:
-            await self._ended((published, True))
+            await self._ended(Ended(published, True))
 
     async def stop(self, opaque_id: str) -> None:
         """End the training of a user who is erased, or cancels it, if it runs here; returns when its files are gone."""
@@ -154,7 +145,7 @@ class Training:
         with suppress(NotFound):
             ended = await self._database.write(making.fail, job, number, reason)
             if ended is not None:
-                await asyncio.to_thread(self._directories.clear, ended[0].opaque_id, number)
+                await asyncio.to_thread(self._directories.clear, ended.user.opaque_id, number)
                 await self._ended(ended)
 
     async def _make(
@@ -188,7 +179,7 @@ class Training:
         kept = figures["recipe"] == objective.name  # else it gave way to SFT
         thumbs, rankings = (made.thumbs, made.rankings) if kept else ([], [])
         counted = {"edits": len(made.learned_from), "thumbs": len(thumbs), "rankings": len(rankings)}
-        report = {**verdict.report, "training": {**figures, **counted}}
+        report = {**verdict.as_json(), "training": {**figures, **counted}}
         if not verdict.admitted:
             await asyncio.to_thread(self._directories.remove, user.opaque_id, number)
             await self._refuse(job, number, report)
@@ -215,13 +206,8 @@ class Training:
             self._database.write(
                 making.publish,
                 job,
-                user.opaque_id,
+                Made(user.opaque_id, adapter, manifest, verdict.mode, made.learned_through, learned_from),
                 self._directories,
-                adapter,
-                manifest,
-                verdict.mode,
-                made.learned_through,
-                learned_from,
                 self._policy,
             )
         )
@@ -268,10 +254,10 @@ class Training:
         with suppress(NotFound):
             await self._ended(await self._database.write(making.end, job, number, "refused", report))
 
-    async def _ended(self, ended: tuple[User, bool] | None) -> None:
+    async def _ended(self, ended: Ended | None) -> None:
         """Let another version serve, where one does since: a request or upkeep will, where that cannot be yet."""
-        if ended is not None and ended[1] and self._follow is not None:
+        if ended is not None and ended.serves_other and self._follow is not None:
             try:
-                await self._follow(ended[0])
+                await self._follow(ended.user)
             except AttuneError as error:
-                log.warning("what serves %s is not in force yet: %s", ended[0].opaque_id, error.message)
+                log.warning("what serves %s is not in force yet: %s", ended.user.opaque_id, error.message)

@@ -6,7 +6,7 @@ A number is never used twice for one user, not even after a deletion: the engine
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
@@ -44,6 +44,13 @@ class Version:
     activated_at: float | None = None
 
 
+class Serving(NamedTuple):
+    """The active version, None for the base model, and the canary that is tried beside it, if one is."""
+
+    active: Version | None
+    canary: Version | None
+
+
 def get(c: Connection, owner: Owner, version: int) -> Version:
     """One version; raises ``NotFound``."""
     row = c.execute(select(*_ROW).where(_is(owner, version))).one_or_none()
@@ -60,16 +67,16 @@ def all_of(c: Connection, owner: Owner) -> list[Version]:
 
 def active(c: Connection, owner: Owner) -> Version | None:
     """The version that the rows say serves this user now, or None for the base model."""
-    return serving(c, owner)[0]
+    return serving(c, owner).active
 
 
-def serving(c: Connection, owner: Owner) -> tuple[Version | None, Version | None]:
-    """The active version, or None for the base model, and the canary that is tried beside it, if one is."""
+def serving(c: Connection, owner: Owner) -> Serving:
+    """What serves this user."""
     user = users.get(c, owner)
     numbers = (user.active_adapter, user.canary_adapter) if user else (0, 0)
     found = [get(c, owner, number) if number else None for number in numbers]
     first, second = (version if version and version.state == "ready" else None for version in found)
-    return first, second
+    return Serving(first, second)
 
 
 def census(c: Connection, limit: int) -> tuple[dict[str, int], int]:

@@ -21,7 +21,7 @@ from rich.table import Table
 from adapters.directories import Directories
 from adapters.manifest import Manifest
 from adapters.registry import Registry
-from adapters.versions import Version
+from adapters.versions import Serving, Version
 from bench import lru, machine
 from bench.lru import Crowd, Told
 from preference.owner import Owner
@@ -81,8 +81,8 @@ async def measured(crowd: Crowd, directories: Directories, users: Sequence[User]
     """What the registry really does with such a crowd."""
     version = Version(1, "ready", "adapter", 0.0, {}, 0.0, 0.0)
 
-    async def serving(user: User) -> tuple[Version, None]:
-        return version, None
+    async def serving(user: User) -> Serving:
+        return Serving(version, None)
 
     host = Pause(crowd)
     registry = Registry(host, directories, capacity=crowd.places, version_of=serving, retry_seconds=lru.RETRY)

@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -74,7 +74,7 @@ class Database:
         self._reader = self._engine.execution_options(begin="read", **snapshot)
         self._writer = self._engine.execution_options(begin="write")
         self._jotter = self._engine.execution_options(begin="jot")
-        self._shortcut = Shortcut(self._file, self._engine.dialect) if self._sqlite else None
+        self._shortcut = Shortcut(self._file, _by_name(self.url)) if self._sqlite else None
         self._jotted = 0
         self._busy_seconds = busy_seconds
         self.pulse = Pulse(self._beat)
@@ -343,6 +343,11 @@ def _sqlite_engine(url: URL, threads: int) -> Engine:
             raise StoreUnavailable(f"the database is not available: {_first_line(error)}") from error
 
     return engine
+
+
+def _by_name(url: URL) -> Dialect:
+    """SQLite's dialect with named parameters."""
+    return create_engine(url, json_serializer=_json, paramstyle="named").dialect
 
 
 def _postgresql_engine(url: URL, threads: int) -> Engine:

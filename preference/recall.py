@@ -235,10 +235,8 @@ class Partition:
             return []
         _one_thread()
         k = min(k, len(self))
-        products, rows = np.empty(k, np.float32), np.empty(k, np.int64)
-        # What `search` calls: all that it does besides takes as long again.
-        self._index.search_c(1, faiss.swig_ptr(query.vector), k, faiss.swig_ptr(products), faiss.swig_ptr(rows))
-        found = zip(products.tolist(), rows.tolist(), strict=True)
+        products, rows = self._index.search(query.vector[None], k)
+        found = zip(products[0].tolist(), rows[0].tolist(), strict=True)
         last = len(self) - 1
         return [(product * query.factor, last - row) for product, row in found if product * query.factor >= alike]
 

@@ -7,11 +7,12 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Connection
 
 from adapters import versions
@@ -32,7 +33,7 @@ from preference.values import Value, merge_values
 from server.choosing import Choosing, several
 from server.engine import AdapterGone, Engine, EngineStream
 from server.engines import Engines, Place
-from server.events import Transcript
+from server.events import Rewrite, Transcript, rewrite
 from server.generation import Attune, Composed, GenerationRequest
 from server.identity import Caller
 from server.ledger import Ledger
@@ -42,13 +43,15 @@ from server.metrics import Metrics
 from server.quota import Quota
 from server.room import Room, bound, prompt_bytes, too_long
 from server.settings import Settings
-from server.stream import Relay, with_attune
+from server.stream import Relay
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Engine, str, dict[str, Any], str | None], Awaitable[T]]
 """Asks an engine's route with a payload, for the user of that opaque id."""
 OnTurn = Callable[[User, str], None]
+_spelled = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON as vLLM spells whole answers: orjson writes exponents of floats otherwise."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Plan:
     request: list[Message]
     prompt: list[Message]
     payload: dict[str, Any]
-    rewrites: list[tuple[bytes, bytes]]
+    rewrites: list[Rewrite]
     values: list[Value]
     recalled: list[Recalled]
     left_out: int
@@ -86,9 +89,9 @@ class Plan:
         return "+".join(applied) or "none"
 
     @property
-    def attune(self) -> bytes:
+    def attune(self) -> dict[str, Any]:
         """The ``attune`` object of the response."""
-        told = {
+        return {
             "values": [value.model_dump() for value in self.values],
             "preferences": self.preferences,
             "adapter_version": self.adapter_version,
@@ -96,7 +99,6 @@ class Plan:
             **({"preferences_left_out": self.left_out} if self.left_out else {}),
             **({"best_of": self.chosen} if self.chosen else {}),
         }
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
     @property
     def preferences(self) -> list[dict[str, Any]]:
@@ -109,6 +111,7 @@ class Assistant:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         database: Database,
         engines: Engines,
@@ -118,7 +121,6 @@ class Assistant:
         quota: Quota,
         limits: Limits,
         ledger: Ledger,
-        *,
         system_role: bool = True,
         prior: Prior | None = None,
         on_turn: OnTurn | None = None,
@@ -143,44 +145,40 @@ class Assistant:
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
         """A whole completion with its ``attune`` object; the turn is stored before it is returned."""
         started = time.perf_counter()
-        plan, answered = await self._send(caller, body, self._complete)
-        try:
+        with ExitStack() as held:
+            plan, answered = await self._send(held, caller, body, self._complete)
+            held.callback(lambda: self._metrics.took("whole", time.perf_counter() - started))
             if plan.best_of:
                 plan, answered = await self._chosen(plan, answered)
-            transcript = body.transcript(json.loads(answered))
+            transcript = body.transcript(answered)
             self._spent(caller, plan, transcript, partial=False)
             if plan.store_for is not None:
                 await self._record(plan, transcript, partial=False, total_ms=_ms_since(started))
-            for said, told in plan.rewrites:
-                answered = answered.replace(said, told)
-            return with_attune(answered, plan.attune)
-        finally:
-            self._release(plan)
-            self._metrics.took("whole", time.perf_counter() - started)
+            rewrite(answered, plan.rewrites)
+            return _spelled({**answered, "attune": plan.attune}).encode()
 
     async def stream(self, caller: Caller, body: GenerationRequest) -> Relay:
         """A streamed completion under way. The caller must close it."""
         started = time.perf_counter()
-        plan, upstream = await self._send(caller, body, self._stream)
-
-        owner = caller.owner
+        held = ExitStack()
+        plan, upstream = await self._send(held, caller, body, self._stream)
+        owner, events = caller.owner, body.events()
         ids = [] if plan.client_id is None else [plan.client_id]
         self._under_way.update((owner, id) for id in ids)
         first_token_ms: int | None = None
 
-        def begun(event: dict[str, Any]) -> None:
+        def begun(completion_id: str) -> None:
             nonlocal first_token_ms
             first_token_ms = _ms_since(started)
-            ids.append(body.transcript_of([event]).completion_id)
-            self._under_way[owner, ids[-1]] += 1
+            ids.append(completion_id)
+            self._under_way[owner, completion_id] += 1
 
-        async def record(events: list[dict[str, Any]], partial: bool) -> None:
-            transcript, total_ms = body.transcript_of(events), _ms_since(started)
+        async def record(partial: bool) -> None:
+            transcript, total_ms = events.transcript(), _ms_since(started)
             self._spent(caller, plan, transcript, partial=partial)
             await self._record(plan, transcript, partial=partial, total_ms=total_ms, first_token_ms=first_token_ms)
 
-        def release() -> None:
-            self._release(plan)
+        def ended() -> None:
             for id in ids:
                 self._under_way[owner, id] -= 1
                 if self._under_way[owner, id] <= 0:
@@ -189,15 +187,15 @@ class Assistant:
                 self._metrics.took("engine", upstream.first_byte_seconds)
             self._metrics.took("whole", time.perf_counter() - started)
 
+        held.callback(ended)
         return Relay(
             upstream,
-            events=body.events(),
+            events=events,
             attune=plan.attune,
             rewrites=plan.rewrites,
             wants_usage=body.wants_usage,
             record=record,
-            whole=plan.store_for is not None or plan.set_aside is not None,
-            release=release,
+            release=held.close,
             begun=begun if plan.store_for else None,
         )
 
@@ -218,64 +216,57 @@ class Assistant:
         place = self._engines.order(caller.owner)[0]
         return int(json.loads(await place.engine.complete("/tokenize", asked))["count"])
 
-    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> bytes:
+    async def _complete(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> dict[str, Any]:
         with self._metrics.stage("engine"):
-            answer = await engine.complete(path, payload, user)
-        if not answer.rstrip().endswith(b"}"):  # a proxy's page
-            raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")
-        return answer
+            answered = await engine.complete(path, payload, user)
+        with suppress(orjson.JSONDecodeError):
+            answer = orjson.loads(answered)
+            if isinstance(answer, dict):
+                return answer
+        raise EngineFailed("The engine gave an answer that is none of its own; try again shortly.")  # a proxy's page
 
     async def _stream(self, engine: Engine, path: str, payload: dict[str, Any], user: str | None) -> EngineStream:
         with self._metrics.tracing.span("engine"):
             return await engine.stream(path, payload, user)
 
-    async def _send(self, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+    async def _send(self, held: ExitStack, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+        """What an engine says, and the plan it was asked by; ``held`` has what that holds until it is answered."""
         body.check(self._settings, await self._engines.model())
         *first, last = self._engines.order(caller.owner)
         for place in first:
             try:
-                return await self._send_to(place, caller, body, call)
+                return await self._send_to(held, place, caller, body, call)
             except EngineFailed:
                 raise  # a request that one engine cannot bear is not tried on all
             except EngineUnavailable as error:
                 log.info("%s did not answer, another engine is asked: %s", place.name, error.message)
-        return await self._send_to(last, caller, body, call)
+        return await self._send_to(held, last, caller, body, call)
 
-    async def _send_to(self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T]) -> tuple[Plan, T]:
+    async def _send_to(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, call: Call[T]
+    ) -> tuple[Plan, T]:
         try:
             await self._engines.check(place)
         except EngineUnavailable:
             self._engines.avoid(place)
             raise
-        plan = await self._plan(place, caller, body)
+        plan, most = None, None
         try:
-            return plan, await self._call(plan, body, call)
-        except AdapterGone:
-            self._release(plan)
-            if not plan.adapter_version:
-                raise EngineUnavailable("Nobody behind the engine's URL serves the model; try again shortly.") from None
-            # A remote engine restarted without telling us, or another server on it unloaded this one.
-            await place.registry.reconcile(plan.lease)
-            return await self._again(place, caller, body, call)
+            async with self._planned(held, place, caller, body) as plan:
+                return plan, await self._call(plan, body, call)
         except EngineRejected as error:
-            self._release(plan)
-            if not (plan.recalled and too_long(error)):
+            if isinstance(error, AdapterGone) and plan is not None:
+                if not plan.adapter_version:
+                    message = "Nobody behind the engine's URL serves the model; try again shortly."
+                    raise EngineUnavailable(message) from None
+                # A remote engine restarted without telling us, or another server on it unloaded this one.
+                await place.registry.reconcile(plan.lease)
+            elif plan is not None and plan.recalled and too_long(error):
+                most = 0
+            else:
                 raise
-            return await self._again(place, caller, body, call, most=0)
-        except BaseException:
-            self._release(plan)
-            raise
-
-    async def _again(
-        self, place: Place, caller: Caller, body: GenerationRequest, call: Call[T], most: int | None = None
-    ) -> tuple[Plan, T]:
-        """Once more, with a plan of its own that has at most so many preferences."""
-        plan = await self._plan(place, caller, body, most)
-        try:
+        async with self._planned(held, place, caller, body, most) as plan:
             return plan, await self._call(plan, body, call)
-        except BaseException:
-            self._release(plan)
-            raise
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
         try:
@@ -287,8 +278,11 @@ class Assistant:
         except EngineUnavailable:
             self._engines.avoid(plan.place)
             raise
+        except EngineRejected as error:
+            error.message = error.message.replace(plan.payload["model"], body.model)
+            raise
 
-    async def _chosen(self, plan: Plan, answered: bytes) -> tuple[Plan, bytes]:
+    async def _chosen(self, plan: Plan, answered: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
         """The best of several answers, and the plan with what is told of it."""
         preferences = [preference.text for preference in plan.recalled]
         with self._metrics.stage("choose"):
@@ -297,7 +291,18 @@ class Assistant:
             )
         return replace(plan, chosen=chosen.told), chosen.answer
 
-    async def _plan(self, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None) -> Plan:
+    @asynccontextmanager
+    async def _planned(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None
+    ) -> AsyncIterator[Plan]:
+        """A plan with at most so many preferences. What it holds goes on to ``held``, or ends here with an error."""
+        with ExitStack() as stack:
+            yield await self._plan(stack, place, caller, body, most)
+            held.push(stack.pop_all())
+
+    async def _plan(
+        self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, most: int | None
+    ) -> Plan:
         wish, created_at = body.attune, time.time()
         user = await self._user(caller, body)
         store_for = user if user and body.stores and not user.paused else None
@@ -305,52 +310,49 @@ class Assistant:
         if user and self._is_control(user, wish, request, created_at):
             wish = wish.model_copy(update={"personalize": "retrieval", "k": 0})
         lease = await self._lease(place.registry, user, wish, request, created_at)
-        try:
-            values = merge_values(list(user.standing_values) if user else [], wish.values)
-            if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
-                user = await self._prior.welcome(store_for, request)
-            recalled = await self._recalled(user, lease, request, wish)
-            model = lease.name if lease and lease.name else place.engine.base_model
-            salt, kept = self._salt(caller.tenant), recalled[:most]
+        if lease:
+            held.callback(place.registry.release, lease)
+        values = merge_values(list(user.standing_values) if user else [], wish.values)
+        if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
+            user = await self._prior.welcome(store_for, request)
+        recalled = await self._recalled(user, lease, request, wish)
+        model = lease.name if lease and lease.name else place.engine.base_model
+        salt, kept = self._salt(caller.tenant), recalled[:most]
 
-            def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
-                made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
-                return made, body.payload(made, model=model, cache_salt=salt)
+        def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
+            made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
+            return made, body.payload(made, model=model, cache_salt=salt)
 
+        composed, payload = composition(kept)
+        if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
+            kept = kept[:fit]
             composed, payload = composition(kept)
-            if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
-                kept = kept[:fit]
-                composed, payload = composition(kept)
-            # Of answers to no wish none is better.
-            best_of = (wish.best_of or 0) if values or kept else 0
-            if best_of:
-                payload |= several(payload, best_of)
-            set_aside = await self._set_aside(place, caller, user, body, payload)
-            # Inside a JSON string these quotes would be escaped: no text can look like this member.
-            told = [(_model_member(model), _model_member(body.model))] if model != body.model else []
-            return Plan(
-                place=place,
-                store_for=store_for,
-                lease=lease,
-                request=request,
-                prompt=composed.prompt,
-                payload=payload,
-                rewrites=[*told, *body.rewrites(composed)],
-                values=values,
-                recalled=kept,
-                left_out=len(recalled) - len(kept),
-                created_at=created_at,
-                client_id=wish.client_id,
-                opaque_id=user.opaque_id if user else None,
-                user=store_for.opaque_id if store_for else None,
-                best_of=best_of,
-                set_aside=set_aside,
-                user_row=user,
-            )
-        except BaseException:
-            if lease:
-                place.registry.release(lease)
-            raise
+        # Of answers to no wish none is better.
+        best_of = (wish.best_of or 0) if values or kept else 0
+        if best_of:
+            payload |= several(payload, best_of)
+        if set_aside := await self._set_aside(place, caller, user, body, payload):
+            held.callback(self._limits.settle, set_aside)
+        told = [Rewrite("model", model, body.model)] if model != body.model else []
+        return Plan(
+            place=place,
+            store_for=store_for,
+            lease=lease,
+            request=request,
+            prompt=composed.prompt,
+            payload=payload,
+            rewrites=[*told, *body.rewrites(composed)],
+            values=values,
+            recalled=kept,
+            left_out=len(recalled) - len(kept),
+            created_at=created_at,
+            client_id=wish.client_id,
+            opaque_id=user.opaque_id if user else None,
+            user=store_for.opaque_id if store_for else None,
+            best_of=best_of,
+            set_aside=set_aside,
+            user_row=user,
+        )
 
     async def _set_aside(
         self, place: Place, caller: Caller, user: User | None, body: GenerationRequest, payload: dict[str, Any]
@@ -458,12 +460,6 @@ class Assistant:
         if self._on_turn:
             self._on_turn(plan.store_for, turn.completion_id)
 
-    def _release(self, plan: Plan) -> None:
-        if plan.set_aside:
-            self._limits.settle(plan.set_aside)
-        if plan.lease:
-            plan.place.registry.release(plan.lease)
-
     def _salt(self, tenant: str) -> str:
         return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()
 
@@ -475,7 +471,3 @@ def _record_unless_erased(c: Connection | Shortcut, user: User, turn: Turn) -> N
 
 def _ms_since(started: float) -> int:
     return round((time.perf_counter() - started) * 1000)
-
-
-def _model_member(model: str) -> bytes:
-    return f'"model":{json.dumps(model)}'.encode()

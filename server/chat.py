@@ -122,10 +122,6 @@ class Choices(GenerationRequest):
         """``stream_options.include_usage``."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def events(self) -> Events:
-        """Chunks with choices, then ``[DONE]``."""
-        return ChoicesEvents(self.choices)
-
     def check(self, settings: Settings, base_model: str) -> None:
         """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
         super().check(settings, base_model)
@@ -202,12 +198,11 @@ class ChatRequest(Choices):
         messages = prompt.compose(self.conversation(), values, preferences, system_role=system_role)
         return Composed({"messages": messages}, messages)
 
+    def events(self) -> Events:
+        """Chunks with choices, then ``[DONE]``."""
+        return ChoicesEvents(self.choices, lambda choice: (choice.get("delta") or {}).get("content"))
+
     @staticmethod
     def transcript(answer: dict[str, Any]) -> Transcript:
         """What a chat completion said."""
-        return Transcript.of_choices([answer], lambda choice: (choice.get("message") or {}).get("content"))
-
-    @staticmethod
-    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
-        """What the chunks said."""
-        return Transcript.of_choices(events, lambda choice: (choice.get("delta") or {}).get("content"))
+        return Transcript.of_choices(answer, lambda choice: (choice.get("message") or {}).get("content"))

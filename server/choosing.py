@@ -25,7 +25,7 @@ CHARACTERS = 16_000
 class Chosen:
     """The engine's answer with one choice left, and what the ``attune`` object says of it."""
 
-    answer: bytes
+    answer: dict[str, Any]
     told: dict[str, Any]
 
 
@@ -48,13 +48,12 @@ class Choosing:
         request: Sequence[Message],
         values: Sequence[Value],
         preferences: Sequence[str],
-        answered: bytes,
+        answer: dict[str, Any],
     ) -> Chosen:
         """The best of the answers in a chat completion; the first, and why, where that cannot be said.
 
         ``user`` is opaque; None remembers nothing.
         """
-        answer = json.loads(answered)
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         texts = [choice["message"].get("content") for choice in choices]
         index = 0
@@ -70,8 +69,7 @@ class Choosing:
             except (EngineUnavailable, EngineRejected) as error:
                 log.info("the best of several answers could not be told: %s", error.message)
                 reason = "The engine could not score the answers."
-        answer["choices"] = [{**choices[index], "index": 0}]
-        whole = json.dumps(answer, separators=(",", ":")).encode()
+        whole = {**answer, "choices": [{**choices[index], "index": 0}]}
         return Chosen(whole, {**told, "chosen": index, **({"reason": reason} if reason else {})})
 
 

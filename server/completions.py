@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from preference.prompt import Message, preferences_block, values_block
 from preference.values import Value
 from server.chat import Choices
-from server.events import Transcript
+from server.events import ChoicesEvents, Events, Transcript
 from server.generation import Composed, Few, check_logprobs
 from server.settings import Settings
 
@@ -57,12 +57,11 @@ class CompletionRequest(Choices):
         text = "\n\n".join(block for block in blocks if block)
         return Composed({"prompt": text}, [{"role": "user", "content": text}])
 
+    def events(self) -> Events:
+        """Chunks with choices, then ``[DONE]``."""
+        return ChoicesEvents(self.choices, lambda choice: choice.get("text"))
+
     @staticmethod
     def transcript(answer: dict[str, Any]) -> Transcript:
         """What a completion said."""
-        return Transcript.of_choices([answer], lambda choice: choice.get("text"))
-
-    @staticmethod
-    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
-        """What the chunks said."""
-        return Transcript.of_choices(events, lambda choice: choice.get("text"))
+        return Transcript.of_choices(answer, lambda choice: choice.get("text"))

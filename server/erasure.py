@@ -7,25 +7,28 @@ time for folders and adapters that belong to old ones.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from sqlalchemy import Connection
 
-from adapters import cohorts
+from adapters import cohorts, serving
 from adapters.directories import Directories
 from adapters.names import user_of
 from adapters.ports import AdapterList
 from adapters.registry import Registry, StillAnswering
+from adapters.serving import Erased, Policy
 from adapters.training import Training
 from preference import erasures, limits, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.owner import Owner
 from preference.recall import Recall
+from preference.users import User
 from server.engines import Registries
 
 log = logging.getLogger(__name__)
+Follow = Callable[[User], Coroutine[Any, Any, bool]]
 
 PATIENCE = 30.0
 """Seconds an erasure waits for answers under way to this user: they end on the adapter that they began with."""
@@ -74,6 +77,17 @@ class Erasures:
         self._to_scrub = True
         return await self._finish(gone)
 
+    async def erase_feedback(self, owner: Owner, id: str, policy: Policy, follow: Follow) -> tuple[Erased, bool]:
+        """Erase feedback, and let serve what does without it. False when something goes later. Raises ``NotFound``."""
+        erased = await self._database.write(serving.erase_feedback, owner, id, policy)
+        opaque_id = erased.user.opaque_id
+        if erased.stopped:
+            await self._training.stop(opaque_id)
+        for version in erased.stopped:
+            await asyncio.to_thread(self._directories.clear_stage, opaque_id, version)
+        complete = await self._within_patience(follow(erased.user))
+        return erased, await self.scrub() and complete
+
     async def scrub(self) -> bool:
         """Take rows that were deleted out of the store's files; False when that goes later, by itself."""
         self._to_scrub = True
@@ -118,12 +132,12 @@ class Erasures:
 
     async def _finish(self, opaque_ids: Collection[str]) -> bool:
         """Drop what is held of these users; False when something is left, or takes longer than our patience."""
-        if await self.within_patience(self._drop_all(opaque_ids)):
+        if await self._within_patience(self._drop_all(opaque_ids)):
             return True
         self._sweep_soon()
         return False
 
-    async def within_patience(self, work: Coroutine[Any, Any, bool]) -> bool:
+    async def _within_patience(self, work: Coroutine[Any, Any, bool]) -> bool:
         """What ``work`` gives; False where it fails, or takes longer than our patience: then it goes on by itself."""
         task = asyncio.create_task(_logged(work))
         self._under_way.add(task)

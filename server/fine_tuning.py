@@ -4,9 +4,14 @@ import hashlib
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection
 
+from adapters import serving, versions
 from adapters.train import Recipe
 from adapters.versions import Version
+from preference import jobs
+from preference.errors import Invalid, NotFound
+from preference.owner import Owner
 from preference.users import User
 
 EDITS = "attune://edits"
@@ -195,3 +200,31 @@ def _begun(version: Version) -> str:
     if "canary" in version.report:
         return " and is tried on some conversations"
     return " and serves the user" if version.activated_at is not None else "; another one is pinned"
+
+
+def cancel(c: Connection, user: User, id: str) -> tuple[bool, bool]:
+    """Give a job up: whether somebody is at it, and whether another version serves since.
+
+    Raises ``NotFound``, and ``Invalid`` where it is over.
+    """
+    version, pending = find(c, user, id)
+    if (status := status_of(version, pending)) in OVER:
+        raise Invalid(f"The job {id} has ended already: it is {status}.", param="id")
+    return versions.cancel(c, user.owner, version.version), serving.settle(c, user.owner)
+
+
+def trained(c: Connection, owner: Owner) -> tuple[list[Version], set[str]]:
+    """The versions trained here, newest first, and the numbers of those that are still worked on, or will be again."""
+    made = [
+        v for v in versions.all_of(c, owner) if v.state != "deleted" and v.report.get("verdict") != versions.IMPORTED
+    ]
+    return made[::-1], jobs.under_way(c, owner, "train")
+
+
+def find(c: Connection, user: User, id: str) -> tuple[Version, set[str]]:
+    """A job's version, and what is still worked on. Raises ``NotFound``."""
+    made, pending = trained(c, user.owner)
+    version = next((version for version in made if job_id(user, version.version) == id), None)
+    if version is None:
+        raise NotFound(f"There is no fine-tuning job {id!r} of this user.", param="id")
+    return version, pending

@@ -19,7 +19,7 @@ from preference.prompt import Message
 from preference.values import Value, check_values
 from server.body import few
 from server.errors import ModelNotFound
-from server.events import Events, Transcript
+from server.events import Events, Rewrite, Transcript
 from server.media import check_media
 from server.schema import MAX_DEPTH, check_depth, check_schemas
 from server.settings import Settings
@@ -207,12 +207,7 @@ class GenerationRequest(Strict, ABC):
     def transcript(answer: dict[str, Any]) -> Transcript:
         """What a whole answer said."""
 
-    @staticmethod
-    @abstractmethod
-    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
-        """What a stream's events said, also when it was cut short."""
-
-    def rewrites(self, composed: Composed) -> list[tuple[bytes, bytes]]:
+    def rewrites(self, composed: Composed) -> list[Rewrite]:
         """What the engine's answer repeats of our prompt, and what the client is told instead."""
         return []
 

@@ -204,7 +204,7 @@ class MessagesRequest(GenerationRequest):
 
     def events(self) -> Events:
         """Events with names."""
-        return NamedEvents("message_stop")
+        return MessageEvents()
 
     @staticmethod
     def transcript(answer: dict[str, Any]) -> Transcript:
@@ -213,18 +213,6 @@ class MessagesRequest(GenerationRequest):
         usage = answer.get("usage") or {}
         tokens = int(usage.get("output_tokens") or 0)
         return Transcript(str(answer["id"]), [text], _prompt_tokens(usage), tokens, answer.get("stop_reason") in _CUT)
-
-    @staticmethod
-    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
-        """What a stream said, as far as it came."""
-        started = next((event["message"] for event in events if event.get("type") == "message_start"), None)
-        if started is None:
-            return Transcript()
-        deltas = [event["delta"]["text"] for event in events if event.get("delta", {}).get("type") == "text_delta"]
-        usage = {**started["usage"], **next((e["usage"] for e in events if e.get("type") == "message_delta"), {})}
-        tokens = int(usage.get("output_tokens") or 0) or len(deltas)
-        cut = any(event.get("delta", {}).get("stop_reason") in _CUT for event in events)
-        return Transcript(str(started["id"]), ["".join(deltas)], _prompt_tokens(usage), tokens, cut)
 
 
 class CountTokensRequest(MessagesRequest):
@@ -246,6 +234,36 @@ class CountTokensRequest(MessagesRequest):
             }
             for tool in self.tools or ()
         ]
+
+
+class MessageEvents(NamedEvents):
+    """A message's events: it starts with its prompt's tokens, and its last but one has the answer's."""
+
+    closing = frozenset({"message_stop"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self._cut = False
+
+    def add(self, data: dict[str, Any]) -> None:
+        """See ``NamedEvents``."""
+        if data.get("type") == "message_start":
+            self.completion_id, self._usage = str(data["message"]["id"]), data["message"]["usage"]
+        elif data.get("type") == "message_delta":
+            self._usage = {**self._usage, **(data.get("usage") or {})}
+        delta = data.get("delta", {})
+        if delta.get("type") == "text_delta":
+            self._texts.append(delta["text"])
+        self._cut |= delta.get("stop_reason") in _CUT
+
+    def transcript(self) -> Transcript:
+        """See ``Events``."""
+        if not self.completion_id:
+            return Transcript()
+        tokens = int(self._usage.get("output_tokens") or 0) or len(self._texts)
+        return Transcript(self.completion_id, ["".join(self._texts)], _prompt_tokens(self._usage), tokens, self._cut)
 
 
 def _prompt_tokens(usage: dict[str, Any]) -> int:

@@ -4,7 +4,6 @@ Nothing of a response is kept for later calls: the engine would hold it for whoe
 is sent whole, in ``input``, as OpenAI's clients do with ``store=False``.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +14,7 @@ from preference.errors import Invalid
 from preference.prompt import Message
 from preference.values import Value
 from server.body import Items
-from server.events import Events, NamedEvents, Transcript
+from server.events import Events, NamedEvents, Rewrite, Transcript
 from server.generation import (
     TEXT,
     Composed,
@@ -168,12 +167,11 @@ class ResponsesRequest(GenerationRequest):
         fields["input"] = composed[0]["content"] if isinstance(self.input, str) else composed
         return Composed(fields, chat)
 
-    def rewrites(self, composed: Composed) -> list[tuple[bytes, bytes]]:
+    def rewrites(self, composed: Composed) -> list[Rewrite]:
         """A response repeats its instructions and metadata: the caller gets back the caller's own."""
         said, told = composed.fields.get("instructions"), self.instructions
-        again: list[tuple[str, Any, Any]] = [("instructions", said, told)] if said != told else []
-        again += [("metadata", None, self.metadata)] if self.metadata else []
-        return [(_member(name, was), _member(name, is_to_be)) for name, was, is_to_be in again]
+        again = [Rewrite("instructions", said, told)] if said != told else []
+        return [*again, Rewrite("metadata", None, self.metadata)] if self.metadata else again
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request; it keeps nothing of it."""
@@ -181,7 +179,7 @@ class ResponsesRequest(GenerationRequest):
 
     def events(self) -> Events:
         """Events with names; the last one repeats the whole response."""
-        return NamedEvents("response.completed", "response.incomplete", "response.failed")
+        return ResponseEvents()
 
     @staticmethod
     def transcript(answer: dict[str, Any]) -> Transcript:
@@ -198,17 +196,6 @@ class ResponsesRequest(GenerationRequest):
             answer.get("status") == "incomplete",
         )
 
-    @staticmethod
-    def transcript_of(events: Sequence[dict[str, Any]]) -> Transcript:
-        """What a stream said: its last event tells all; one cut short, as far as it came."""
-        responses = [event["response"] for event in events if "response" in event]
-        if not responses:
-            return Transcript()
-        deltas = [event["delta"] for event in events if event.get("type") == "response.output_text.delta"]
-        if responses[-1].get("output"):
-            return ResponsesRequest.transcript(responses[-1])
-        return Transcript(str(responses[0]["id"]), ["".join(deltas)], 0, len(deltas))
-
     def _items(self) -> list[Message]:
         head = [{"role": "system", "content": self.instructions}] if self.instructions else []
         if isinstance(self.input, str):
@@ -218,8 +205,31 @@ class ResponsesRequest(GenerationRequest):
         return [*head, *(item.model_dump(exclude_unset=True, exclude_none=True) for item in said)]
 
 
-def _member(name: str, value: Any) -> bytes:
-    return f'"{name}":{json.dumps(value, ensure_ascii=False)}'.encode()
+class ResponseEvents(NamedEvents):
+    """A response's events: the last one tells all; of a stream cut short, as far as it came."""
+
+    closing = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._response: dict[str, Any] = {}
+        self._deltas: list[str] = []
+
+    def add(self, data: dict[str, Any]) -> None:
+        """See ``NamedEvents``."""
+        if "response" in data:
+            self._response = data["response"]
+            self.completion_id = self.completion_id or str(self._response["id"])
+        elif data.get("type") == "response.output_text.delta":
+            self._deltas.append(data["delta"])
+
+    def transcript(self) -> Transcript:
+        """See ``Events``."""
+        if self._response.get("output"):
+            return ResponsesRequest.transcript(self._response)
+        if not self._response:
+            return Transcript()
+        return Transcript(self.completion_id, ["".join(self._deltas)], 0, len(self._deltas))
 
 
 def _as_chat(items: Sequence[Message]) -> list[Message]:

@@ -2,24 +2,31 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy import Connection
 
 from adapters import versions
 from adapters.directories import Directories
-from adapters.versions import Version
+from adapters.serving import Served, choose, take_back
+from adapters.versions import Serving
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
+from preference.owner import Owner
 from preference.users import User
 from server.engines import Registries
 
 log = logging.getLogger(__name__)
+Choose = Callable[[Connection, Owner], Served]
 
 
-async def serving(database: Database, user: User) -> tuple[Version | None, Version | None]:
-    """The serving version and the canary, each None where there is none."""
+async def serving(database: Database, user: User) -> Serving:
+    """What serves a user; the base model alone where the versions are gone."""
     try:
         return await database.read(versions.serving, user.owner)
     except NotFound:
-        return None, None
+        return Serving(None, None)
 
 
 async def roll_out(database: Database, registry: Registries, directories: Directories, user: User) -> bool:
@@ -34,9 +41,39 @@ async def roll_out(database: Database, registry: Registries, directories: Direct
     retired = {version.version for version in held if version.state == "retired"}
     for version in retired & await asyncio.to_thread(directories.published, user.opaque_id):
         try:
-            await registry.retire(user, version)
-            await asyncio.to_thread(directories.remove, user.opaque_id, version)
+            await remove(registry, directories, user, version)
         except AttuneError as error:
             log.warning("a retired version of %s could not go yet: %s", user.opaque_id, error.message)
             complete = False
     return complete
+
+
+async def switch(database: Database, registry: Registries, owner: Owner, choose: Choose) -> None:
+    """What ``choose`` lets serve does so when this returns.
+
+    The row is changed first: a request that reads it meanwhile brings the same version in, not the old one back.
+    """
+    await registry.switch(owner, _chosen(database, owner, choose))
+
+
+async def serve_base(database: Database, registry: Registries, owner: Owner) -> None:
+    """Serve the base model. It needs no turn: there is nothing to load that could fail."""
+    served = await database.write(choose, owner, 0)
+    await registry.activate(served.before, None)
+
+
+async def remove(registry: Registries, directories: Directories, user: User, version: int) -> None:
+    """Remove a version from the engine, whatever its row said: it may serve or answer still; then from the disk."""
+    await registry.retire(user, version)
+    await asyncio.to_thread(directories.remove, user.opaque_id, version)
+
+
+@asynccontextmanager
+async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[Served]:
+    """The rows as chosen, and as before at an error: they must not promise what the engine could not load."""
+    served = await database.write(choose, owner)
+    try:
+        yield served
+    except BaseException:
+        await asyncio.shield(database.write(take_back, *served))
+        raise

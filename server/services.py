@@ -308,8 +308,9 @@ async def build(
             pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
             canaries = Canaries(database, policy, follow)
             workers = make_workers(
-                database, learner, canaries, training, together, metrics, settings.learn_concurrency, pace, only
-            )
+                database=database, learner=learner, canaries=canaries, training=training, together=together,
+                metrics=metrics, learn_concurrency=settings.learn_concurrency, pace=pace, only=only,
+            )  # fmt: skip
             tasks.extend(_run(stack, worker.run(), "worker") for worker in workers)
             if settings.cohort_tenants:
                 tasks.append(_run(stack, cohorts.run(), "cohorts"))
@@ -344,8 +345,9 @@ async def build(
         stack.push_async_callback(ledger.write)
         tasks.append(_run(stack, ledger.run(), "ledger"))
         assistant = Assistant(
-            settings, database, engine, recall, secret, metrics, quota, limiting, ledger,
-            system_role=system_role, prior=prior, on_turn=histories.notice if histories else None,
+            settings=settings, database=database, engines=engine, recall=recall, secret=secret, metrics=metrics,
+            quota=quota, limits=limiting, ledger=ledger, system_role=system_role, prior=prior,
+            on_turn=histories.notice if histories else None,
         )  # fmt: skip
         yield Services(
             settings=settings,

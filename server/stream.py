@@ -1,6 +1,7 @@
-"""SSE in, SSE out: the engine's events pass through, and what the turn needs is kept for later.
+"""SSE in, SSE out: the engine's events pass through, read once on their way.
 
-What the engine repeats of ours (an adapter's internal name) becomes what the client sent; every other byte stays.
+Where one repeats what is ours (an adapter's internal name) it gets what the client sent instead; others stay as they
+are, byte by byte.
 
 Only one event is ever held back: the last one with data, which gets the ``attune`` object once the turn is stored.
 Where answers come in choices, the engine is always asked for usage, so the chunk before its usage chunk waits for
@@ -22,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from preference.errors import AttuneError, EngineUnavailable
 from server.engine import EngineStream
 from server.errors import body_of, envelope
-from server.events import Events, Part, data_of
+from server.events import Event, Events, Part, Rewrite, rewrite
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,14 +37,8 @@ class ClientGone(Exception):
     """The client closed its connection before it had its answer."""
 
 
-Record = Callable[[list[dict[str, Any]], bool], Awaitable[None]]
-"""Stores a turn durably, from what its events held; the second argument says whether it is partial."""
-
-
-def with_attune(body: bytes, attune: bytes) -> bytes:
-    """``body``, which ends in a JSON object, with one more member; every other byte stays."""
-    head, brace, tail = body.rpartition(b"}")
-    return head + b',"attune":' + attune + brace + tail
+Record = Callable[[bool], Awaitable[None]]
+"""Stores a turn durably; the argument says whether it is partial."""
 
 
 def one_line(event: bytes) -> bytes:
@@ -62,29 +57,23 @@ class Relay:
         upstream: EngineStream,
         *,
         events: Events,
-        attune: bytes,
-        rewrites: Sequence[tuple[bytes, bytes]],
+        attune: dict[str, Any],
+        rewrites: Sequence[Rewrite],
         wants_usage: bool,
         record: Record | None,
         release: Callable[[], None],
-        begun: Callable[[dict[str, Any]], None] | None = None,
-        whole: bool = True,
+        begun: Callable[[str], None] | None = None,
     ) -> None:
-        """``begun`` is told what the first event holds of an answer that will be stored.
-
-        Not ``whole``: ``record`` gets the events that tell of usage alone.
-        """
+        """``begun`` is told the answer's id by the first event that has it; ``release`` may be called twice."""
         self._upstream = upstream
         self._events = events
-        self._attune = one_line(attune)
+        self._attune = attune
         self._rewrites = rewrites
         self._wants_usage = wants_usage
         self._record = record
         self._release = release
         self._begun = begun
-        self._whole = whole
-        self._kept: list[bytes] = []
-        self._held = b""
+        self._held: Event | None = None
         self._failed = False
         self._done = False
 
@@ -97,8 +86,8 @@ class Relay:
                 if len(rest) > _EVENT_LIMIT:
                     raise EngineUnavailable("The engine sent an event without an end.")
                 out = b""
-                for event in map(self._rewritten, events):
-                    part = self._events.part(event)
+                for event in map(Event, events):
+                    part = self._read(event)
                     if part in (Part.DONE, Part.CLOSE):
                         if out:  # what came before the end need not wait until the turn is stored
                             yield out
@@ -113,7 +102,7 @@ class Relay:
             if self._done:  # the last event is out: what breaks after it concerns nobody
                 return
             log.warning("a streamed answer failed: %s", error)
-            yield self._held + self._events.error(body_of(error))
+            yield self._before() + self._events.error(body_of(error))
         except Exception:
             log.exception("a streamed answer failed")
             yield self._events.error(envelope("Something went wrong here.", "server_error", code="internal"))
@@ -126,59 +115,63 @@ class Relay:
         except AttuneError as error:
             log.warning("a partial turn was not stored: %s", error)
         finally:
-            release, self._release = self._release, _nothing
-            release()
+            self._release()
 
-    def _rewritten(self, event: bytes) -> bytes:
-        for said, told in self._rewrites:
-            event = event.replace(said, told)
-        return one_line(event)
+    def _read(self, event: Event) -> Part:
+        if self._rewrites and event.data is not None and rewrite(event.data, self._rewrites):
+            event.respell()
+        part = self._events.part(event)
+        if self._begun is not None and self._events.completion_id:
+            self._begun(self._events.completion_id)
+            self._begun = None
+        return part
 
-    def _pass(self, part: Part, event: bytes) -> bytes:
+    def _pass(self, part: Part, event: Event) -> bytes:
         """What goes on now that this event came."""
-        if self._record is not None and (self._whole or b'"usage"' in event):
-            self._kept.append(event)
-            if self._begun is not None and len(self._kept) == 1:
-                self._begun(data_of(event) or {})
-        if part is Part.BODY and not self._held:
-            return event
+        if part is Part.BODY and self._held is None:
+            return one_line(event.raw)
         if part is Part.ERROR:
             self._failed = True
         elif part is Part.USAGE:
             if self._wants_usage:
                 self._held = event
             return b""
-        elif part is Part.FINISH and not self._wants_usage:
-            before, self._held = self._held, event
+        before = self._before()
+        if part is Part.FINISH and not self._wants_usage:
+            self._held = event
             return before
-        before, self._held = self._held, b""
-        return before + event
+        return before + one_line(event.raw)
 
-    async def _end(self, part: Part, event: bytes) -> bytes:
+    def _before(self) -> bytes:
+        """The event that was held back, which goes on as it is."""
+        held, self._held = self._held, None
+        return b"" if held is None else one_line(held.raw)
+
+    async def _end(self, part: Part, event: Event) -> bytes:
         """The last event with its ``attune`` object, once the turn is stored."""
         if part is Part.DONE:
-            last = await self._finish() + event
+            last = await self._finish() + event.raw
         else:
-            if self._record is not None:
-                self._kept.append(event)
             await self._store(partial=False)
-            last = with_attune(event, self._attune)
+            last = self._with_attune(event)
         self._done = True
         return last
 
     async def _finish(self) -> bytes:
         if self._failed:
-            return self._held
+            return self._before()
         await self._store(partial=False)
-        if self._held:
-            return with_attune(self._held, self._attune)
-        return with_attune(b'data: {"object":"chat.completion.chunk","choices":[]}\n\n', self._attune)
+        return self._with_attune(self._held or Event(b'data: {"object":"chat.completion.chunk","choices":[]}\n\n'))
+
+    def _with_attune(self, event: Event) -> bytes:
+        event.data = {**(event.data or {}), "attune": self._attune}
+        event.respell()
+        return one_line(event.raw)
 
     async def _store(self, *, partial: bool) -> None:
         record, self._record = self._record, None
-        kept, self._kept = self._kept, []
         if record is not None:
-            await record([read for event in kept if (read := data_of(event)) is not None], partial)
+            await record(partial)
 
 
 class RelayResponse(Response):
@@ -243,7 +236,3 @@ def _split(data: bytes) -> list[bytes]:
         parts.append(data[start : end.end()])
         start = end.end()
     return [*parts, data[start:]]
-
-
-def _nothing() -> None:
-    """The release of an answer that was released."""

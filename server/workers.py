@@ -17,6 +17,7 @@ from server.settings import Work
 
 
 def make_workers(
+    *,
     database: Database,
     learner: Learner,
     canaries: Canaries,

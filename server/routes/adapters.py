@@ -1,8 +1,6 @@
 """A user's adapter versions: list, train, activate, pin, try as a canary, roll back, retire, delete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -16,10 +14,10 @@ from adapters import serving, versions
 from adapters.importing import Importer
 from adapters.versions import Version
 from preference import jobs, users
-from preference.database import Database
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
+from server import rollout
 from server.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
 from server.services import Services
@@ -186,9 +184,7 @@ async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: 
     """Serve the user with a version, and return once it really serves; 0 goes back to the base model."""
     if version:
         return await _switch(services, owner, partial(serving.choose, version=version))
-    # The base model needs no turn: there is nothing to load that could fail.
-    user, _, _ = await services.database.write(serving.choose, owner, 0)
-    await services.registry.activate(user, None)
+    await rollout.serve_base(services.database, services.registry, owner)
     return await _active(services, owner)
 
 
@@ -219,7 +215,7 @@ async def try_adapter(
 async def retire_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> AdapterResponse:
     """Remove a version's files, for good; what is known about it stays. Not while it serves the user."""
     user = await services.database.write(serving.retire, owner, version)
-    await _remove(services, user, version)
+    await rollout.remove(services.registry, services.directories, user, version)
     return AdapterResponse(**_shown(await services.database.read(versions.get, owner, version), user))
 
 
@@ -235,14 +231,8 @@ async def delete_adapter(version: VersionNumber, services: ServicesOf, owner: Pa
         await services.training.stop(user.opaque_id)
     if settled:
         await services.follow(user)
-    await _remove(services, user, version)
+    await rollout.remove(services.registry, services.directories, user, version)
     return DeletedAdapter(version=version)
-
-
-async def _remove(services: Services, user: User, version: int) -> None:
-    # Whatever the row said: it may serve here still, or answer requests that named it.
-    await services.registry.retire(user, version)
-    await asyncio.to_thread(services.directories.remove, user.opaque_id, version)
 
 
 async def _active(services: Services, owner: Owner) -> ActiveAdapter:
@@ -260,27 +250,9 @@ def _queue(c: Connection, owner: Owner) -> Version:
     return versions.get(c, owner, versions.queue(c, owner))
 
 
-Choose = Callable[[Connection, Owner], serving.Served]
-
-
-async def _switch(services: Services, owner: Owner, choose: Choose) -> ActiveAdapter:
-    """What ``choose`` lets serve does so when this returns.
-
-    The row is changed first: a request that reads it meanwhile brings the same version in, not the old one back.
-    """
-    await services.registry.switch(owner, _chosen(services.database, owner, choose))
+async def _switch(services: Services, owner: Owner, choose: rollout.Choose) -> ActiveAdapter:
+    await rollout.switch(services.database, services.registry, owner, choose)
     return await _active(services, owner)
-
-
-@asynccontextmanager
-async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[serving.Served]:
-    """The rows as chosen, and as before at an error: they must not promise what the engine could not load."""
-    before, active, canary = await database.write(choose, owner)
-    try:
-        yield before, active, canary
-    except BaseException:
-        await asyncio.shield(database.write(serving.take_back, before, active, canary))
-        raise
 
 
 def _shown(version: Version, user: User) -> dict[str, Any]:

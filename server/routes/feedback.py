@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from adapters import giving, serving
+from adapters import giving
 from preference import feedback, given, opinions, turns
 from preference.distance import normalised_distance
 from preference.errors import Conflict, Invalid, NotFound
@@ -219,14 +219,8 @@ async def delete_feedback(
     Adapters that learned from it serve no more, and one is trained without it
     while enough edits are left. What the app asked and was answered stays in its turn; a demonstration's goes with it.
     """
-    erased = await services.database.write(serving.erase_feedback, owner, id, services.settings.policy)
-    opaque_id = erased.user.opaque_id
-    if erased.stopped:
-        await services.training.stop(opaque_id)
-    for version in erased.stopped:
-        await asyncio.to_thread(services.directories.clear_stage, opaque_id, version)
-    complete = await services.erasures.within_patience(services.follow(erased.user))
-    if not await services.erasures.scrub() or not complete:
+    erased, complete = await services.erasures.erase_feedback(owner, id, services.settings.policy, services.follow)
+    if not complete:
         response.status_code = 202
     services.wake_worker()
     return DeletedFeedback(id=id, retired=erased.dropped, training=erased.queued)

@@ -8,16 +8,23 @@ from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection
 
-from adapters import serving, versions
-from adapters.versions import Version
-from preference import jobs
+from adapters import versions
 from preference.errors import Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
 from server.errors import ModelNotFound
-from server.fine_tuning import OVER, CreateJob, EventResponse, JobResponse, events_of, job_id, job_of, status_of
+from server.fine_tuning import (
+    CreateJob,
+    EventResponse,
+    JobResponse,
+    cancel,
+    events_of,
+    find,
+    job_id,
+    job_of,
+    trained,
+)
 from server.identity import user_of
 from server.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, ServicesOf, TenantOf, known
@@ -72,7 +79,7 @@ async def list_jobs(
     if any(name.partition("[")[0] == "metadata" for name in request.query_params):
         raise Invalid("Jobs cannot be filtered by metadata; name the user in the header X-User-Id.", param="metadata")
     user = await known(services, owner)
-    made, pending = await services.database.read(_held, owner)
+    made, pending = await services.database.read(trained, owner)
     model = await services.engine.model()
     data, has_more = _page([job_of(user, version, pending, model) for version in made], after, limit)
     return JobList(data=data, has_more=has_more)
@@ -89,7 +96,7 @@ async def list_events(
     id: JobId, services: ServicesOf, owner: AskingOwner, after: After = None, limit: Limit = 20
 ) -> EventList:
     """What happened to a job, newest first: its steps, and what the gate said."""
-    version, _ = await services.database.read(_find, await known(services, owner), id)
+    version, _ = await services.database.read(find, await known(services, owner), id)
     data, has_more = _page(events_of(id, version)[::-1], after, limit)
     return EventList(data=data, has_more=has_more)
 
@@ -98,7 +105,7 @@ async def list_events(
 async def cancel_job(id: JobId, services: ServicesOf, owner: AskingOwner) -> JobResponse:
     """Give a job up. It learns nothing more, and what serves the user stays."""
     user = await known(services, owner)
-    under_way, settled = await services.database.write(_cancel, user, id)
+    under_way, settled = await services.database.write(cancel, user, id)
     if under_way:
         # Here at once; another process has lost the job's lease, and stops when it next renews it.
         await services.training.stop(user.opaque_id)
@@ -108,32 +115,8 @@ async def cancel_job(id: JobId, services: ServicesOf, owner: AskingOwner) -> Job
 
 
 async def _shown(services: Services, user: User, id: str) -> JobResponse:
-    version, pending = await services.database.read(_find, user, id)
+    version, pending = await services.database.read(find, user, id)
     return job_of(user, version, pending, await services.engine.model())
-
-
-def _cancel(c: Connection, user: User, id: str) -> tuple[bool, bool]:
-    """Whether somebody is at it, and whether another version serves since."""
-    version, pending = _find(c, user, id)
-    if (status := status_of(version, pending)) in OVER:
-        raise Invalid(f"The job {id} has ended already: it is {status}.", param="id")
-    return versions.cancel(c, user.owner, version.version), serving.settle(c, user.owner)
-
-
-def _held(c: Connection, owner: Owner) -> tuple[list[Version], set[str]]:
-    """The versions trained here, newest first, and the numbers of those that are still worked on, or will be again."""
-    made = [
-        v for v in versions.all_of(c, owner) if v.state != "deleted" and v.report.get("verdict") != versions.IMPORTED
-    ]
-    return made[::-1], jobs.under_way(c, owner, "train")
-
-
-def _find(c: Connection, user: User, id: str) -> tuple[Version, set[str]]:
-    made, pending = _held(c, user.owner)
-    version = next((version for version in made if job_id(user, version.version) == id), None)
-    if version is None:
-        raise NotFound(f"There is no fine-tuning job {id!r} of this user.", param="id")
-    return version, pending
 
 
 def _page(newest_first: Sequence[T], after: str | None, limit: int) -> tuple[list[T], bool]:

@@ -9,7 +9,7 @@ from test_instructions import RIGHT
 
 from adapters.dataset import HeldOut, build
 from adapters.instructions import OPPOSITES
-from adapters.obedience import MAX_OWN, OWN_VALUES, SYSTEM, VALUES, Kept, examine, items, judge
+from adapters.obedience import MAX_OWN, OWN_VALUES, SYSTEM, VALUES, Judged, Kept, examine, items, judge
 from preference.errors import EngineRejected, EngineUnavailable
 from preference.prompt import Message
 from preference.values import Value
@@ -52,7 +52,7 @@ def deaf_to(place: str) -> Callable[[str | None, Sequence[Message]], str]:
     return answer
 
 
-async def rows(answer: Callable[[str | None, Sequence[Message]], str], asked: Sequence[HeldOut]) -> dict[str, dict]:  # type: ignore[type-arg]
+async def rows(answer: Callable[[str | None, Sequence[Message]], str], asked: Sequence[HeldOut]) -> dict[str, Judged]:
     host = FakeHost(answer)
     host.names = {CANDIDATE: None}  # type: ignore[dict-item]
     return {kept.kind: judge(kept) for kept in await examine(host, CANDIDATE, items(asked))}
@@ -62,25 +62,23 @@ async def test_a_candidate_that_obeys_as_the_base_model_does_passes() -> None:
     found = await rows(obedient, held_out())
     assert set(found) == {SYSTEM, VALUES, OWN_VALUES}
     for kind in (SYSTEM, VALUES):
-        assert found[kind]["obeyed"] == found[kind]["obeyed_by_base"] == found[kind]["tried"] == 2 * len(OPPOSITES)
-    assert all(
-        row["passed"] and "skipped" not in row and row["lift"] == row["lift_of_base"] > 0 for row in found.values()
-    )
+        assert found[kind].obeyed == found[kind].obeyed_by_base == found[kind].tried == 2 * len(OPPOSITES)
+    assert all(row.passed and not row.skipped and row.lift == row.lift_of_base > 0 for row in found.values())
 
 
 @pytest.mark.parametrize("place", [SYSTEM, VALUES, OWN_VALUES])
 async def test_a_candidate_that_is_deaf_in_one_place_fails_there_alone(place: str) -> None:
     found = await rows(deaf_to(place), held_out())
-    assert {kind for kind, row in found.items() if not row["passed"]} == {place}
-    assert found[place]["lift"] == 0
+    assert {kind for kind, row in found.items() if not row.passed} == {place}
+    assert found[place].lift == 0
     if place != OWN_VALUES:
-        assert found[place]["obeyed"] == 0
+        assert found[place].obeyed == 0
 
 
 async def test_who_cannot_be_blamed_is_not() -> None:
     found = await rows(lambda model, messages: "Always the same.", held_out())
-    assert all(row["passed"] and "too little" in row["skipped"] for row in found.values())
-    assert found[SYSTEM]["obeyed_by_base"] == 0
+    assert all(row.passed and "too little" in row.skipped for row in found.values())
+    assert found[SYSTEM].obeyed_by_base == 0
 
 
 async def test_a_fixed_habit_obeys_no_opposites() -> None:
@@ -88,8 +86,8 @@ async def test_a_fixed_habit_obeys_no_opposites() -> None:
         return obedient(model, messages).upper() if model else obedient(model, messages)
 
     found = await rows(shouting, held_out())
-    assert not found[SYSTEM]["passed"]
-    assert not found[VALUES]["passed"]
+    assert not found[SYSTEM].passed
+    assert not found[VALUES].passed
 
 
 async def test_a_request_that_the_engine_rejects_is_left_out() -> None:
@@ -99,8 +97,8 @@ async def test_a_request_that_the_engine_rejects_is_left_out() -> None:
         return obedient(model, messages)
 
     found = await rows(choosy, held_out())
-    assert found[SYSTEM]["obeyed_by_base"] == len(OPPOSITES)
-    assert "skipped" in found[OWN_VALUES]
+    assert found[SYSTEM].obeyed_by_base == len(OPPOSITES)
+    assert found[OWN_VALUES].skipped
 
 
 async def test_an_engine_that_is_away_or_a_missing_candidate_is_an_error() -> None:
@@ -148,8 +146,8 @@ def test_a_verdict_needs_evidence(figures: list[tuple[float, float, bool]], chec
     obeyed = tuple(f[2] for f in figures) if checked else None
     row = judge(Kept("values", 24, base, lifts, obeyed))
     if len(figures) < 4:
-        assert "skipped" in row
-    assert row["passed"] or "skipped" not in row
-    if not row["passed"]:
+        assert row.skipped
+    assert row.passed or not row.skipped
+    if not row.passed:
         assert sum(lifts) < 0.5 * sum(base) or (obeyed is not None and sum(obeyed) < 0.75 * len(obeyed))
-    assert judge(Kept("values", 24, base, base, (True,) * len(base) if checked else None))["passed"]
+    assert judge(Kept("values", 24, base, base, (True,) * len(base) if checked else None)).passed

@@ -49,6 +49,7 @@ class FakeEngine:
         self.adapters: dict[str, str] = {}
         self.url = ""
         self.away = False  # every connection is cut
+        self.respells = False  # its JSON has spaces, other escapes, and its members in another order
         self.marks: dict[str, Any] | None = None  # what our plugin adds to the list of models
         self.brings: Callable[[str], bool] | None = None  # a name that it does not have: whether it is loaded then
         self.tokenizes = True
@@ -216,6 +217,7 @@ class FakeEngine:
 
     def _whole(self, request: web.Request, body: dict[str, Any], script: Script) -> web.Response:
         sent = json.dumps(_ANSWERS[request.path](body, script), separators=(",", ":"), ensure_ascii=False).encode()
+        sent = respelled(sent) if self.respells else sent
         self.sent.append(sent)
         return web.Response(body=sent, content_type="application/json")
 
@@ -223,6 +225,7 @@ class FakeEngine:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         events = _STREAMS[request.path](body, script)
+        events = list(map(respelled, events)) if self.respells else events
         n = body.get("n") or 1
         spoken = _HEADS[request.path] * n + len(script.tokens) * n  # events until all tokens are out
         sent = b""
@@ -252,6 +255,18 @@ def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> lis
     """A conversation as this engine's chat template has it, in tokens: words, and what stands around a message."""
     tokens = [t for m in messages for t in (f"<{m['role']}>", *str(m.get("content") or "").split(), "<end>", "\n")]
     return [*tokens, "<assistant>"] if add_generation_prompt else tokens
+
+
+def respelled(sent: bytes) -> bytes:
+    """An answer, or an event of a stream, as a server may spell it that is not vLLM."""
+    head, data = (b"", sent) if sent.startswith(b"{") else (sent[: sent.index(b"data: ")], sent.partition(b"data: ")[2])
+    if data.startswith(b"[DONE]"):
+        return b"data:[DONE]\n\n"
+    said = json.dumps(json.loads(data), separators=(" , ", " : "), sort_keys=True).replace("-", "\\u002d").encode()
+    if data is sent:
+        return said
+    lines = said.replace(b" , ", b" ,\ndata: ", 1)  # an event may have its data in several lines, and more after it
+    return head.replace(b"event: ", b"event:") + b"data:" + lines + b"\nid: 1\n\n"
 
 
 def _id_of(token: str) -> int:

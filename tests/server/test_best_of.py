@@ -128,9 +128,9 @@ async def test_choosing_ends_in_time() -> None:
             await asyncio.sleep(60)
 
     request = [{"role": "user", "content": "Hi"}]
-    answer = b'{"choices":[{"index":1,"message":{"content":"b"}},{"index":0,"message":{"content":"a"}}]}'
+    answer = {"choices": [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]}
     chosen = await Choosing(system_role=True, seconds=0.05).choose(Slow(), None, request, [], ["x"], answer)
-    assert chosen.answer == b'{"choices":[{"index":0,"message":{"content":"a"}}]}'
+    assert chosen.answer == {"choices": [{"index": 0, "message": {"content": "a"}}]}
     assert "0.05 seconds" in chosen.told["reason"]
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -14,6 +15,7 @@ from preference import turns
 from preference.owner import Owner
 from tests.server.conftest import Running, ask, until
 from tests.server.fake_engine import MODEL, Script
+from tests.server.test_chat import publish
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}
@@ -153,6 +155,59 @@ def test_a_stream_is_the_engines_bytes_but_for_the_last_event(
     (turn,) = stored(running)
     assert (turn.answers, turn.partial) == ([SAID], False)
     assert (turn.prompt_tokens, turn.completion_tokens) == (7, 4)
+
+
+@every
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("usage", [False, True])
+def test_no_name_of_ours_comes_back_however_the_engine_spells_its_json(
+    running: Running, dialect: Dialect, stream: bool, usage: bool, tmp_path: Path
+) -> None:
+    publish(running, 1, "retrieval+adapter", tmp_path)
+    assert running.http().post("/v1/users/ann/adapters/1/activate").status_code == 200
+    (name,) = running.engine.adapters
+    running.engine.respells = True
+    wish: dict[str, Any] = {"attune": {"values": [{"preference": "Be brief"}]}}
+    wish |= {"metadata": {"a": "b"}} if dialect is RESPONSES else {}
+    wish |= {"stream_options": {"include_usage": True}} if stream and usage and dialect in (CHAT, COMPLETIONS) else {}
+    running.engine.enqueue(Script(tokens=["\u2028a-b", f' {{"model": "{name}"}}']))
+    got = post(running, dialect, stream=stream, **wish)
+    assert running.engine.requests[0]["model"] == name
+    said = f'\u2028a-b {{"model": "{name}"}}'
+    events = ["".join(re.findall("^data:(.*)$", event, re.MULTILINE)) for event in got.text.split("\n\n")[:-1]]
+    events = events if stream else [got.text]
+    read = [json.loads(event) for event in events if event.strip() != "[DONE]"]
+    assert [one["attune"]["adapter_version"] for one in read if "attune" in one] == [1]
+    assert "attune" in read[-1]
+    told = json.dumps([{**one, "attune": ""} for one in read])
+    named = re.findall(r'(?<!\\)"model": "([^"]*)"', told)
+    assert set(named) == {MODEL}
+    assert "<values>" not in told
+    if dialect is RESPONSES:
+        assert set(re.findall('"metadata": {([^}]*)}', told)) == {'"a": "b"'}
+    (turn,) = stored(running)
+    assert (turn.answers, turn.partial, turn.adapter_version) == ([said], False, 1)
+    assert (turn.prompt_tokens, turn.completion_tokens) == (7, 2)
+
+
+@every
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_names_no_adapter(running: Running, dialect: Dialect, stream: bool, tmp_path: Path) -> None:
+    publish(running, 1, "adapter", tmp_path)
+    assert running.http().post("/v1/users/ann/adapters/1/activate").status_code == 200
+    (name,) = running.engine.adapters
+    running.engine.enqueue(Script(status=400, error=f"The model `{name}` cannot do that."))
+    answer = post(running, dialect, stream=stream)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"The model `{MODEL}` cannot do that.")
+
+
+@every
+def test_an_error_event_ends_a_stream_however_it_is_spelled(running: Running, dialect: Dialect) -> None:
+    running.engine.respells = True
+    running.engine.enqueue(Script(error_event=True))
+    got = post(running, dialect, stream=True).text
+    assert got.count("EngineCore died") == 1
+    assert "engine_unavailable" not in got
 
 
 @every
