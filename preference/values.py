@@ -18,10 +18,14 @@ MAX_CHARACTERS = 16_000
 Dimension = Literal["style", "background_knowledge", "informativeness", "harmlessness"]
 
 _DEGREES = (
-    (0.2, "Only very slightly"), (0.4, "A little, not too much"), (0.6, "Moderately"), (0.8, "Strongly"),
-    (1.0, "To the extreme, as far as you possibly can"),
+    (0.2, "This matters very little."), (0.4, "This matters a little."), (0.6, "This matters."),
+    (0.8, "This matters a lot."), (1.0, "This matters more than anything else."),
 )  # fmt: skip
-"""Up to which strength a wish is put in which words: models follow words better than numbers."""
+"""Up to which strength a wish is followed by which sentence.
+
+A model of 1.5B took none of eight wordings far (docs/methods.md); before the wish ("To the extreme: Be brief") it took
+the degree for how long to write.
+"""
 
 
 class Value(BaseModel):
@@ -53,7 +57,7 @@ class Value(BaseModel):
     def line(self) -> str:
         """The value as one line of the values block."""
         line = _line(self.preference, self.description)
-        return line if self.strength is None else f"{degree(self.strength)}: {line}"
+        return line if self.strength is None else f"{line.rstrip('.')}. {degree(self.strength)}"
 
 
 def degree(strength: float) -> str:

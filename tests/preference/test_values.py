@@ -27,7 +27,7 @@ def test_a_strength_says_how_far_and_a_mask_that_it_does_not_matter() -> None:
     plain = Value(preference="Be brief")
     lines = [plain.line(), *(Value(preference="Be brief", strength=at / 20).line() for at in range(21))]
     assert lines[0] == "Be brief"
-    assert all(line.endswith(": Be brief") for line in lines[1:])
+    assert all(line.startswith("Be brief. This matters") for line in lines[1:])
     assert len(set(lines[1:])) == 5
     assert Value(preference="Be brief", strength=0.3).line() != Value(preference="Be brief", strength=0.9).line()
     standing = [Value(preference="Be brief", subdimension="length"), Value(preference="Sign as Ann")]
