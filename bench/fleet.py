@@ -74,6 +74,12 @@ class Engine(Process):
         super().__init__()
         self._fleet = fleet
 
+    async def start(self) -> None:
+        """Until the router sends it requests again, where there is one."""
+        await super().start()
+        if self._fleet.router is not None:
+            await self._fleet.known_to_router(self.at.url)
+
     def _run(self) -> Any:
         fleet = self._fleet
         return servers.vllm(
@@ -94,11 +100,12 @@ class Replica(Process):
 
     def _run(self) -> Any:
         self._folder.mkdir(exist_ok=True)
-        data = self._folder / f"data-{self._fleet.router.name}"
+        fleet, router = self._fleet, self._fleet.router
+        assert router is not None
+        data = self._folder / f"data-{router.name}"
         data.mkdir(exist_ok=True)
         (data / "secret").write_bytes(b"s" * 32)  # the same on all servers
-        fleet = self._fleet
-        return servers.attune_again(self._folder, fleet.router, self.port, fleet.bench_key, fleet.settings)
+        return servers.attune_again(self._folder, router, self.port, fleet.bench_key, fleet.settings)
 
 
 class Fleet:
@@ -110,6 +117,7 @@ class Fleet:
         self.engines: list[Process] = [Engine(self), Engine(self)]
         self.servers: list[Process] = [Replica(self, 0), Replica(self, 1)]
         self.bench_key = ""
+        self.router: Server | None = None
         self._database = database
         self._stack = AsyncExitStack()
 
@@ -129,6 +137,17 @@ class Fleet:
         router = servers.vllm_router(self.folder, [engine.at for engine in self.engines])
         self.router = await self._stack.enter_async_context(router)
 
+    async def known_to_router(self, engine: str) -> None:
+        """Wait until the router says that an engine is well."""
+        assert self.router is not None
+        async with aiohttp.ClientSession(self.router.url) as session, asyncio.timeout(60):
+            while True:
+                async with session.get("/workers") as told:
+                    workers = (await told.json())["workers"]
+                if any(one["url"] == engine and one["is_healthy"] for one in workers):
+                    return
+                await asyncio.sleep(0.2)
+
     async def start_servers(self) -> None:
         """One after the other: the first makes a key."""
         self.bench_key = await self.key()
@@ -138,6 +157,7 @@ class Fleet:
     async def key(self, *arguments: str) -> str:
         """A new key. Raises ``NotStarted`` where the command refuses."""
         environment = {f"ATTUNE_{name.upper()}": str(value) for name, value in self.settings.items()}
+        assert self.router is not None
         environment |= {"ATTUNE_ENGINE_URL": self.router.url, "ATTUNE_DATA_DIR": str(self.folder / "keys")}
         command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json", *arguments]
         return await asyncio.to_thread(servers.make_key, command, environment)

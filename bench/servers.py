@@ -121,7 +121,8 @@ async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[
         *(str(VLLM_ROUTER), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *(one.url for one in engines)),
         *("--policy", "consistent_hash", "--prometheus-port", str(free_port()), "--log-level", "error"),
         *("--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"),
-        *("--cb-timeout-duration-secs", "2"),
+        # A request is tried six times, and on another engine once its own has failed so often: 10 by default.
+        *("--cb-failure-threshold", "2", "--cb-timeout-duration-secs", "2"),
     ]
     async with _running("vllm-router", command, port, "/v1/models", folder) as up:
         yield replace(up, model=engines[0].model)
