@@ -36,7 +36,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to ask: ``messages``, or else the texts. ``fresh`` adds something never asked before each time."""
+    """One way to ask: ``messages``, or else the texts. ``fresh`` adds something never asked before to each text."""
 
     name: str
     server: Server
@@ -50,7 +50,8 @@ class Arm:
         known = self.messages or tuple(_user(text) for text in texts())
         while self.fresh:
             for *before, last in known:
-                new = {**last, "content": f"{last['content']}\nreference: {next(_fresh):06d}"}
+                text = str(last["content"]).replace(NOTES, f"{NOTES}\nreference: {next(_fresh):06d}", 1)
+                new = {**last, "content": text}
                 yield self._request((*before, new), stream, tokens)
         yield from itertools.cycle([self._request(messages, stream, tokens) for messages in known])
 

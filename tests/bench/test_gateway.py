@@ -1,12 +1,13 @@
 """The gateway's benchmark end to end, without timing anything: a real Attune over the mock engine."""
 
+import json
 import re
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import report, servers
-from bench.arms import Arm
+from bench.arms import NOTES, Arm
 from bench.gateway import Load, Plan, measure
 from bench.measure import Failures, Scenario, best, medians, percentile, times
 from bench.profile_gateway import RATE, read
@@ -131,3 +132,13 @@ def test_the_document_has_its_marks_and_names_every_arm() -> None:
     text = report.DOCS.read_text()
     assert re.search(re.escape(report.BEGIN) + ".*" + re.escape(report.END), text, re.DOTALL)
     assert [label for label in report.ARMS.values() if label not in text] == []
+
+
+def test_a_new_text_is_new_where_attune_would_have_it() -> None:
+    prompt = ({"role": "user", "content": f"Write.\n{NOTES}\n\n<preferences>\n- Short.\n</preferences>"},)
+    asked = Arm("raw-prompt-fresh", Server("engine", 1, 1), fresh=True, messages=(prompt,))
+    requests = asked.requests(stream=False, tokens=1)
+    sent = [json.loads(next(requests).partition(b"\r\n\r\n")[2])["messages"] for _ in range(2)]
+    assert sent[0] != sent[1]
+    for (message,) in sent:
+        assert re.search(f"{re.escape(NOTES)}\nreference: \\d+\n\n<preferences>\n", message["content"])
