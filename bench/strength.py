@@ -53,7 +53,7 @@ def measure(model: Path, wish: str, room: int) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     tokenizer.padding_side = "left"
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
     words: dict[str, float] = {}
     cut: dict[str, int] = {}
     for name, asked in prompts(wish).items():

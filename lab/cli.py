@@ -35,7 +35,9 @@ _Base = Annotated[
 @app.command()
 def train(
     base: _Base = None,
-    minutes: Annotated[float, typer.Option(help="With --base: the time to spend, all runs together.")] = 360,
+    minutes: Annotated[
+        float, typer.Option(help="With --base: processor time of each thread, all runs together.")
+    ] = 360,
     threads: Annotated[int, typer.Option(min=1, help="With --base: threads that compute.")] = 2,
     speed: Annotated[float, typer.Option(help="Divides the recipe's time: 10 gives a rough model in ten minutes.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the data and the initial weights.")] = 0,

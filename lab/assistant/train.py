@@ -75,6 +75,7 @@ class Course:
 def train(base: Path, folder: Path, recipe: Recipe, console: Console) -> dict[str, Any]:
     """Train on ``base`` until ``recipe.minutes`` are spent, going on from ``folder``'s checkpoint; the report.
 
+    Minutes are of processor time, for each thread: other work on the machine does not shorten a training.
     Ctrl-C, or a kill, loses at most a minute of work.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def _run(
 ) -> None:
     inner = peft.base_model.model
     trained = [parameter for parameter in peft.parameters() if parameter.requires_grad]
-    last = saved = time.monotonic()
+    last, saved = _worked(recipe), time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
         bar = bars.add_task("training", total=recipe.minutes * 60, completed=int(course.seconds))
@@ -123,7 +124,7 @@ def _run(
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            now = time.monotonic()
+            now = _worked(recipe)
             course.seconds, last = course.seconds + now - last, now
             course.steps, course.read = course.steps + 1, course.read + len(rows)
             course.tokens += sum(len(ids) for ids, _ in rows)
@@ -134,10 +135,15 @@ def _run(
             bars.update(bar, completed=course.seconds, description=said)
             if course.steps % 10 == 0 and not console.is_terminal:
                 console.print(f"{course.seconds:6.0f} s  {said}  {course.tokens} tokens", highlight=False)
-            if now - saved > 60:
+            if time.monotonic() - saved > 60:
                 _checkpoint(peft, optimizer, course, folder / CHECKPOINT)
-                saved = now
+                saved = time.monotonic()
     _checkpoint(peft, optimizer, course, folder / CHECKPOINT)
+
+
+def _worked(recipe: Recipe) -> float:
+    """Seconds that each thread has computed so far."""
+    return time.process_time() / recipe.threads
 
 
 Row = tuple[list[int], int]

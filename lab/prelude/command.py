@@ -15,7 +15,6 @@ from lab.prelude.ablation import PARTS
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
-SLOW_ARM = "attune+adapter"
 
 
 class World(StrEnum):
@@ -65,7 +64,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="Play users who give this kind alone, beside edits and none: demonstration, comment, rating, ranking, "
-            "thumbs, signal, outcome, history; or who edit and are misled: wrong-comments, copied-signals, "
+            "thumbs, signal, outcome, history, import; or who edit and are misled: wrong-comments, copied-signals, "
             "hostile-follow-ups. May come again."
         ),
     ] = None,
@@ -102,7 +101,7 @@ def bench(
     from lab.prelude.folder import Refused
     from lab.prelude.log import read
     from lab.prelude.machine import about
-    from lab.prelude.roster import DEFAULT_ARMS, EVERYDAY_ARMS
+    from lab.prelude.roster import SLOW_ARM, chosen
     from preference.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
@@ -112,15 +111,9 @@ def bench(
     reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")
     out = out or Path("out/everyday" if everyday else "out/prelude")
     usual = EVERYDAY_ROUNDS if everyday else ROUNDS
-    chosen = [name for given in arms or () for name in given.split(",")]
-    kinds = [name for given in feedback or () for name in given.split(",") if name != "edit"]
-    if feedback is not None:
-        chosen = [*chosen, *(arm for arm in ("none", "attune") if arm not in chosen), *(f"attune:{k}" for k in kinds)]
-    usual_arms = EVERYDAY_ARMS if everyday else DEFAULT_ARMS
-    if everyday and not chosen:
-        chosen = [*usual_arms]
-    if quick and not arms:
-        chosen = [arm for arm in usual_arms if arm != SLOW_ARM]
+    named = [name for given in arms or () for name in given.split(",")]
+    kinds = None if feedback is None else [name for given in feedback for name in given.split(",")]
+    if quick and not named and kinds is None:
         progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
     options = bench.Options(
         environments=(
@@ -132,7 +125,7 @@ def bench(
             if everyday or quick or documents or feedback is not None
             else ["plain", "drift", "noise", "habit"]
         ),
-        arms=chosen or None,
+        arms=chosen(named, kinds, everyday=everyday, quick=quick),
         rounds=rounds or (min(QUICK_ROUNDS, usual) if quick else usual),
         seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
         out=out,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.prelude.environment import shuffled
-from lab.prelude.ports import Round
+from lab.prelude.ports import Answer, Round
 from preference.distance import word_distance
 
 MAX_KINDS = 20
@@ -73,6 +73,10 @@ class DocumentEnvironment:
     def broken(self, round: Round, draft: str) -> dict[str, bool]:
         """Nothing: only a model could tell."""
         return {}
+
+    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
+        """Raises ``ValueError``: all documents are of the rounds."""
+        raise ValueError("Of the user of documents no past is known: leave out attune:import.")
 
 
 def make(folder: Path, *, seed: int, rounds: int, user: Editor) -> DocumentEnvironment:

@@ -1,7 +1,7 @@
 """The seams of the benchmark: an environment knows what users want, an arm learns it, only edits pass between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,10 +58,6 @@ class Voice(Protocol):
         """What comes of it."""
         ...
 
-    def past(self, samples: int) -> Sequence[tuple[str, str, str]]:
-        """So many requests of each kind from before, each with a draft and what the user made of it."""
-        ...
-
     def own(self) -> str:
         """What the user would have written without a draft."""
         ...
@@ -108,6 +104,10 @@ class Round:
     secret: Any = field(default=None, repr=False)
 
 
+Answer = Callable[[str], Awaitable[str]]
+"""What a model that knows nothing of the user answers to a request."""
+
+
 class Environment(Protocol):
     """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
 
@@ -144,4 +144,12 @@ class Environment(Protocol):
 
     def broken(self, round: Round, draft: str) -> dict[str, bool]:
         """For each wish by name whether the draft breaks it; none where wishes cannot be told apart."""
+        ...
+
+    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
+        """So many requests of each kind from before, each with a draft and what the user made of it.
+
+        ``answer`` writes a draft, where the environment has none of its own. Raises ``ValueError`` where nothing is
+        known of the past.
+        """
         ...

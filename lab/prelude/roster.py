@@ -18,7 +18,7 @@ from lab.prelude.arms.oracle import Oracle
 from lab.prelude.environment import SyntheticEnvironment
 from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
-from lab.prelude.ports import Arm, Environment, Round, Voice
+from lab.prelude.ports import Answer, Arm, Environment, Round, Voice
 from lab.prelude.voice import SimulatedVoice
 
 _HARD = ("oracle", "cipher-5", "attune")
@@ -36,6 +36,10 @@ class Means:
     training: Collection[int]
     truth: Callable[[], Sequence[str]]
     at: Callable[[], tuple[Environment, Round]]
+
+    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
+        """What the user brings along from before the first round."""
+        return await self.at()[0].past(samples, answer)
 
     @property
     def voice(self) -> Voice:
@@ -67,11 +71,12 @@ ARMS: Mapping[str, Callable[[Means], Arm]] = {
     "cipher-5": lambda means: Cipher(means.client, means.vectors, 5),
     "attune": lambda means: Attune(means.client, means.meter),
     "attune+adapter": lambda means: Attune(means.client, means.meter, means.training),
-    "attune:import": lambda means: AttuneImported(means.client, means.meter, means.voice),
+    "attune:import": lambda means: AttuneImported(means.client, means.meter, means.past),
     **{f"attune:{kind}": _taught_by(kind) for kind in (*KINDS, *MISLED)},
 }
 EVERYDAY_ARMS = ("none", "oracle", "constant", "icl-edit-5", "cipher-5", "attune", "attune+adapter")
 """Those that play in the everyday world where none are named."""
+SLOW_ARM = "attune+adapter"
 DEFAULT_ARMS = tuple(arm for arm in ARMS if ":" not in arm and arm != "constant")
 """Those that play in the synthetic world where none are named: users who edit."""
 
@@ -79,3 +84,17 @@ DEFAULT_ARMS = tuple(arm for arm in ARMS if ":" not in arm and arm != "constant"
 def learns_on_the_server(arm: str) -> bool:
     """Whether the server learns for it, so that it needs a tenant of its own."""
     return arm.startswith("attune")
+
+
+def chosen(named: Sequence[str], feedback: Sequence[str] | None, *, everyday: bool, quick: bool) -> list[str] | None:
+    """The arms that play; None leaves it to the variant. A ``quick`` look leaves out adapters that nobody named.
+
+    With kinds of ``feedback`` their arms play beside users who edit and users who give nothing.
+    """
+    arms = list(named)
+    if feedback is not None:
+        arms += [arm for arm in ("none", "attune") if arm not in arms]
+        arms += [f"attune:{kind}" for kind in feedback if kind != "edit"]
+    if not arms and (everyday or quick):
+        arms = [arm for arm in (EVERYDAY_ARMS if everyday else DEFAULT_ARMS) if not (quick and arm == SLOW_ARM)]
+    return arms or None

@@ -1,7 +1,7 @@
 """What a simulated user says of answers to the request at hand, beside editing them: carelessly one time in five."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from lab.prelude.environment import CARELESS_SHARE, SyntheticEnvironment, other_value
 from lab.prelude.ports import Round
@@ -68,10 +68,6 @@ class SimulatedVoice:
         environment, round = self._at()
         noise = random.Random(f"{environment.name} {round.number}").gauss(0, 0.5)
         return BEST - len(environment.wrong(round, draft)) - len(draft) / 200 + noise
-
-    def past(self, samples: int) -> Sequence[tuple[str, str, str]]:
-        """So many requests of each kind from before, each with a draft and what the user made of it."""
-        return self._at()[0].past(samples)
 
     def own(self) -> str:
         """What the user would have written without a draft."""

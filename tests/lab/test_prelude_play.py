@@ -28,7 +28,7 @@ from lab.prelude.memory import Vectors
 from lab.prelude.meter import Meter
 from lab.prelude.play import Chain, Table
 from lab.prelude.ports import Arm, Draft, Environment
-from lab.prelude.roster import DEFAULT_ARMS, HARD_ARMS
+from lab.prelude.roster import DEFAULT_ARMS, HARD_ARMS, SLOW_ARM, chosen
 from lab.prelude.run import Run, plan
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
@@ -273,6 +273,24 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     result = CliRunner().invoke(app, ["bench", "--url", "http://127.0.0.1:1", "--api-key-env", "NO_SUCH_VARIABLE_HERE"])
     assert (result.exit_code, result.stderr.strip()) == (1, "The environment variable NO_SUCH_VARIABLE_HERE is empty.")
+
+
+@pytest.mark.parametrize(
+    ("named", "feedback", "everyday", "quick", "plays"),
+    [
+        ([], None, False, False, None),
+        ([], ["comment", "edit"], False, True, ["none", "attune", "attune:comment"]),
+        ([], ["import"], False, False, ["none", "attune", "attune:import"]),
+        (["attune", "oracle"], ["history"], False, True, ["attune", "oracle", "none", "attune:history"]),
+        ([], None, True, True, ["none", "oracle", "constant", "icl-edit-5", "cipher-5", "attune"]),
+        (["attune+adapter"], None, True, True, ["attune+adapter"]),
+    ],
+)
+def test_a_quick_look_plays_the_kinds_of_feedback_and_what_is_named(
+    named: list[str], feedback: list[str] | None, everyday: bool, quick: bool, plays: list[str] | None
+) -> None:
+    assert chosen(named, feedback, everyday=everyday, quick=quick) == plays
+    assert SLOW_ARM not in (chosen([], None, everyday=False, quick=True) or [])
 
 
 async def test_each_user_that_the_server_learns_for_has_a_tenant(data: Path) -> None:

@@ -1,30 +1,34 @@
 """Attune for a user who brings their past along: drafts and what became of them, and edits from then on."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
 from lab.prelude.meter import Meter
-from lab.prelude.ports import Draft, Voice
+from lab.prelude.ports import Answer, Draft
 
 SAMPLES = 3
 """Of each kind."""
 
 
+Past = Callable[[int, Answer], Awaitable[Sequence[tuple[str, str, str]]]]
+"""``Environment.past``."""
+
+
 class AttuneImported(Attune):
     """The past is imported before the first answer, and learned from."""
 
-    def __init__(self, client: Client, meter: Meter, voice: Voice) -> None:
+    def __init__(self, client: Client, meter: Meter, past: Past) -> None:
         super().__init__(client, meter)
         self.name = "attune:import"
-        self._voice = voice
+        self._past = past
         self._imported = False
 
     async def complete(self, request: str) -> Draft:
         """The server's answer for this user."""
         if not self._imported:
-            past = self._voice.past(SAMPLES)
+            past = await self._past(SAMPLES, self._without_learning)
             pairs = [{"request": asked, "draft": draft, "final": final} for asked, draft, final in past]
             for given in await self._client.bring(pairs):
                 await self._client.learned(given)
@@ -35,3 +39,8 @@ class AttuneImported(Attune):
         """The server remembers everything else."""
         await super().restore(lessons)
         self._imported = bool(lessons)
+
+    async def _without_learning(self, request: str) -> str:
+        asked = [{"role": "user", "content": request}]
+        answer = await self._client.chat(asked, max_tokens=self.asking.answer_tokens, personalize="off", store=False)
+        return answer.choices[0].message.content or ""
