@@ -165,7 +165,10 @@ class Fleet:
         return await asyncio.to_thread(servers.make_key, command, environment)
 
     async def settle(self, kept: "Kept") -> tuple[int, int]:
-        """Wait until everything that was acknowledged is learned: how many never were, and versions published twice."""
+        """Wait until everything that was acknowledged is learned: how many never were, and versions published twice.
+
+        Who is slow has lost nothing: it is waited for as long as something is learned now and then.
+        """
         deadline, open_ids = time.monotonic() + _SETTLE, dict(kept.ids)
         async with self._session() as session:
             while open_ids and time.monotonic() < deadline:
@@ -173,6 +176,7 @@ class Fleet:
                     async with session.get(f"/v1/feedback/{id}", headers={"X-User-Id": user}) as told:
                         if told.status == 200 and (await told.json())["status"] != "pending":
                             del open_ids[id]
+                            deadline = time.monotonic() + _SETTLE
                 await asyncio.sleep(0.5)
         folders = [version for version in (self.folder / "store").glob("*/v*") if (version / "manifest.json").exists()]
         return len(open_ids), sum(sum(one.is_dir() for one in version.iterdir()) > 1 for version in folders)
