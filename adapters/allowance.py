@@ -11,7 +11,7 @@ _HOUR, _DAY = 3600.0, 86_400.0
 
 
 class Allowance:
-    """What begins within the allowance is finished, beyond it if need be, and what comes next waits the longer.
+    """When a training may begin. A training that has begun is finished, beyond the allowance if need be.
 
     ``hours`` are as ``HOURS`` says, None all day; ``seconds_per_hour`` counts any hour up to now, None without a limit.
     """

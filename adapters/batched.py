@@ -3,7 +3,7 @@
     python -m adapters.batched DIR DIR ...
 
 Each DIR is one user's, with what `adapters.train` reads, and receives what that writes as soon as that user is done;
-progress goes to DIR/progress.jsonl. Whoever cannot be trained here, or whose DIR goes, stops nobody else. The frozen
+progress goes to DIR/progress.jsonl. A user who cannot be trained here, or whose DIR goes, stops nobody else. The frozen
 base runs over batches that mix users' rows (`packed.py`), each token through its user's own LoRA (`stacked_lora.py`).
 A user's batches, schedule, clipping and optimizer (`stacked_adamw.py`) are as if alone.
 """
@@ -143,7 +143,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     use_packed_attention(model)
     size = model.num_parameters()
     learners = [_learner(directory, job, tokenizer, size) for directory, job in jobs.items()]
-    # Who learns longest comes first: those who still learn are always the first of the stack.
+    # The longest learner comes first, so that those who still learn are always the first of the stack.
     stack = sorted((learner for learner in learners if learner and learner.rows), key=lambda learner: -learner.steps)
     if not stack:
         return [None for _ in directories]

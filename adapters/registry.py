@@ -101,7 +101,7 @@ class Registry:
     loads. ``version_of`` reads from the rows which version should serve a user now, and which one is tried beside it.
     ``base_sha256`` gives the base
     model's hash, or None where it cannot be known; it is asked at each load, adapters of another base model are
-    refused, and so are all while it raises. Who is ``pinned`` makes no room for others. ``on_swap`` is told of each
+    refused, and so are all while it raises. A ``pinned`` user makes no room for others. ``on_swap`` is told of each
     change of what serves a user: the seconds it took, and whether it succeeded.
 
     A host that ``resolves`` is any number of engines, each of which brings and checks an adapter when it is asked for

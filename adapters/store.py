@@ -68,7 +68,7 @@ class Store:
     def get_content(self, opaque_id: str, version: int, content: str, into: Path) -> None:
         """Download the files that were put under the digest ``content``, published or not; none where there are none.
 
-        Whoever asks compares ``content_of`` what came. Raises ``Invalid`` as ``get`` does.
+        The caller compares ``content_of`` the files. Raises ``Invalid`` as ``get`` does.
         """
         folder = f"{self._path(opaque_id, version)}/{content}"
         self._get(folder, version, sorted(self._names(folder)), into)

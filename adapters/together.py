@@ -44,10 +44,11 @@ class _Asked:
 class Together:
     """A ``RunTrainer`` for many callers at a time: up to ``at_once`` of them share a run of ``many``, if it mixes them.
 
-    Each caller goes on as soon as its own directory is trained. Who is cancelled leaves, and the last one ends the
-    program. Whomever ``many`` leaves untrained, because it failed, or their model or data are not for it, are trained
-    by ``alone``, one by one, whose error is then theirs; without ``many``, all are. A worker that asks ``ready`` before
-    it takes a job gathers callers while no program runs; the first one waits until nobody came for ``settle_seconds``.
+    Each caller goes on as soon as its own directory is trained. A cancelled caller leaves the run, and the last one to
+    leave ends the program. Users whom ``many`` leaves untrained, because it failed or because their model or data are
+    not for it, are trained one by one by ``alone``, whose error is then theirs; without ``many``, all are. A worker
+    that asks ``ready`` before it takes a job gathers callers while no program runs; the first one waits until nobody
+    came for ``settle_seconds``.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class Training:
         number = int(job.subject)
         begun = await self._database.write(making.begin, job, number, self._objective(job.owner))
         if begun is None:
-            # Who made it may have been killed after the commit, before it could tidy up.
+            # Its maker may have been killed after the commit, before it could tidy up.
             if (user := await self._database.read(users.get, job.owner)) is not None:
                 await asyncio.to_thread(self._directories.clear_stage, user.opaque_id, number)
             return

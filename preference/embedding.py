@@ -27,7 +27,7 @@ class Place:
 
 
 def stranger(c: Connection, embedder: Embedder) -> str | None:
-    """Who embedded the last context, in the order of their keys, if it was another one, or vectors of another length.
+    """The embedder of the last context by key, if it is another one or gives vectors of another length; else None.
 
     One row tells it, because ``some`` goes through them in this order: an index would only mislead other queries.
     """

@@ -384,9 +384,9 @@ def _unfind(c: Connection, owner: Owner, gone: Feedback) -> None:
 
 
 def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:
-    """The newest ``limit`` edits, oldest first; without the replaced ones and those of answers cut short.
+    """The newest ``limit`` edits, oldest first; without replaced ones, those without weight, and those of cut answers.
 
-    A demonstration is an edit of what would have been answered. What has no weight is left out.
+    A demonstration counts as an edit of what would have been answered.
     """
     return [_edit(row) for row in _newest(c, owner, TEXTS, limit)]
 

@@ -1,7 +1,7 @@
 """Rows of ``jobs``: leased work, queued in the transaction that needs it, one at a time for each user.
 
-A lease has an end and a fence. Who holds it renews it; when the holder dies, the lease runs out and the next one
-takes over with a higher fence, after which nothing that the old holder writes about the job counts.
+A lease has an end and a fence. Its holder renews it. When the holder dies, the lease runs out and the next worker takes
+over with a higher fence; from then on nothing that the old holder writes about the job counts.
 """
 
 import time

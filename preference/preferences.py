@@ -206,12 +206,13 @@ def add_context(
 
 
 def bound_situations(c: Connection, owner: Owner, limit: int = MAX_SITUATIONS) -> None:
-    """Drop a situation where there are more than ``limit``: whole, as a part of one would speak against the rest.
+    """Drop one situation if there are more than ``limit``. It goes whole: a part of it would speak against the rest.
 
-    Call it when all that holds in a new one is stored.
+    Call this when all that holds in a new situation is stored.
 
-    Kinds are sets of preferences that held together: what was seen once, long ago, outlives the hundredth of a kind.
-    What was learned and was seen to hold in no other situation holds no more. What the user said stays where it is.
+    The oldest of the commonest kind goes; kinds are sets of preferences that held together, so a kind that was seen
+    once outlives the hundredth of another. A learned preference that holds in no other situation ends. What the user
+    stated or locked stays.
     """
     mine = and_(scope(contexts_table, owner), contexts_table.c.feedback_id.is_not(None))
     if c.execute(select(func.count(_situation.distinct())).where(mine)).scalar_one() <= limit:

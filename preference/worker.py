@@ -210,7 +210,7 @@ class Worker:
         await self._database.write(jobs.fail, job, _described(error), None)
 
     async def _requeue(self, job: Job, error: LostLease) -> None:
-        """Whoever was too slow to renew a lease that nobody took over lets the job go at once."""
+        """Put the job back at once, where its lease ran out and nobody took it over."""
         try:
             await self._database.write(jobs.fail, job, _described(error), 0.0)
         except LostLease:  # somebody else's by now, or gone

@@ -202,9 +202,9 @@ def _address(settings: Settings, sockets: Sequence[socket.socket]) -> str:
 
 
 def _favour_the_event_loop() -> None:
-    """What is there by now stays: the collector need not look at it, which takes a third of a second each time.
+    """Keep the garbage collector off what is loaded by now, which takes it a third of a second each time.
 
-    And a thread that computes gives the interpreter up after half a millisecond, not after five.
+    A thread that computes gives the interpreter up after half a millisecond, not after five.
     """
     gc.collect()
     gc.freeze()

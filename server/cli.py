@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import textwrap
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -156,12 +157,12 @@ def worker(
 @app.command()
 def settings(
     as_json: AsJson = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md.")] = False,
 ) -> None:
     """List every setting: its environment variable, its default, what it does."""
     rows = settings_table()
     if markdown:
-        typer.echo(settings_markdown())
+        typer.echo(settings_markdown(), nl=False)
         return
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -342,12 +343,19 @@ def settings_table() -> list[dict[str, str]]:
 
 
 def settings_markdown() -> str:
-    """The settings as the README's table."""
-    lines = ["| variable | default | what it does |", "|---|---|---|"]
+    """docs/settings.md: every setting as an item of a list, in lines of at most 118 characters."""
+    lines = [
+        "# Settings",
+        "",
+        "Settings are environment variables; the value in brackets is the default. `attune settings` prints them,",
+        "`attune settings --markdown` this page.",
+        "",
+    ]
     for row in settings_table():
-        default = f"`{row['default']}`" if row["default"] else ""
-        lines.append(f"| `{row['variable']}` | {default} | {row['description']} |")
-    return "\n".join(lines)
+        default = f" (`{row['default']}`)" if row["default"] else ""
+        item = f"- `{row['variable']}`{default}: {row['description']}"
+        lines += textwrap.wrap(item, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

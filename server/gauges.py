@@ -69,7 +69,7 @@ class Gauges:
             self._fresh_until = time.monotonic() + self._cache_seconds
 
     async def _read_store(self) -> None:
-        # What the database cannot tell now is not shown: an old figure would look like a true one.
+        # A figure that the database cannot tell now is not shown: an old one would look like a true one.
         for of_rows in (self._jobs, self._oldest, self._versions):
             of_rows.clear()
         try:

@@ -9,9 +9,10 @@ T = TypeVar("T")
 
 
 class Once(Generic[T]):
-    """What ``ask`` gives, at most ``age`` seconds old. One call is under way at most, however long it takes.
+    """The result of ``ask``, at most ``age`` seconds old, for one event loop.
 
-    In one event loop. Who waits gets None after ``patience`` seconds, and the next one joins the same call.
+    At most one call is under way, however long it takes. A caller gets None after waiting for ``patience`` seconds; the
+    next caller joins the same call.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[T]], *, age: float, patience: float) -> None:

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         default=30,
         ge=0.1,
         le=3600,
-        description="Seconds that a write may wait for others, from when it is asked for; then the request is a 503.",
+        description="Seconds that a write may wait for others; then the request is a 503.",
     )
     migrate: bool = Field(
         default=True, description="Apply pending database migrations at start; if false, refuse to start."
@@ -56,41 +56,44 @@ class Settings(BaseSettings):
 
     model: str | None = Field(
         default=None,
-        description="Folder, hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. By default "
-        "`attune-135m` once its LoRA is shipped (docs/assistant.md), fetched at the first start; until then the "
-        "bundled one.",
+        description="A folder, a hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. "
+        "The default is `attune-135m` once its LoRA is shipped (docs/assistant.md), until then the "
+        "bundled model.",
     )
     models_dir: Path = Field(
         default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."
     )
     served_model_name: str | None = Field(
         default=None,
-        description="Name that clients ask for; by default the folder's, the hub name, or the remote engine's own.",
+        description="Name that clients ask for; by default the folder's name, the hub name, or the remote "
+        "engine's own.",
     )
     engine_url: str | None = Field(
         default=None,
-        description="A vLLM server to use instead of starting one, `http://host:port`; several of one model by commas.",
+        description="vLLM server to use instead of starting one, `http://host:port`; several of one model with commas.",
     )
     engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
     engine_router: bool = Field(
         default=False,
-        description="The engine's URL is a router's, with any number of vLLMs behind it that have Attune's plugin and "
-        "bring adapters from `ATTUNE_ADAPTER_STORE` by themselves: docs/scale.md.",
+        description="The engine URL is a router, and the vLLMs behind it fetch adapters from "
+        "`ATTUNE_ADAPTER_STORE` by the plugin: docs/scale.md.",
     )
     engine_endpoints: str | None = Field(
         default=None,
-        description="Where these vLLMs are, to each of which erasures are told: `http://host:port` (several by "
-        "commas), `file:///path` with one a line, `dns://name:port`, `k8s://namespace/service:port`.",
+        description="Addresses of the vLLMs behind the router, which are told of erasures: `http://host:port` "
+        "(several with commas), `file:///path` (one a line), `dns://name:port`, "
+        "`k8s://namespace/service:port`.",
     )
     engine_by_priority: bool = Field(
         default=False,
-        description="The remote engines were started with `--scheduling-policy priority`: answers go before learning.",
+        description="The remote engines were started with `--scheduling-policy priority`, so that answers go "
+        "before learning.",
     )
     engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
     engine_environment: str = Field(
         default="",
-        description="Further environment variables that vLLM gets, by name, with commas: credentials to load a model "
-        "by. It sees none of the others but those that are known to matter to it.",
+        description="Names of further environment variables that vLLM gets, with commas, such as credentials to "
+        "load a model. It gets no others except those that matter to it.",
     )
     engine_start_timeout: float = Field(default=900, gt=0, description="Seconds vLLM may take to become ready.")
     engine_read_timeout: float = Field(
@@ -99,17 +102,17 @@ class Settings(BaseSettings):
     max_model_len: int | None = Field(
         default=None,
         gt=0,
-        description="Context length in tokens; by default the model's own, or less if the key-value cache holds less.",
+        description="Context length in tokens; by default the model's own, or what the key-value cache holds.",
     )
     dtype: str | None = Field(
         default=None,
-        description="Weights' type; by default `auto`, and `float32` on a CPU for the bundled model, and for others "
-        "where the processor does not multiply bfloat16 and half of the memory holds them.",
+        description="Type of the weights; by default `auto`. On a CPU it is `float32` for the bundled model, and "
+        "for others if the processor does not multiply bfloat16 and half of the memory holds them.",
     )
     system_role: bool | None = Field(
         default=None,
-        description="Whether the chat template has a system role; by default as the served folder's template shows, "
-        "true for a remote engine.",
+        description="Whether the chat template has a system role; by default as the served folder's template "
+        "shows, and true for a remote engine.",
     )
     gpu_memory_utilization: float | None = Field(
         default=None, gt=0, le=1, description="Share of the memory vLLM may take; by default vLLM's own, 0.3 on a CPU."
@@ -121,8 +124,8 @@ class Settings(BaseSettings):
     )
     reembed: bool = Field(
         default=False,
-        description="What another embedder has embedded is brought over while the server runs; if false, refuse to "
-        "start. For upgrades one server after the other: docs/operations.md.",
+        description="Embed contexts of another embedder anew while the server runs; if false, refuse to start. "
+        "For upgrades one server after the other: docs/operations.md.",
     )
     recall_k: int = Field(
         default=10,
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
         default=0.7,
         ge=-1,
         le=1,
-        description="Earlier requests less alike in kind than this (cosine) have no vote; more recalls less.",
+        description="Least cosine at which an earlier request has a vote; a higher value recalls less.",
     )
     preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
     max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
@@ -143,46 +146,47 @@ class Settings(BaseSettings):
         default=None,
         description="Another OpenAI-compatible server that says what edits show; by default the engine does.",
     )
-    learner_model: str | None = Field(default=None, description="The model to ask there.")
-    learner_api_key: SecretStr | None = Field(default=None, description="Bearer key that it asks for.")
+    learner_model: str | None = Field(default=None, description="Model to ask at `ATTUNE_LEARNER_URL`.")
+    learner_api_key: SecretStr | None = Field(default=None, description="Bearer key for `ATTUNE_LEARNER_URL`.")
     learner_prompt: Path | None = Field(
         default=None,
-        description="How it is asked, a TOML file; by default the model folder's `learner.toml`, or the general one.",
+        description="TOML file with the learner's prompt; by default the model folder's `learner.toml`, or the "
+        "general one.",
     )
     learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
     history_days: float = Field(
         default=14,
         ge=0,
         le=3650,
-        description="Answers of so many days are looked for in the history of later requests, where the user edited "
-        "them or went on with them; 0: histories teach nothing.",
+        description="Days for which answers are recognised in the history of later requests, to learn from what "
+        "the user did with them; 0 turns this off.",
     )
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
     train_at_once: int = Field(
         default=16,
         ge=1,
         le=256,
-        description="Users whose adapters one program trains together, by SFT; other recipes take one at a time.",
+        description="Users whose adapters one program trains together, by SFT.",
     )
     train_activation_gib: float | None = Field(
         default=None,
         gt=0,
-        description="GiB that a training's activations may take, about; by default half of what is free on the GPU, 4 "
-        "without one. More lets a GPU train more rows in a pass.",
+        description="GiB that the activations of a training may take, about; by default half of what is free on "
+        "the GPU, or 4 without one.",
     )
     cohort_tenants: frozenset[str] = Field(
         default=frozenset(),
-        description="Tenants whose new users may begin from an adapter made of the edits of users who prefer alike, as "
-        'JSON like `["acme"]`: docs/adapters.md says what that means for privacy. By default none.',
+        description="Tenants whose new users may begin from an adapter that users with similar preferences "
+        'taught, as JSON like `["acme"]`. docs/adapters.md says what that means for privacy.',
     )
     prior_tenants: frozenset[str] = Field(
         default=frozenset(),
-        description="Tenants whose users are first answered by what most of their other users prefer in that kind of "
-        'request, until an edit says otherwise, as JSON like `["acme"]`: docs/feedback.md. By default none.',
+        description="Tenants whose new users first get what most other users of the tenant prefer in that kind of "
+        'request, as JSON like `["acme"]`: docs/feedback.md.',
     )
     train_on: str | None = Field(
         default=None,
-        description="A cluster of Ray whose nodes run the training programs, as `ray://host:10001?gpus=1&cpus=2`, with "
+        description="Ray cluster that runs the training programs, like `ray://host:10001?gpus=1&cpus=2`, with "
         "what a program asks of a node; by default this machine does (`attune[ray]`, docs/scale.md).",
     )
     train_hours: str | None = Field(
@@ -194,57 +198,59 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         le=3600,
-        description="Seconds of an hour that trainings may take; by default any. Each worker process counts its own.",
+        description="Seconds of an hour that trainings may take, per worker process; by default any.",
     )
     adapter_objective: Objective | None = Field(
         default=None,
-        description='How adapters are trained, as JSON like `{"name": "ensemble", "beta": 0.2}` with the options of '
-        "`adapters/objective.py`; by default SFT on edits.",
+        description='How adapters are trained, as JSON like `{"name": "ensemble", "beta": 0.2}` '
+        "(`adapters/objective.py`); by default SFT on edits.",
     )
     tenant_objectives: dict[str, Objective] = Field(
-        default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+        default={}, description="`ATTUNE_ADAPTER_OBJECTIVE` of single tenants, as JSON by tenant."
     )
     control_share: float = Field(
         default=0,
         ge=0,
         le=1,
-        description="Share of conversations that get no preferences and no adapter, so that outcomes can be told from "
-        "what else explains them; the rest is as ever.",
+        description="Share of conversations without preferences and adapter, so that the causes of outcomes can "
+        "be told apart.",
     )
     canary_share: float = Field(
         default=0,
         ge=0,
         le=1,
-        description="Share of a user's conversations on which a new adapter is tried first, beside what served "
-        "before; 0: it serves all of them at once.",
+        description="Share of a user's conversations on which a new adapter is tried first; 0: it serves all of "
+        "them at once.",
     )
     tenant_canary_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default={}, description="The same for tenants that have one of their own, as JSON by tenant."
+        default={}, description="`ATTUNE_CANARY_SHARE` of single tenants, as JSON by tenant."
     )
     canary_edits: int = Field(
-        default=40, ge=8, le=500, description="Edited conversations after which such a trial is decided, at the latest."
+        default=40, ge=8, le=500, description="Edited conversations after which a canary is decided, at the latest."
     )
-    canary_days: float = Field(default=14, gt=0, le=365, description="Days after which it is decided, at the latest.")
+    canary_days: float = Field(
+        default=14, gt=0, le=365, description="Days after which a canary is decided, at the latest."
+    )
     adapter_versions_kept: int = Field(
         default=8,
         ge=2,
-        description="Adapters of a user that stay on the disk; older ones that do not serve are retired.",
+        description="Adapter versions of a user that stay on the disk; older ones that do not serve are retired.",
     )
     erased_edits: Literal["drop", "retrain"] = Field(
         default="drop",
-        description="What becomes of an active adapter when an edit that it learned from is erased: with `drop` it "
-        "serves no more, with `retrain` it does until the training without that edit has ended.",
+        description="What happens to an active adapter when an edit that it learned from is erased: `drop` ends "
+        "it at once, `retrain` when the training without that edit has ended.",
     )
     adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
     adapter_store: str | None = Field(
         default=None,
         description="Object store that keeps every adapter, as an fsspec URL like `s3://bucket/folder`; the data "
-        "folder is then a cache of it. By default the data folder alone keeps them.",
+        "folder is then a cache. By default the data folder alone keeps them.",
     )
     adapter_cache_bytes: int = Field(
         default=10 << 30,
         ge=0,
-        description="Bytes that adapters take in the data folder where there is a store; the least recently used go.",
+        description="Bytes of adapters in the data folder if there is a store; the least recently used go.",
     )
     max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
     max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
@@ -257,14 +263,14 @@ class Settings(BaseSettings):
 
     pinned_users: dict[str, frozenset[str]] = Field(
         default={},
-        description='Users whose adapters, once loaded, make no room for others, by tenant: `{"acme": ["ann"]}`.',
+        description='Users whose adapters stay loaded once they are, by tenant: `{"acme": ["ann"]}`.',
     )
 
     bytes_per_tenant: int | None = Field(
         default=None,
         ge=1,
-        description="Bytes that may be kept for a tenant's users, about: turns, feedback, adapters, preferences; what "
-        "would be stored beyond is a 403. By default any.",
+        description="Bytes that may be kept for a tenant, about: turns, feedback, adapters, preferences; more is "
+        "a 403. By default any.",
     )
     retain_jobs_days: float = Field(
         default=30, gt=0, description="Days after which finished jobs are deleted; what they did stays."
@@ -272,20 +278,18 @@ class Settings(BaseSettings):
     retain_turns_days: float | None = Field(
         default=None,
         gt=0,
-        description="Days after which turns are deleted that no standing edit refers to; by default they are kept.",
+        description="Days after which turns without standing edits are deleted; by default they are kept.",
     )
 
-    retain_usage_days: float = Field(
-        default=400, gt=0, description="Days for which it is known what was answered for a key and a user on a day."
-    )
+    retain_usage_days: float = Field(default=400, gt=0, description="Days for which usage by day is kept.")
 
     commit: str | None = Field(
-        default=None, description="The code's commit as adapters' manifests name it; by default git is asked for it."
+        default=None, description="The code's commit for adapters' manifests; by default git is asked."
     )
     import_limit: int = Field(
         default=1 << 30,
         gt=0,
-        description="Largest adapter, and largest file of a user's past, that is imported, in bytes.",
+        description="Largest import in bytes: an adapter, or a file of a user's past.",
     )
     body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
     messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
@@ -294,19 +298,19 @@ class Settings(BaseSettings):
     logprobs_limit: int = Field(default=5, ge=0, description="Largest `top_logprobs`.")
     allow_media: str = Field(
         default="",
-        description="Accept message parts other than text whose URLs are all of these, with commas: `data` for `data:` "
-        "URLs, and names of hosts, which the engine fetches from.",
+        description="Media that message parts may name, with commas: hosts that the engine may fetch from, and "
+        "`data` for `data:` URLs.",
     )
     shared_limits: bool = Field(
         default=False,
-        description="All servers of the database count limits together; else each counts its own, but for tokens a "
-        "day, which are always counted together.",
+        description="Count all limits in the database for all servers; else each server counts its own. Tokens a "
+        "day are always counted together.",
     )
     requests_per_minute: int = Field(
         default=0,
         ge=0,
         le=MAX_LIMIT,
-        description="Requests a minute per API key without a limit of its own, more get 429; 0 is no limit.",
+        description="Requests a minute per API key without a limit of its own; 0 is no limit.",
     )
     requests_per_minute_per_user: int = Field(
         default=0, ge=0, le=MAX_LIMIT, description="Answers a minute per user; 0 is no limit."
@@ -315,29 +319,27 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=MAX_LIMIT,
-        description="Tokens a minute, of prompts and answers, per API key without a limit of its own; 0 is no limit.",
+        description="Tokens a minute of prompts and answers per API key without a limit of its own; 0 is no limit.",
     )
     tokens_per_minute_per_user: int = Field(default=0, ge=0, le=MAX_LIMIT, description="The same per user.")
     tokens_per_day: int = Field(
         default=0,
         ge=0,
         le=MAX_TOKENS,
-        description="Tokens a day in UTC, of prompts and answers, per API key without a budget of its own; 0 is no "
-        "limit.",
+        description="Tokens a day (UTC) of prompts and answers per API key without a budget of its own; 0 is no limit.",
     )
     tokens_per_day_per_user: int = Field(default=0, ge=0, le=MAX_TOKENS, description="The same per user.")
     answer_tokens: int = Field(
         default=4096,
         ge=1,
         le=MAX_LIMIT,
-        description="Where tokens are limited: the longest answer to a request that does not say how long it may be.",
+        description="Longest answer if tokens are limited and the request does not say how long it may be.",
     )
     signals_per_minute: int = Field(
         default=1200,
         ge=0,
         le=MAX_LIMIT,
-        description="Signals and outcomes a minute per API key, more get 429, and other feedback goes on; 0 is no "
-        "limit. Each server process counts its own.",
+        description="Signals and outcomes a minute per API key and server process; 0 is no limit.",
     )
     in_flight_per_key: int = Field(
         default=64,
@@ -363,19 +365,19 @@ class Settings(BaseSettings):
     drain_grace_seconds: float = Field(
         default=3,
         ge=0,
-        description="How much of that time it still accepts requests, after SIGTERM, while `/ready` says 503: until "
-        "load balancers have seen it.",
+        description="Part of that time in which it still accepts requests while `/ready` says 503, so that load "
+        "balancers notice.",
     )
     request_timeout: float = Field(
         default=30,
         gt=0,
-        description="Seconds in which a request has to arrive whole, its body included; of an import, some of it.",
+        description="Seconds in which a request must arrive whole; of an import, some of it.",
     )
     connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged: `debug`, `info`, `warning`, `error`."
     )
-    log_format: Literal["text", "json"] = Field(default="text", description="`text`, or `json`, an object a line.")
+    log_format: Literal["text", "json"] = Field(default="text", description="`text`, or `json` for one object a line.")
     metrics: Literal["loopback", "all", "off"] = Field(
         default="loopback",
         description="Who may read `/metrics`: this machine (`loopback`), whoever reaches the port (`all`), or nobody "
@@ -389,18 +391,18 @@ class Settings(BaseSettings):
     root_path: str = Field(
         default="",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="Where a proxy has put the server, like `/attune`; whether it leaves that in the path or not.",
+        description="Path below which a proxy puts the server, like `/attune`, whether the proxy keeps it or not.",
     )
     cors_origins: str = Field(
         default="",
-        description="Origins of pages whose scripts may ask, like `https://app.example`, several by commas; `*` is "
-        "any. By default none. A key in a page is everybody's: give pages tokens of one user.",
+        description="Origins whose pages may ask, like `https://app.example`, with commas; `*` is any, the "
+        "default none. Give pages tokens of one user, never a key.",
     )
 
     operator_keys: str = Field(
         default="",
-        description="Ids of API keys, with commas, that may make and revoke keys over the API and see figures of the "
-        "whole server. By default none: `attune keys` does it.",
+        description="Ids of API keys, with commas, that may make and revoke keys over the API and see figures of "
+        "the whole server.",
     )
 
     @property

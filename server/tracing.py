@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _CLOSE_SECONDS = 2.0
-"""What a collector that does not answer may cost a server that stops."""
+"""Seconds that a stopping server waits for a collector that does not answer."""
 
 
 class Tracing:

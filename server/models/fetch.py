@@ -58,7 +58,7 @@ def manifest(model: KnownModel, root: Path) -> dict[str, Any] | None:
 def fetch(model: KnownModel, root: Path, report: Report = lambda step, done: None) -> bool:
     """Fetch ``model`` into its folder below ``root``; False where it was there. Raises ``FetchFailed``.
 
-    Who fetches the same model at the same time waits, and then finds it there.
+    A second process that fetches the same model at the same time waits, and then finds it there.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

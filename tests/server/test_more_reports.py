@@ -1,4 +1,4 @@
-"""More of what users of other servers reported, tried here; docs/reports.md has the whole list and what happened."""
+"""More of what users of other servers reported, tried here: each test names the thread that told of it."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
