@@ -74,7 +74,8 @@ lab-train: $(STAMP) ## Train the bundled model from its recipe
 lab-eval: $(STAMP) ## Measure the bundled model (ARGS="--json FILE")
 	$(BIN)/attune lab eval $(ARGS)
 
-bench-gateway: $(STAMP) $(STAMP_LITELLM) ## Measure what Attune adds to an engine, beside LiteLLM (ARGS="--quick")
+bench-gateway: $(STAMP) $(STAMP_LITELLM) $(STAMP_ROUTER) ## Measure what Attune adds to an engine, beside LiteLLM and vllm-router (ARGS="--quick")
+	$(BIN)/attune models fetch smollm2-135m
 	$(BIN)/python -m bench.gateway --json out/bench-gateway.json $(ARGS)
 
 bench-embedding: $(STAMP) ## Measure what a new text's embedding costs on one core

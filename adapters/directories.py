@@ -235,12 +235,18 @@ class Directories:
             _remove(staged)
 
     def _move(self, fetched: Path, final: Path) -> None:
-        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            fetched.rename(final)
-        except OSError as error:  # somebody else was faster
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        for tried in range(_TRIES):
+            final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                fetched.rename(final)
+                return
+            except FileNotFoundError:  # an emptied folder of the user's was removed just now
+                if tried == _TRIES - 1:
+                    raise
+            except OSError as error:  # somebody else was faster
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                return
 
     def _copy(self, opaque_id: str, version: int) -> Copy | None:
         path = self.path(opaque_id, version)

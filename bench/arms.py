@@ -7,7 +7,6 @@ from typing import Any
 
 import aiohttp
 
-from bench import servers
 from bench.client import request
 from bench.servers import Server
 
@@ -37,27 +36,29 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to ask. ``fresh`` asks a text never asked before each time; ``messages`` replace the texts altogether."""
+    """One way to ask: ``messages``, or else the texts. ``fresh`` adds something never asked before to each text."""
 
     name: str
     server: Server
     user: str | None = None
     fresh: bool = False
     messages: tuple[tuple[dict[str, Any], ...], ...] = ()
-    model: str = servers.MODEL
+    model: str = ""  # by default the server's
 
     def requests(self, *, stream: bool, tokens: int) -> Iterator[bytes]:
         """Requests without end, each for ``tokens`` tokens."""
-        if self.fresh:
-            while True:
-                for text in texts():
-                    yield self._request(_user(f"{text}\nreference: {next(_fresh):06d}"), stream, tokens)
-        known = self.messages or [_user(text) for text in texts()]
+        known = self.messages or tuple(_user(text) for text in texts())
+        while self.fresh:
+            for *before, last in known:
+                text = str(last["content"]).replace(NOTES, f"{NOTES}\nreference: {next(_fresh):06d}", 1)
+                new = {**last, "content": text}
+                yield self._request((*before, new), stream, tokens)
         yield from itertools.cycle([self._request(messages, stream, tokens) for messages in known])
 
     def _request(self, messages: tuple[dict[str, Any], ...], stream: bool, tokens: int) -> bytes:
         body = {
-            "model": self.model, "messages": messages, "temperature": 0, "max_tokens": tokens, "stream": stream,
+            "model": self.model or self.server.model, "messages": messages, "temperature": 0, "max_tokens": tokens,
+            "stream": stream,
         }  # fmt: skip
         headers = {"Authorization": f"Bearer {self.server.key}"} | ({"X-User-Id": self.user} if self.user else {})
         return request("127.0.0.1", "/v1/chat/completions", body, headers)
@@ -81,11 +82,11 @@ async def introduce(attune: Server, user: str = USER) -> list[tuple[dict[str, An
                 context = _text(kind, NAMES[number % len(NAMES)])
                 stated = await _call(session, "POST", path, {"text": wish, "context": context})
                 await _call(session, "PATCH", f"{path}/{stated['id']}", {"locked": True})
-        return [await _prompt(session, text) for text in texts()]
+        return [await _prompt(session, attune.model, text) for text in texts()]
 
 
-async def _prompt(session: aiohttp.ClientSession, text: str) -> tuple[dict[str, Any], ...]:
-    body = {"model": servers.MODEL, "messages": _user(text), "max_tokens": 1, "temperature": 0}
+async def _prompt(session: aiohttp.ClientSession, model: str, text: str) -> tuple[dict[str, Any], ...]:
+    body = {"model": model, "messages": _user(text), "max_tokens": 1, "temperature": 0}
     answer = await _call(session, "POST", "/v1/chat/completions", body)
     if not answer["attune"]["preferences"]:
         raise Refused(f"Attune recalled no preference for {text!r}.")

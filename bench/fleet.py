@@ -22,6 +22,8 @@ from bench.servers import ROOT, Server
 
 READ_TIMEOUT = 60
 _SETTLE = 300.0
+WRITERS = 4
+_USER = re.compile(r"[0-9a-f]{32}")
 _GONE = (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError)
 
 
@@ -74,6 +76,12 @@ class Engine(Process):
         super().__init__()
         self._fleet = fleet
 
+    async def start(self) -> None:
+        """Until the router sends it requests again, where there is one."""
+        await super().start()
+        if self._fleet.router is not None:
+            await self._fleet.known_to_router(self.at.url)
+
     def _run(self) -> Any:
         fleet = self._fleet
         return servers.vllm(
@@ -94,11 +102,12 @@ class Replica(Process):
 
     def _run(self) -> Any:
         self._folder.mkdir(exist_ok=True)
-        data = self._folder / f"data-{self._fleet.router.name}"
+        fleet, router = self._fleet, self._fleet.router
+        assert router is not None
+        data = self._folder / f"data-{router.name}"
         data.mkdir(exist_ok=True)
         (data / "secret").write_bytes(b"s" * 32)  # the same on all servers
-        fleet = self._fleet
-        return servers.attune_again(self._folder, fleet.router, self.port, fleet.bench_key, fleet.settings)
+        return servers.attune_again(self._folder, router, self.port, fleet.bench_key, fleet.settings)
 
 
 class Fleet:
@@ -110,6 +119,7 @@ class Fleet:
         self.engines: list[Process] = [Engine(self), Engine(self)]
         self.servers: list[Process] = [Replica(self, 0), Replica(self, 1)]
         self.bench_key = ""
+        self.router: Server | None = None
         self._database = database
         self._stack = AsyncExitStack()
 
@@ -129,6 +139,17 @@ class Fleet:
         router = servers.vllm_router(self.folder, [engine.at for engine in self.engines])
         self.router = await self._stack.enter_async_context(router)
 
+    async def known_to_router(self, engine: str) -> None:
+        """Wait until the router says that an engine is well."""
+        assert self.router is not None
+        async with aiohttp.ClientSession(self.router.url) as session, asyncio.timeout(60):
+            while True:
+                async with session.get("/workers") as told:
+                    workers = (await told.json())["workers"]
+                if any(one["url"] == engine and one["is_healthy"] for one in workers):
+                    return
+                await asyncio.sleep(0.2)
+
     async def start_servers(self) -> None:
         """One after the other: the first makes a key."""
         self.bench_key = await self.key()
@@ -138,12 +159,16 @@ class Fleet:
     async def key(self, *arguments: str) -> str:
         """A new key. Raises ``NotStarted`` where the command refuses."""
         environment = {f"ATTUNE_{name.upper()}": str(value) for name, value in self.settings.items()}
+        assert self.router is not None
         environment |= {"ATTUNE_ENGINE_URL": self.router.url, "ATTUNE_DATA_DIR": str(self.folder / "keys")}
         command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json", *arguments]
         return await asyncio.to_thread(servers.make_key, command, environment)
 
     async def settle(self, kept: "Kept") -> tuple[int, int]:
-        """Wait until everything that was acknowledged is learned: how many never were, and versions published twice."""
+        """Wait until everything that was acknowledged is learned: how many never were, and versions published twice.
+
+        Who is slow has lost nothing: it is waited for as long as something is learned now and then.
+        """
         deadline, open_ids = time.monotonic() + _SETTLE, dict(kept.ids)
         async with self._session() as session:
             while open_ids and time.monotonic() < deadline:
@@ -151,29 +176,31 @@ class Fleet:
                     async with session.get(f"/v1/feedback/{id}", headers={"X-User-Id": user}) as told:
                         if told.status == 200 and (await told.json())["status"] != "pending":
                             del open_ids[id]
+                            deadline = time.monotonic() + _SETTLE
                 await asyncio.sleep(0.5)
         folders = [version for version in (self.folder / "store").glob("*/v*") if (version / "manifest.json").exists()]
         return len(open_ids), sum(sum(one.is_dir() for one in version.iterdir()) > 1 for version in folders)
 
-    async def erase(self, users: Sequence[str], opaque_ids: Sequence[str]) -> int:
-        """Erase users; how many adapters, or folders of theirs, are left once that is said to be over."""
+    async def erase(self, users: Sequence[str]) -> int:
+        """Erase all users there are; how many adapters, or folders of theirs, are left once that is said to be over."""
         async with self._session() as session:
             for user in users:
                 async with session.delete(f"/v1/users/{user}") as answer:
-                    answer.raise_for_status()
+                    if answer.status != 404:  # a writer who came to nothing between two kills
+                        answer.raise_for_status()
             deadline = time.monotonic() + READ_TIMEOUT + 120 + _SETTLE
-            while (left := await self._left(session, opaque_ids)) and time.monotonic() < deadline:  # noqa: ASYNC110
+            while (left := await self._left(session)) and time.monotonic() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(2)
         return left
 
-    async def _left(self, session: aiohttp.ClientSession, opaque_ids: Sequence[str]) -> int:
+    async def _left(self, session: aiohttp.ClientSession) -> int:
         count = 0
         for engine in self.engines:
             async with session.post(f"{engine.at.url}/collective_rpc", json={"method": "list_loras"}) as told:
                 count += len(set(re.findall(r"\d+", str((await told.json())["results"]))))
-        places = [path for part in ("store", "caches") for path in (self.folder / part).rglob("*")]
-        held = {path.name for path in places if ".erased" not in path.parts}
-        return count + len(held.intersection(opaque_ids))
+        places = ("store/*", "caches/*/*", "server-*/data-*/adapters/*")
+        users = [path for place in places for path in self.folder.glob(place) if _USER.fullmatch(path.name)]
+        return count + len(users)
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(self.servers[0].at.url, headers={"Authorization": f"Bearer {self.bench_key}"})
@@ -258,13 +285,13 @@ def told(body: bytes, status: int, streamed: bool) -> tuple[int, str]:
 
 
 async def write_edits(fleet: Fleet, kept: Kept, stop: asyncio.Event) -> None:
-    """Four users ask and edit without a pause; what is acknowledged must be learned from, whoever is killed."""
+    """Some users ask and edit without a pause; what is acknowledged must be learned from, whoever is killed."""
     headers = {"Authorization": f"Bearer {fleet.bench_key}"}
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=READ_TIMEOUT)) as session:
         number = 0
         while not stop.is_set():
             number += 1
-            user, server = f"writer-{number % 4}", fleet.servers[number % 2]
+            user, server = f"writer-{number % WRITERS}", fleet.servers[number % 2]
             base, whose = f"http://127.0.0.1:{server.port}", {"X-User-Id": user}
             asked = {"role": "user", "content": f"Write an email to Ann, my client. Number {number}."}
             body = {"model": servers.MODEL, "messages": [asked], "max_tokens": 24, "temperature": 0}

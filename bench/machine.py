@@ -27,6 +27,7 @@ def about() -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: found for name in PACKAGES if (found := _version(name))},
             "litellm": servers.litellm_version(),
+            "vllm-router": servers.router_version(),
         },
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),

@@ -102,18 +102,25 @@ async def times(arms: Sequence[Arm], scenario: Scenario, failures: Failures, tol
 
 
 async def throughput(
-    arms: Sequence[Arm], scenario: Scenario, steps: Sequence[int], seconds: float, failures: Failures, told: Told
+    arms: Sequence[Arm],
+    scenario: Scenario,
+    steps: Sequence[int],
+    seconds: float,
+    failures: Failures,
+    told: Told,
+    *,
+    too_slow_ms: float = 500,
 ) -> dict[str, list[Figures]]:
     """For each arm and each number of clients that ask without a pause: requests a second, and milliseconds to the end.
 
-    An arm's next step is left out once its p99 is far over what any reader would accept.
+    An arm's next step is left out once its p99 is ``too_slow_ms``, far over what any reader would accept.
     """
     found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
     for clients in steps:
         blocks: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
         for block in range(scenario.blocks):
             for arm in _rotated(arms, block):
-                if not found[arm.name] or found[arm.name][-1]["p99_ms"] < 500:
+                if not found[arm.name] or found[arm.name][-1]["p99_ms"] < too_slow_ms:
                     blocks[arm.name].append(await load(arm, scenario, clients, seconds, failures))
                 told()
         for name, figures in blocks.items():
@@ -138,11 +145,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failures: Failures) -> Figures:
-    """Requests a second of ``clients`` clients that ask without a pause, and milliseconds to the end of an answer."""
+    """Requests a second of ``clients`` clients that ask without a pause, and milliseconds to the end of an answer.
+
+    Of streams to their first token, too.
+    """
     callers = [Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for _ in range(clients)]
-    for caller in callers:  # connections are made before the clock runs
-        await caller.ask()
+    await asyncio.gather(*(caller.ask() for caller in callers))  # connections are made before the clock runs
     taken: list[float] = []
+    streams: list[Answer] = []  # read later
     started = time.monotonic()
 
     async def client(caller: Caller) -> None:
@@ -150,6 +160,8 @@ async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failu
             answer = await caller.ask()
             if answer is not None:
                 taken.append(answer.whole / 1e6)
+                if scenario.stream:
+                    streams.append(answer)
             else:
                 await asyncio.sleep(0.01)  # a server that refuses at once must not be hammered
 
@@ -159,11 +171,15 @@ async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failu
         caller.close()
     if not taken:
         return {"requests_per_second": 0.0, "p50_ms": seconds * 1000, "p99_ms": seconds * 1000}
-    return {
+    figures = {
         "requests_per_second": len(taken) / passed,
         "p50_ms": percentile(taken, 50),
         "p99_ms": percentile(taken, 99),
     }
+    if streams:
+        of_first = _figures(streams, stream=True)
+        figures |= {f"first_p{percent}_ms": of_first[f"first_p{percent}"] / 1000 for percent in (50, 99)}
+    return figures
 
 
 def _figures(answers: Sequence[Answer], *, stream: bool) -> Figures:

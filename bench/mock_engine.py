@@ -1,11 +1,12 @@
 """A mock engine, a program of its own (`python -m bench.mock_engine PORT`): vLLM's dialect, without a model.
 
-It answers with as many tokens as ``max_tokens`` says, each the time at which it was sent, so that a client on the same
-machine knows how long it took to arrive. Events are rendered beforehand, written one by one as an engine does, and
-nothing but the request's JSON is parsed: it must not be what limits a measurement.
+It answers with as many tokens as ``max_tokens`` says. Events are rendered beforehand, written one by one as an engine
+does, and nothing but the request's JSON is parsed: it must not be what limits a measurement.
 
-``POST /pace?ms=5`` sets the time between tokens; 0, the default, sends them at once. ``&slots=4`` lets so many answers
-that are not streamed be under way at a time; others wait.
+``POST /pace?ms=5`` sets the time between tokens. Then each streamed token is the time at which it was sent, so that a
+client on the same machine knows how long it took to arrive. At 0, the default, they are sent at once and are the same
+every time, as a real engine's are at temperature 0: who gets another answer to the same request has asked again, and
+servers learn from that. ``&slots=4`` lets so many answers that are not streamed be under way at a time; others wait.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import uvloop
 MODEL = "attune-tiny"
 PROMPT_TOKENS = 50
 DEFAULT_TOKENS = 16
+WORD = "abcdefghijklmnopqrst "
 
 
 class Pace:
@@ -104,7 +106,7 @@ class Engine(asyncio.Protocol):
             self._streams.add(stream)
             stream.add_done_callback(self._streams.discard)
             return
-        message = {"role": "assistant", "content": "".join(f"{time.monotonic_ns():020d} " for _ in range(tokens))}
+        message = {"role": "assistant", "content": WORD * tokens}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
         answer = {"id": id, "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice]}
         later = self._pace.seconds * tokens
@@ -128,11 +130,12 @@ class Engine(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
             + _chunk(_event(id, [_choice({"role": "assistant", "content": ""})]))
         )
+        same = WORD.strip().encode()
         head, _, tail = _chunk(_event(id, [_choice({"content": "@" * 20 + " "})])).partition(b"@" * 20)
         for _ in range(tokens):
             if seconds:
                 await asyncio.sleep(seconds)
-            write(head + b"%020d" % time.monotonic_ns() + tail)
+            write(head + (b"%020d" % time.monotonic_ns() if seconds else same) + tail)
         last = [_chunk(_event(id, [_choice({"content": ""}, "length")]))]
         if usage is not None:
             last.append(_chunk(_event(id, [], usage)))

@@ -17,12 +17,20 @@ ARMS = {
     "raw": "engine",
     "raw-fresh": "engine, new texts",
     "raw-prompt": "engine, same prompts",
+    "raw-prompt-fresh": "engine, same prompts, new texts",
     "unpersonalised": "Attune, no user",
     "personalised": "Attune, a user",
     "uncached": "Attune, new texts",
     "litellm": "LiteLLM",
+    "router": "vllm-router",
 }
-ENGINES = {"mock": "mock engine", "vllm": "vLLM"}
+ENGINES = {
+    "mock": "the mock engine",
+    "vllm": "vLLM with the bundled model",
+    "smollm": "vLLM with SmolLM2-135M-Instruct",
+}
+SAME = {"personalised": "raw-prompt", "uncached": "raw-prompt-fresh"}
+"""Who was asked the same prompts without us."""
 COLUMNS = (
     ("answer", "whole", "whole", 1000),
     ("first token", "stream", "first", 1000),
@@ -41,14 +49,23 @@ Found = Mapping[str, Mapping[str, Mapping[str, Sequence[Figures]]]]
 def result(found: Found, failures: Failures, about: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a run: the figures that matter first, then all there are. Times are microseconds unless named."""
     engines = {engine: _engine(measurements) for engine, measurements in found.items()}
-    mock, vllm = engines.get("mock"), engines.get("vllm")
+    mock, vllm, smollm = (engines.get(name) for name in ENGINES)
+    crowds = {
+        f"ttft_ratio{'_new_texts' if arm == 'uncached' else ''}_vs_{name}_same_prompt_{clients}": ratio
+        for name, engine in (("smollm", smollm), ("vllm", vllm))
+        for arm in SAME
+        for clients, ratio in _crowd_ratios(engine, arm).items()
+    }
     return {
+        **crowds,
         "ttft_ratio_personalised_vs_vllm": _ratio(vllm, "first", "first_p50", "personalised", "raw"),
         "ttft_ratio_personalised_vs_vllm_same_prompt": _ratio(vllm, "first", "first_p50", "personalised", "raw-prompt"),
         "throughput_ratio_vs_vllm": _ratio(vllm, "load", "best", "personalised", "raw"),
         "throughput_ratio_at_any_p99_vs_vllm": _ratio(vllm, "load", "most", "personalised", "raw"),
-        "overhead_ratio_vs_litellm": _overhead(mock, "personalised"),
-        "overhead_ratio_unpersonalised_vs_litellm": _overhead(mock, "unpersonalised"),
+        "overhead_ratio_vs_litellm": _overhead(mock, "personalised", "litellm"),
+        "overhead_ratio_unpersonalised_vs_litellm": _overhead(mock, "unpersonalised", "litellm"),
+        "overhead_ratio_vs_router": _overhead(mock, "personalised", "router"),
+        "overhead_ratio_unpersonalised_vs_router": _overhead(mock, "unpersonalised", "router"),
         "inter_token_gap_p50_us": added(mock, "paced", "gap_p50", "personalised"),
         "inter_token_gap_p99_us": added(mock, "paced", "gap_p99", "personalised"),
         "token_transit_p50_us": added(mock, "paced", "transit_p50", "personalised"),
@@ -75,21 +92,27 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     """Print the figures as tables."""
     for engine, measurements in result["engines"].items():
         head, rows = _rows(measurements, result["failures_by_arm"])
-        table = Table(title=f"{ENGINES[engine]}: ms, p50 / p99; what gateways add", title_justify="left")
-        for title in head:
-            table.add_column(title, no_wrap=title == "", overflow="fold", justify="right" if title else "left")
-        for label, *cells in rows:
-            table.add_row(label, *(cell.replace(" / ", "\n") for cell in cells))
-        console.print(table)
+        _show(f"{ENGINES[engine]}: ms, p50 / p99; what gateways add", head, rows, console)
+        if "crowd" in measurements:
+            _show("first tokens of so many streams, ms, p50 / p99", *_crowd_rows(measurements), console)
     for name, value in headlines(result).items():
         console.print(f"{name}: {value}", highlight=False)
 
 
 def headlines(result: Mapping[str, Any]) -> dict[str, Any]:
     """The single figures at the top of a result."""
-    return {name: value for name, value in result.items() if name.endswith(("_vllm", "_prompt", "_litellm", "_us"))} | {
+    return {name: value for name, value in result.items() if "_ratio_" in name or name.endswith("_us")} | {
         "failures": result["failures"]
     }
+
+
+def _show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in head:
+        table.add_column(name, no_wrap=name == "", overflow="fold", justify="right" if name else "left")
+    for label, *cells in rows:
+        table.add_row(label, *(cell.replace(" / ", "\n") for cell in cells))
+    console.print(table)
 
 
 def write_docs(result: Mapping[str, Any], plot_file: Path, docs: Path = DOCS) -> None:
@@ -115,8 +138,12 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     for engine, measurements in result["engines"].items():
         head, rows = _rows(measurements, result["failures_by_arm"])
-        lines += ["", f"In front of {'the mock engine' if engine == 'mock' else 'vLLM'}; ms, p50 / p99:", ""]
+        lines += ["", f"In front of {ENGINES[engine]}; ms, p50 / p99:", ""]
         lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+        if "crowd" in measurements:
+            head, rows = _crowd_rows(measurements)
+            lines += ["", "First tokens of so many clients that stream without a pause; ms, p50 / p99:", ""]
+            lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(lines)
 
 
@@ -146,7 +173,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         axes.margins(y=0.1)
         axes.set_xticks(range(len(gateways)), [ARMS[arm] for arm in gateways], fontsize=8, rotation=15)
         axes.legend(fontsize=8, loc="upper left")
-    for arm in ("raw", *gateways):
+    for arm in ("raw", *gateways) if "load" in engine else ():
         steps = engine["load"][arm]["steps"]
         places[2].plot(
             [s["p99_ms"] for s in steps], [s["requests_per_second"] for s in steps], "o-", label=ARMS[arm], markersize=3
@@ -154,7 +181,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     places[2].axvline(P99_MS, color="0.7", linestyle="--")
     places[2].set(title="Requests per second, by clients", xlabel="p99 (ms)", xscale="log", yscale="log")
     places[2].legend(fontsize=8)
-    figure.suptitle("In front of " + ("a mock engine" if engine_name == "mock" else "vLLM"), fontsize=10)
+    figure.suptitle(f"In front of {ENGINES[engine_name]}", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
@@ -163,7 +190,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 def _engine(measurements: Mapping[str, Mapping[str, Sequence[Figures]]]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, arms in measurements.items():
-        if name == "load":
+        if name in ("load", "crowd"):
             told[name] = {
                 arm: {
                     "median": {"best": round(best(steps, P99_MS), 1), "most": round(best(steps, math.inf), 1)},
@@ -180,17 +207,33 @@ def _engine(measurements: Mapping[str, Mapping[str, Sequence[Figures]]]) -> dict
 
 
 def _ratio(engine: Mapping[str, Any] | None, measurement: str, figure: str, arm: str, against: str) -> float | None:
-    if engine is None:
+    if engine is None or measurement not in engine:
         return None
     value, base = (engine[measurement].get(name, {}).get("median", {}).get(figure) for name in (arm, against))
     return round(value / base, 4) if value is not None and base else None
 
 
-def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
-    """Added median latency over LiteLLM's, on the mock engine; of three kinds the one that looks worst."""
+def _crowd_ratios(engine: Mapping[str, Any] | None, arm: str) -> dict[int, float | None]:
+    """By the number of clients: the median time to the first token over the engine's own for the same prompts."""
+    arms = (engine or {}).get("crowd", {})
+    steps = zip(*(arms.get(name, {"steps": ()})["steps"] for name in (arm, SAME[arm])), strict=True)
+    return {int(ours["clients"]): round(ours["first_p50_ms"] / theirs["first_p50_ms"], 4) for ours, theirs in steps}
+
+
+def _crowd_rows(engine: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    arms = {arm: engine["crowd"][arm]["steps"] for arm in ARMS if arm in engine["crowd"]}
+    head = ["", *(f"{step['clients']:.0f}" for step in next(iter(arms.values())))]
+    return head, [
+        [ARMS[arm], *(f"{step['first_p50_ms']:.2f} / {step['first_p99_ms']:.2f}" for step in steps)]
+        for arm, steps in arms.items()
+    ]
+
+
+def _overhead(mock: Mapping[str, Any] | None, arm: str, peer: str) -> float | None:
+    """Added median latency over a peer's, on the mock engine; of three kinds the one that looks worst."""
     ratios = []
     for _, measurement, figure, _ in COLUMNS[:3]:
-        ours, theirs = (added(mock, measurement, f"{figure}_p50", name) for name in (arm, "litellm"))
+        ours, theirs = (added(mock, measurement, f"{figure}_p50", name) for name in (arm, peer))
         if ours is None or not theirs:
             return None
         ratios.append(ours / theirs)
@@ -199,7 +242,7 @@ def _overhead(mock: Mapping[str, Any] | None, arm: str) -> float | None:
 
 def _rows(engine: Mapping[str, Any], failures: Mapping[str, int]) -> tuple[list[str], list[list[str]]]:
     columns = [column for column in COLUMNS if column[1] in engine]
-    head = ["", *(column[0] for column in columns), "CPU", "requests/s", "failures"]
+    head = ["", *(column[0] for column in columns), "CPU", *(["requests/s"] if "load" in engine else ()), "failures"]
     rows = []
     for arm, label in ARMS.items():
         if arm not in engine["whole"]:
@@ -215,10 +258,8 @@ def _rows(engine: Mapping[str, Any], failures: Mapping[str, int]) -> tuple[list[
             cells.append(" / ".join("-" if value is None else f"{value / unit:{form}}" for value in values))
         # What a raw answer costs the engine is spread over processes of its own.
         cpu = None if arm.startswith("raw") else engine["whole"][arm]["median"].get("cpu")
-        served = engine["load"][arm]["median"]["best"]
-        rows.append(
-            [label, *cells, "-" if cpu is None else f"{cpu / 1000:.2f}", f"{served:.0f}", str(failures.get(arm, 0))]
-        )
+        served = [f"{engine['load'][arm]['median']['best']:.0f}"] if "load" in engine else []
+        rows.append([label, *cells, "-" if cpu is None else f"{cpu / 1000:.2f}", *served, str(failures.get(arm, 0))])
     return head, rows
 
 

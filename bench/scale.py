@@ -26,7 +26,7 @@ from adapters.store import Store
 from bench import machine, servers
 from bench.arms import Arm, Refused
 from bench.crash.__main__ import database_url
-from bench.fleet import Fleet, Kept, Tally, load, write_edits
+from bench.fleet import WRITERS, Fleet, Kept, Tally, load, write_edits
 from bench.guests import House
 from bench.measure import Caller, Failures
 from bench.servers import Server
@@ -73,9 +73,11 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
             guests = await house.invite([1] * plan.users, lambda: None)
             await fleet.start_servers()
             found |= await kills(fleet, guests, plan, console.print)
+            console.print_json(json.dumps(found))
             found["overspent"] = await overspent(fleet)
             console.print("erasing everybody")
-            found["weights_left"] = await fleet.erase([guest.user for guest in guests], [g.opaque_id for g in guests])
+            writers = [f"writer-{number}" for number in range(WRITERS)]
+            found["weights_left"] = await fleet.erase([guest.user for guest in guests] + writers)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The servers of a benchmark as child processes on loopback: a mock engine, vLLM, Attune, LiteLLM's proxy."""
+"""The servers of a benchmark as child processes on loopback: a mock engine, vLLM, Attune, LiteLLM, vllm-router."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,12 @@ from pathlib import Path
 
 import aiohttp
 
+from server.models.catalog import KNOWN
+from server.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "attune-tiny"
+REAL_MODEL = "smollm2-135m"
 VLLM_ROUTER = ROOT / ".venv-router" / "bin" / "vllm-router"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
 START_SECONDS = 300
@@ -37,6 +41,7 @@ class Server:
     port: int
     pid: int
     key: str = "none"
+    model: str = MODEL
 
     @property
     def url(self) -> str:
@@ -57,13 +62,23 @@ _ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 @contextlib.asynccontextmanager
 async def vllm(
-    folder: Path, *, max_loras: int = 4, max_cpu_loras: int = 16, port: int | None = None, **settings: str
+    folder: Path,
+    *,
+    max_loras: int = 4,
+    max_cpu_loras: int = 16,
+    port: int | None = None,
+    model: tuple[str, Path] = (MODEL, ROOT / "lab" / "model"),
+    cache_gib: int = 1,
+    **settings: str,
 ) -> AsyncIterator[Server]:
-    """vLLM with the bundled model and room for adapters, as Attune starts its own; ``settings`` are its plugin's."""
+    """vLLM with a model, by default the bundled one, and room for adapters, as Attune starts its own.
+
+    ``settings`` are its plugin's.
+    """
     port = port or free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--model", str(ROOT / "lab" / "model"), "--served-model-name", MODEL, "--gpu-memory-utilization", "0.3"),
+        *("--model", str(model[1]), "--served-model-name", model[0], "--gpu-memory-utilization", "0.3"),
         *("--enable-lora", "--max-loras", str(max_loras), "--max-cpu-loras", str(max_cpu_loras)),
         *("--max-lora-rank", "8"),
         *(
@@ -81,10 +96,21 @@ async def vllm(
     }  # fmt: skip
     if _vllm_for_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
-        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": str(cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        environment["OMP_NUM_THREADS"] = "1"
     environment |= {f"ATTUNE_{name.upper()}": value for name, value in settings.items()}
     async with _running("vllm", command, port, "/health", folder, environment) as up:
-        yield up
+        yield replace(up, model=model[0])
+
+
+@contextlib.asynccontextmanager
+async def smollm(folder: Path) -> AsyncIterator[Server]:
+    """vLLM with a real model, SmolLM2-135M-Instruct. Raises ``NotStarted`` where it was not fetched."""
+    place = KNOWN[REAL_MODEL].folder(Settings().models_folder)
+    if not (place / "model.safetensors").is_file():
+        raise NotStarted(f"{REAL_MODEL} is not there: attune models fetch {REAL_MODEL}")
+    async with vllm(folder, model=(REAL_MODEL, place), cache_gib=4) as up:
+        yield replace(up, name="smollm")
 
 
 @contextlib.asynccontextmanager
@@ -95,10 +121,11 @@ async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[
         *(str(VLLM_ROUTER), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *(one.url for one in engines)),
         *("--policy", "consistent_hash", "--prometheus-port", str(free_port()), "--log-level", "error"),
         *("--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"),
-        *("--cb-timeout-duration-secs", "2"),
+        # A request is tried six times, and on another engine once its own has failed so often: 10 by default.
+        *("--cb-failure-threshold", "2", "--cb-timeout-duration-secs", "2"),
     ]
     async with _running("vllm-router", command, port, "/v1/models", folder) as up:
-        yield up
+        yield replace(up, model=engines[0].model)
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +149,7 @@ async def attune_again(
     command = [sys.executable, "-m", "server", "serve"]
     environment = _attune(folder, engine, port, settings)
     async with _running("attune", command, port, "/ready", folder, environment) as up:
-        yield replace(up, key=key)
+        yield replace(up, key=key, model=engine.model)
 
 
 def _attune(folder: Path, engine: Server, port: int, settings: Mapping[str, object]) -> dict[str, str]:
@@ -137,11 +164,13 @@ def _attune(folder: Path, engine: Server, port: int, settings: Mapping[str, obje
 async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
     """LiteLLM's proxy with one worker, no database, no callbacks and logging off, as its documentation advises."""
     port = free_port()
-    model = {"model": f"hosted_vllm/{MODEL}", "api_base": f"{engine.url}/v1", "api_key": "none"}
+    model = {"model": f"hosted_vllm/{engine.model}", "api_base": f"{engine.url}/v1", "api_key": "none"}
     config = folder / f"litellm-{engine.name}.json"  # JSON is YAML
     settings = {"callbacks": [], "num_retries": 0, "request_timeout": 600, "set_verbose": False, "telemetry": False}
     config.write_text(
-        json.dumps({"model_list": [{"model_name": MODEL, "litellm_params": model}], "litellm_settings": settings})
+        json.dumps(
+            {"model_list": [{"model_name": engine.model, "litellm_params": model}], "litellm_settings": settings}
+        )
     )
     command = [
         *(str(LITELLM), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"),
@@ -149,7 +178,7 @@ async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
     environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     environment["LITELLM_MASTER_KEY"] = key = f"sk-{secrets.token_hex(32)}"
     async with _running("litellm", command, port, "/health/liveliness", folder, environment) as up:
-        yield replace(up, key=key)
+        yield replace(up, key=key, model=engine.model)
 
 
 async def set_pace(engine: Server, milliseconds: float, slots: int = 0) -> None:
@@ -164,6 +193,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def has_router() -> bool:
+    """Whether the router's environment was set up."""
+    return VLLM_ROUTER.is_file()
+
+
+def router_version() -> str | None:
+    """The version in the router's environment."""
+    found = sorted((ROOT / ".venv-router").glob("lib/python*/site-packages/vllm_router-*.dist-info"))
+    return found[0].name.removeprefix("vllm_router-").removesuffix(".dist-info") if found else None
 
 
 def has_litellm() -> bool:

@@ -124,7 +124,7 @@ def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
     """Another answer was asked for: a weak sign against the one before."""
     if turn.request_sha256 is None:
         return []
-    earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS)
+    earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS, limit=1)
     if not earlier or list(earlier[0].request) != list(turn.request):  # another document, or another picture
         return []
     if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, [(earlier[0].completion_id, 0)], _OF_ANSWER):
@@ -178,12 +178,14 @@ def _chosen(kept: tuple[str, int], text: str, answers: Sequence[tuple[str, int, 
     return [_found(pair, str(pair.content)) for pair in pairs]
 
 
-def _turns(c: Connection, owner: Owner, turn: Turn, request_sha256: str, since: float) -> list[Turn]:
+def _turns(
+    c: Connection, owner: Owner, turn: Turn, request_sha256: str, since: float, *, limit: int = ANSWERS
+) -> list[Turn]:
     """The user's turns of one request before ``turn``, the newest first; answers that were cut short are none."""
     column = turns_table.c.created_at
     query = select(turns_table).where(scope(turns_table, owner), turns_table.c.request_sha256 == request_sha256)
     query = query.where(column >= since, column < turn.created_at, turns_table.c.partial.is_(False))
-    return [turns.of_row(row) for row in c.execute(query.order_by(column.desc()).limit(ANSWERS)).mappings()]
+    return [turns.of_row(row) for row in c.execute(query.order_by(column.desc()).limit(limit)).mappings()]
 
 
 def _judged(c: Connection, owner: Owner, answers: Sequence[tuple[str, int]], types: Sequence[given.Type]) -> bool:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,12 @@ class Resolver:
     async def forget(self, name: str, path: str) -> None:
         """Remove the files of a version that is unloaded. The gate's second name of one that serves has none."""
         if self._is_ours(path) and not name.endswith("-serving"):
-            await self._call(partial(shutil.rmtree, path, ignore_errors=True))
+            await self._call(self._remove, Path(path))
+
+    def _remove(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # not empty: another version of the user's
+            path.parent.rmdir()
 
     def _is_ours(self, path: str) -> bool:
         return Path(path).is_relative_to(self._root)

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.crash.engine import MODEL, ScriptedEngine, edited
+from bench.crash.engine import MODEL, ScriptedEngine, edited, preference_of
 from bench.crash.ledger import Edit, Faults, Other, Person
 
 EDITS_A_PERSON = 24
@@ -74,6 +74,8 @@ class Clients:
             self._repeat: 2,
             self._reuse_key: 1,
             self._other: 4,
+            self._teach: 3,
+            self._rank: 1,
             self._train: 1,
             self._activate: 1,
             self._delete: 0.3,
@@ -93,8 +95,8 @@ class Clients:
         except Gone:
             return
 
-    async def _ask(self, session: aiohttp.ClientSession, person: Person) -> str:
-        topic = f"about the {self._rng.choice(_TOPICS)} {next(self._marks)}"
+    async def _ask(self, session: aiohttp.ClientSession, person: Person, topic: str | None = None) -> str:
+        topic = topic or self._topic()
         body = {"model": MODEL, "messages": [{"role": "user", "content": topic}], "stream": self._rng.random() < 0.3}
         if body["stream"]:
             completion_id, draft = await self._stream(session, person, body)
@@ -108,6 +110,9 @@ class Clients:
         self._topics[completion_id] = topic
         self.done["answers"] += 1
         return completion_id
+
+    def _topic(self) -> str:
+        return f"about the {self._rng.choice(_TOPICS)} {next(self._marks)}"
 
     async def _edit(self, session: aiohttp.ClientSession, person: Person) -> None:
         completion_id = await self._ask(session, person)
@@ -154,6 +159,29 @@ class Clients:
             {"type": "outcome", "name": f"outcome {next(self._marks)}", "value": self._rng.random()},
         ]
         body = {**self._rng.choice(says), "completion_id": self._rng.choice(list(person.drafts))}
+        await self._say(session, person, body)
+
+    async def _teach(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """A wish in words about an answer, or a text that the user wrote alone: both are learned from."""
+        mark = f"mark{next(self._marks):06d}"
+        if self._rng.random() < 0.5 and person.drafts:
+            about = self._rng.choice(list(person.drafts))
+            await self._say(
+                session, person, {"type": "comment", "completion_id": about, "comment": preference_of(mark)}
+            )
+            return
+        topic = self._topic()
+        self._engine.targets[topic] = text = edited(f"Dear reader, {topic}", mark)
+        asked = [{"role": "user", "content": topic}]
+        await self._say(session, person, {"type": "demonstration", "messages": asked, "text": text})
+
+    async def _rank(self, session: aiohttp.ClientSession, person: Person) -> None:
+        """Two answers to one request, the better one first."""
+        topic = self._topic()
+        ranked = [await self._ask(session, person, topic) for _ in range(2)]
+        await self._say(session, person, {"type": "ranking", "completion_ids": ranked})
+
+    async def _say(self, session: aiohttp.ClientSession, person: Person, body: dict[str, Any]) -> None:
         other = Other(f"other-{next(self._marks):06d}", body)
         person.others[other.key] = other
         await self._send_other(session, person, other)
@@ -166,7 +194,7 @@ class Clients:
             return
         if other.id not in (None, answer["id"]):
             self._faults.add("doubled", f"{other.key} was accepted as {other.id}, then as {answer['id']}")
-        self.done["other feedback"] += other.id is None
+        self.done[other.body["type"]] += other.id is None
         other.id = answer["id"]
 
     async def _train(self, session: aiohttp.ClientSession, person: Person) -> None:

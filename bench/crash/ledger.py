@@ -49,6 +49,12 @@ class Other:
     body: dict[str, Any]
     id: str | None = None
 
+    @property
+    def about(self) -> str | None:
+        """The answer that it is about, of a ranking the best one; a demonstration makes one itself."""
+        told: str | None = self.body.get("completion_id") or next(iter(self.body.get("completion_ids", ())), None)
+        return told
+
 
 @dataclass(eq=False)
 class Person:
@@ -106,6 +112,11 @@ class Rows:
     adapters: list[Row[Any]]
     others: list[Row[Any]]
 
+    @property
+    def teaching(self) -> list[Row[Any]]:
+        """Feedback that has a job of its own: edits, comments, demonstrations."""
+        return [*self.feedback, *(row for row in self.others if row.type in ("comment", "demonstration"))]
+
 
 def _rows(c: Connection, owner: Owner) -> Rows:
     def of(table: Table) -> list[Row[Any]]:
@@ -137,7 +148,7 @@ class Ledger:
         self._seen_stranded: set[tuple[str, int, float]] = set()
 
     def check(self, persons: Sequence[Person], *, final: bool = False) -> int:
-        """How many edits are not learned yet. ``final``: everything has to be, and nothing may be left over."""
+        """How much feedback is not learned yet. ``final``: everything has to be, and nothing may be left over."""
         return sum(self._check(person, final) for person in persons)
 
     def _check(self, person: Person, final: bool) -> int:
@@ -150,9 +161,9 @@ class Ledger:
         self._check_replacements(person, rows)
         self._check_learning(rows)
         self._check_adapters(person, rows, final)
-        waiting = [row for row in rows.feedback if row.status == "pending"]
+        waiting = [row for row in rows.teaching if row.status == "pending"]
         if final:
-            for row in rows.feedback:
+            for row in rows.teaching:
                 if row.status not in ("learned", "nothing_learned", "replaced"):
                     self.faults.add("lost", f"{row.id} ended as {row.status}: {row.reason}")
         for job in rows.jobs:
@@ -182,10 +193,10 @@ class Ledger:
             row = by_id.get(other.id) if other.id else None
             if other.id is not None and row is None:
                 self.faults.add("lost", f"{other.key} was accepted as {other.id}, which is not there")
-            if row is not None and (row.type, row.completion_id) != (other.body["type"], other.body["completion_id"]):
+            if row is not None and (row.type != other.body["type"] or other.about not in (None, row.completion_id)):
                 self.faults.add("lost", f"{other.id} is not what {other.key} was accepted as")
         for row in rows.others:
-            if row.idempotency_key not in person.others:
+            if row.source == "user" and row.idempotency_key not in person.others:  # the server finds some itself
                 self.faults.add("unexpected", f"nobody sent {row.type} {row.idempotency_key}")
         standing = Counter((row.completion_id, row.type, row.slot) for row in rows.others if row.status != "replaced")
         for place, count in standing.items():
@@ -217,13 +228,13 @@ class Ledger:
         for context in rows.contexts:
             contexts[context.feedback_id].append(context.preference_id)
         standing = {row.completion_id: row for row in rows.feedback if row.status != "replaced"}
-        for row in rows.feedback:
+        for row in rows.teaching:
             of_it = jobs.pop(row.id, [])
             if len(of_it) != 1:
                 self.faults.add("lost" if not of_it else "doubled", f"{row.id} has {len(of_it)} jobs")
             elif row.status == "pending" and of_it[0].state in ("done", "failed"):
                 self.faults.add("lost", f"{row.id} is pending, its job is {of_it[0].state}")
-            text = preference_of(_last_mark(row.edited_text))
+            text = preference_of(_last_mark(row.edited_text or row.content["comment"]))
             held = contexts[row.id]
             if texts[text] > 1 or len(set(held)) != len(held):
                 self.faults.add("doubled", f"{row.id} taught {texts[text]} equal preferences in {held}")

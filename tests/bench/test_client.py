@@ -22,7 +22,8 @@ def chat(**more: object) -> bytes:
     return request("127.0.0.1", "/v1/chat/completions", body)
 
 
-async def test_a_streamed_token_carries_the_time_at_which_it_was_sent(engine: Server) -> None:
+async def test_a_paced_token_carries_the_time_at_which_it_was_sent(engine: Server) -> None:
+    await servers.set_pace(engine, 1)
     connection = await Connection.open("127.0.0.1", engine.port)
     answer = await connection.ask(chat(stream=True))
     connection.close()
@@ -42,6 +43,14 @@ async def test_one_connection_serves_many_answers_of_both_kinds(engine: Server) 
         streamed = await connection.ask(chat(stream=True, stream_options={"include_usage": True}))
         assert json.loads(streamed.events()[-2][1])["usage"]["completion_tokens"] == 5
     connection.close()
+
+
+async def test_without_a_pace_the_same_request_has_the_same_answer(engine: Server) -> None:
+    connection = await Connection.open("127.0.0.1", engine.port)
+    said = [json.loads((await connection.ask(chat())).body)["choices"][0]["message"]["content"] for _ in range(2)]
+    streams = [(await connection.ask(chat(stream=True))).tokens() for _ in range(2)]
+    connection.close()
+    assert {*said, *("".join(token for _, token in stream) for stream in streams)} == {said[0]}
 
 
 async def test_an_unknown_path_is_no_answer(engine: Server) -> None:

@@ -1,12 +1,13 @@
 """The gateway's benchmark end to end, without timing anything: a real Attune over the mock engine."""
 
+import json
 import re
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import report, servers
-from bench.arms import Arm
+from bench.arms import NOTES, Arm
 from bench.gateway import Load, Plan, measure
 from bench.measure import Failures, Scenario, best, medians, percentile, times
 from bench.profile_gateway import RATE, read
@@ -17,16 +18,20 @@ SMALL = Plan(
     stream=Scenario(stream=True, tokens=3, blocks=1, requests=5),
     paced=Scenario(stream=True, tokens=3, blocks=1, requests=5),
     load=Load(Scenario(stream=False, tokens=3, blocks=1, requests=0), (1, 2), 0.1),
+    crowd=Load(Scenario(stream=True, tokens=3, blocks=1, requests=0), (1, 3), 0.1),
 )
 
 
 async def test_a_small_run_measures_every_arm_and_fills_the_document(tmp_path: Path) -> None:
-    result = await measure({"mock": SMALL}, Console(quiet=True), with_litellm=False)
+    result = await measure({"mock": SMALL}, Console(quiet=True), with_litellm=False, with_router=False)
 
     assert result["failures"] == 0, result["failure_reasons"]
     engine = result["engines"]["mock"]
     for measurement in ("whole", "stream", "paced", "load"):
         assert set(engine[measurement]) == {"raw", "unpersonalised", "personalised", "uncached"}
+    assert engine["crowd"].keys() == {"raw", "personalised", "uncached"}
+    assert [step["clients"] for step in engine["crowd"]["personalised"]["steps"]] == [1, 3]
+    assert all(step["first_p50_ms"] > 0 for step in engine["crowd"]["personalised"]["steps"])
     assert engine["whole"]["personalised"]["median"]["whole_p50"] > 0
     assert engine["stream"]["personalised"]["median"]["first_p50"] > 0
     assert result["inter_token_gap_p99_us"] is not None
@@ -64,16 +69,33 @@ def test_ratios_compare_what_was_added() -> None:
     def block(whole: float) -> list[dict[str, float]]:
         return [{"whole_p50": whole, "first_p50": whole, "gap_p50": whole, "gap_p99": 2 * whole}]
 
-    arms = {"raw": block(10), "unpersonalised": block(20), "personalised": block(30), "litellm": block(210)}
+    arms = {
+        "raw": block(10), "unpersonalised": block(20), "personalised": block(30), "litellm": block(210),
+        "router": block(20),
+    }  # fmt: skip
     steps = [{"clients": 1.0, "requests_per_second": 5.0, "p50_ms": 1.0, "p99_ms": 2.0}]
+    crowd = {
+        arm: [{"clients": 8.0, "first_p50_ms": first, "first_p99_ms": 9.0, "requests_per_second": 1.0, "p99_ms": 9.0}]
+        for arm, first in (("raw-prompt", 4.0), ("raw-prompt-fresh", 8.0), ("personalised", 5.0), ("uncached", 12.0))
+    }
     found = {
-        engine: {"whole": arms, "stream": arms, "first": arms, "paced": arms, "load": dict.fromkeys(arms, steps)}
+        engine: {
+            "whole": arms,
+            "stream": arms,
+            "first": arms,
+            "paced": arms,
+            "load": dict.fromkeys(arms, steps),
+            "crowd": crowd,
+        }
         for engine in ("mock", "vllm")
     }
     about = {"machine": {}, "versions": {}}
     result = report.result(found, Failures(), about)
     assert result["overhead_ratio_vs_litellm"] == 0.1
     assert result["overhead_ratio_unpersonalised_vs_litellm"] == 0.05
+    assert result["overhead_ratio_vs_router"] == 2
+    assert result["ttft_ratio_vs_vllm_same_prompt_8"] == 1.25
+    assert result["ttft_ratio_new_texts_vs_vllm_same_prompt_8"] == 1.5
     assert result["ttft_ratio_personalised_vs_vllm"] == 3
     assert result["throughput_ratio_vs_vllm"] == 1
     assert (result["inter_token_gap_p50_us"], result["inter_token_gap_p99_us"]) == (20, 40)
@@ -110,3 +132,13 @@ def test_the_document_has_its_marks_and_names_every_arm() -> None:
     text = report.DOCS.read_text()
     assert re.search(re.escape(report.BEGIN) + ".*" + re.escape(report.END), text, re.DOTALL)
     assert [label for label in report.ARMS.values() if label not in text] == []
+
+
+def test_a_new_text_is_new_where_attune_would_have_it() -> None:
+    prompt = ({"role": "user", "content": f"Write.\n{NOTES}\n\n<preferences>\n- Short.\n</preferences>"},)
+    asked = Arm("raw-prompt-fresh", Server("engine", 1, 1), fresh=True, messages=(prompt,))
+    requests = asked.requests(stream=False, tokens=1)
+    sent = [json.loads(next(requests).partition(b"\r\n\r\n")[2])["messages"] for _ in range(2)]
+    assert sent[0] != sent[1]
+    for (message,) in sent:
+        assert re.search(f"{re.escape(NOTES)}\nreference: \\d+\n\n<preferences>\n", message["content"])

@@ -167,6 +167,19 @@ async def test_nobody_who_was_erased_comes_back(world: World) -> None:
     assert not world.models.lora_resolver_lock
 
 
+async def test_what_is_unloaded_leaves_nothing_that_names_its_user(world: World) -> None:
+    world.publish(ANN, 1)
+    world.publish(ANN, 2)
+    first, second = await world.ask(f"{ANN}.v1"), await world.ask(f"{ANN}.v2")
+    await world.unload(SimpleNamespace(lora_name=f"{ANN}.v1"))
+    assert first is not None
+    assert second is not None
+    assert (first.exists(), second.exists()) == (False, True)
+    await world.unload(SimpleNamespace(lora_name=f"{ANN}.v2"))
+    assert not second.parent.exists()
+    assert await world.ask(f"{ANN}.v1") == first  # and it can come back
+
+
 async def test_a_tombstone_is_kept_for_a_period_and_no_longer_than_two(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
