@@ -212,7 +212,7 @@ def mixable(one: TrainingJob, other: TrainingJob) -> bool:
     own = {name: getattr(one.recipe, name) for name in _OWN}
     alike = replace(other, recipe=replace(other.recipe, **own)) == one
     objectives = one.recipe.objective, other.recipe.objective
-    return alike and all(objective.name == "sft" and objective.teaching == 1 for objective in objectives)
+    return alike and all(objective.name == "sft" for objective in objectives)
 
 
 def _jobs(directories: Sequence[Path]) -> dict[Path, TrainingJob]:

@@ -15,7 +15,6 @@ class Objective:
 
     ``beta`` keeps the adapter near its reference. ``flipped`` is the share of pairs believed to be the wrong way
     round, in [0, 0.5): above 0 the loss is the robust one. ``sft_weight`` weighs the ensemble's SFT term.
-    ``teaching`` is the share of edits that are learned from, in (0, 1]: those that show most of the others.
     ``continued`` trains on from the version that serves, whose weights are the reference then.
     Raises ``ValueError`` for what does not go together.
     """
@@ -30,7 +29,6 @@ class Objective:
     gap_weights: bool = False
     contrast: bool = False
     corrupted: bool = False
-    teaching: float = 1.0
     spa_rounds: int = 0
     continued: bool = False
 
@@ -47,8 +45,6 @@ class Objective:
     def __post_init__(self) -> None:
         if not (self.beta > 0 and self.sft_weight > 0 and 0 <= self.flipped < 0.5):
             raise ValueError("beta and sft_weight have to be above 0, flipped in [0, 0.5)")
-        if not 0 < self.teaching <= 1:
-            raise ValueError("teaching has to be in (0, 1]")
         if not 0 <= self.spa_rounds <= MAX_SPA_ROUNDS:
             raise ValueError(f"spa_rounds has to be between 0 and {MAX_SPA_ROUNDS}")
         of_pairs = {

@@ -111,7 +111,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    from adapters.recipes import arte, contrast, dpo, ensemble, kto, sft, spa
+    from adapters.recipes import contrast, dpo, ensemble, kto, sft, spa
     from adapters.recipes.memory import activation_bytes, activation_room, logit_bytes, peak_gib
     from adapters.recipes.setup import Setup
 
@@ -126,8 +126,6 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     model.to("cuda" if cuda else "cpu")
 
     rows = [json.loads(line) for line in (directory / "train.jsonl").read_text().splitlines()]
-    if objective.teaching < 1:
-        rows = arte.teaching(model, tokenizer, rows, objective.teaching, recipe.max_tokens)
     more = [
         row
         for other in ("contrast", "corrupted")

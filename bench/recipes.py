@@ -44,7 +44,6 @@ RECIPES: dict[str, Objective | None] = {
     "ensemble, forward KL": Objective("ensemble", divergence="forward_kl"),
     "dpo, SPA": Objective("dpo", spa_rounds=1),
     "ensemble, corrupted contexts": Objective("ensemble", corrupted=True),
-    "sft, half that teaches": Objective(teaching=0.5),
 }
 """By name; the base model trains nothing."""
 EDITS = (16, 48, 144)

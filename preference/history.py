@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import regex
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
 from preference import given, turns
 from preference.distance import word_distance, words
@@ -21,7 +21,8 @@ from preference.learning import remarks
 from preference.normal import nfc
 from preference.owner import Owner
 from preference.prompt import Message
-from preference.rows import scope
+from preference.rows import key, scope
+from preference.shortcut import Shortcut
 from preference.tables import feedback
 from preference.tables import turns as turns_table
 from preference.turns import Turn
@@ -63,6 +64,18 @@ _DONE: tuple[given.Type, ...] = ("edit", "signal")
 _OF_ANSWER: tuple[given.Type, ...] = (*_DONE, "comment", "rating", "ranking", "thumbs", "demonstration")
 """What somebody said of it."""
 
+_ASKED_BEFORE = (
+    select(turns_table.c.completion_id)
+    .where(
+        turns_table.c.tenant_id == bindparam("tenant_id"),
+        turns_table.c.user_id == bindparam("user_id"),
+        turns_table.c.request_sha256 == bindparam("request_sha256"),
+        turns_table.c.created_at >= bindparam("since"),
+        turns_table.c.created_at < bindparam("before"),
+    )
+    .limit(1)
+)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -83,6 +96,17 @@ def digest(messages: Sequence[Message]) -> str:
         if message.get("role") not in ("system", "developer"):
             said.update(f"{message.get('role')}\0{_plain(_text(message))}\0\0".encode(errors="surrogatepass"))
     return said.hexdigest()
+
+
+def looks_back(turn: Turn) -> bool:
+    """Whether the request of ``turn`` has answers in it, which may be earlier ones."""
+    return any(message.get("role") == "assistant" for message in turn.request)
+
+
+def asked_before(c: Connection | Shortcut, owner: Owner, request_sha256: str, created_at: float) -> bool:
+    """Whether the user asked for the same within ``AGAIN_SECONDS`` before ``created_at``."""
+    since, values = created_at - AGAIN_SECONDS, {**key(owner), "request_sha256": request_sha256}
+    return c.execute(_ASKED_BEFORE, {**values, "since": since, "before": created_at}).first() is not None
 
 
 def read(c: Connection, owner: Owner, completion_id: str, *, since: float) -> list[Found]:

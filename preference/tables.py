@@ -112,7 +112,7 @@ turns = Table(
     _of_user(),
     Index(None, "tenant_id", "user_id", "created_at"),
     Index(None, "tenant_id", "user_id", "client_id"),
-    Index(None, "tenant_id", "user_id", "request_sha256"),
+    Index(None, "tenant_id", "user_id", "request_sha256", "created_at"),
     Index(None, "tenant_id", "bytes"),
 )
 

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Engine, str, dict[str, Any], str | None], Awaitable[T]]
 """Asks an engine's route with a payload, for the user of that opaque id."""
-OnTurn = Callable[[User, str], None]
+OnTurn = Callable[[User, Turn], None]
 _spelled = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """JSON as vLLM spells whole answers: orjson writes exponents of floats otherwise."""
 
@@ -458,7 +458,7 @@ class Assistant:
         with self._metrics.stage("record"):
             await self._database.jot(_record_unless_erased, plan.store_for, turn)
         if self._on_turn:
-            self._on_turn(plan.store_for, turn.completion_id)
+            self._on_turn(plan.store_for, turn)
 
     def _salt(self, tenant: str) -> str:
         return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,7 @@ from preference.feedback import Feedback
 from preference.history import Found
 from preference.owner import Owner
 from preference.ports import Kinds
+from preference.turns import Turn
 from preference.users import User
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,16 @@ _DAY = 86_400.0
 OnGiven = Callable[[Owner, Feedback], None]
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A stored turn, less its texts."""
+
+    completion_id: str
+    created_at: float
+    request_sha256: str
+    looks_back: bool
+
+
 class Histories:
     """Looks at the requests of stored turns, one after the other; ``on_given`` is told what came of them."""
 
@@ -40,12 +52,14 @@ class Histories:
         self._days = days
         self._min_edits = min_edits
         self._on_given = on_given
-        self._waiting: deque[tuple[User, str]] = deque(maxlen=WAITING)
+        self._waiting: deque[tuple[User, _Stored]] = deque(maxlen=WAITING)
         self._came = asyncio.Event()
 
-    def notice(self, user: User, completion_id: str) -> None:
-        """A turn was stored. Call it in the event loop."""
-        self._waiting.append((user, completion_id))
+    def notice(self, user: User, turn: Turn) -> None:
+        """A turn was stored, with the hash of its request. Call it in the event loop."""
+        asked = turn.request_sha256 or history.digest(turn.request)
+        stored = _Stored(turn.completion_id, turn.created_at, asked, history.looks_back(turn))
+        self._waiting.append((user, stored))
         self._came.set()
 
     async def run(self) -> None:
@@ -54,9 +68,10 @@ class Histories:
             await self._came.wait()
             self._came.clear()
             while self._waiting:
-                user, completion_id = self._waiting.popleft()
+                user, turn = self._waiting.popleft()
                 try:
-                    await self.look_at(user, completion_id)
+                    if turn.looks_back or await self._asked_before(user.owner, turn):
+                        await self.look_at(user, turn.completion_id)
                 except NotFound:  # erased meanwhile
                     continue
                 except AttuneError as error:
@@ -81,6 +96,9 @@ class Histories:
                 given.append(accepted)
                 self._on_given(user.owner, accepted)
         return given
+
+    async def _asked_before(self, owner: Owner, turn: _Stored) -> bool:
+        return await self._database.look_up(history.asked_before, owner, turn.request_sha256, turn.created_at)
 
     def _says_it(self, one: Found) -> bool:
         """A remark is about the answer before it, and no request of its own; who remarks on it does not accept it."""

@@ -18,7 +18,7 @@ from adapter_fakes import make_edit
 
 from adapters import dataset
 from adapters.objective import Objective
-from adapters.recipes import arte, contrast, dpo, ensemble, gap, kto, pairs, sampling, sft, spa
+from adapters.recipes import contrast, dpo, ensemble, gap, kto, pairs, sampling, sft, spa
 from adapters.recipes.memory import ACTIVATION_GIB, activation_bytes, activation_room, logit_bytes, peak_gib
 from adapters.recipes.setup import Row, Setup
 from adapters.train import SERVING, Recipe, TrainingJob
@@ -48,7 +48,6 @@ RUNS = {
     "ensemble": replace(RECIPE, objective=Objective("ensemble")),
     "gap": replace(RECIPE, objective=replace(DPO, gap_weights=True), batch_size=64, min_steps=2, max_steps=2),
     "contrast": replace(RECIPE, objective=Objective("ensemble", contrast=True, gap_weights=True)),
-    "teaching": replace(RECIPE, objective=Objective(teaching=0.5)),
     "spa": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
     "spa again": replace(LONGER, objective=Objective("ensemble", spa_rounds=1)),
     "continued": replace(RECIPE, objective=replace(DPO, continued=True)),
@@ -235,21 +234,6 @@ def test_answers_under_corrupted_contexts_are_rejected(rows: list[Row]) -> None:
     assert all(
         row["completion"] != row["rejected"] and row["prompt"] in [one["prompt"] for one in told] for row in made
     )
-
-
-def test_a_share_of_the_edits_is_learned_from(runs: dict[str, Trained], rows: list[Row]) -> None:
-    assert runs["teaching"].figures["rows"] == math.ceil(len(rows) / 2)
-
-
-def test_the_edits_that_teach_are_kept(rows: list[Row]) -> None:
-    tokenizer, model = _bundled()
-    strange = {
-        "prompt": [{"role": "user", "content": "0"}],
-        "completion": [{"role": "assistant", "content": "7 7 7 7"}],
-    }
-    thumb = {**strange, "label": True}
-    kept = arte.teaching(model, tokenizer, [strange, thumb, *rows[:5]], 0.8, RECIPE.max_tokens)
-    assert kept == [thumb, *rows[:5]], "what shows nothing of the others goes, and thumbs are not judged"
 
 
 def _bundled() -> tuple[Any, Any]:

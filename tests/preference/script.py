@@ -495,13 +495,24 @@ def erase_demonstration(player: Player, c: Connection) -> Any:
     )  # fmt: skip
 
 
+def _asks_anew(player: Player, c: Connection) -> bool:
+    """Whether the user has asked before what all ask once; the turn stays, for the others to miss."""
+    asked = [{"role": "user", "content": "Write to all anew"}]
+    before = history.asked_before(c, player.owner, history.digest(asked), 11.5)
+    made = dataclasses.replace(turn("anew", 11.0, player.text("Dear all")), request=asked)
+    turns.record(c, player.owner, dataclasses.replace(made, request_sha256=history.digest(asked)))
+    return before
+
+
 def look_at_history(player: Player, c: Connection) -> Any:
     """Everybody asked the same, and had the same answers; what they made of them is in what they ask next."""
     asked = [{"role": "user", "content": "Write to all"}]
     answer = "Dear all, the meeting is at nine on Friday in the large room. Kind regards"
     other = "Dear all, the meeting is at ten on Monday in the small room. Kind regards"
-    nested, said = c.begin_nested(), []
+    said: list[Any] = [_asks_anew(player, c)]
+    nested = c.begin_nested()
     mine = player.owner
+    said.append(history.asked_before(c, mine, history.digest(asked), 11.5))
     for number, (id, text) in enumerate((("h-1", answer), ("h-2", other))):
         made = dataclasses.replace(turn(id, 10.0 + number, text), request=asked, request_sha256=history.digest(asked))
         turns.record(c, mine, made)
@@ -514,6 +525,7 @@ def look_at_history(player: Player, c: Connection) -> Any:
         if number == 2:
             feedback.give(c, mine, judged, body_sha256="x")
         said.append(history.read(c, mine, f"h-{number + 3}", since=0.0))
+    said.append(history.asked_before(c, mine, history.digest(asked), 11.5))
     later = history.read(c, mine, "h-3", since=11.5)
     nested.rollback()
     return said, later

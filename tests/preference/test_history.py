@@ -257,3 +257,21 @@ def test_what_the_app_said_goes_before_a_comment_that_is_found(store: Database) 
     given = signal("sent", completion_id="c-1", source="app")
     store.write_now(lambda c: feedback.give(c, ANN, given, body_sha256="x"))
     assert read(store, [*ASKED, said(DRAFT), {"role": "user", "content": "no, shorter"}]) == []
+
+
+def test_whether_the_same_was_asked_before_is_known_without_reading_the_turn(store: Database) -> None:
+    def known(at: float, owner: Owner = ANN) -> bool:
+        return store.read_now(history.asked_before, owner, digest(ASKED), at)
+
+    assert known(2.0)
+    assert known(1.0 + history.AGAIN_SECONDS)
+    assert not known(1.1 + history.AGAIN_SECONDS)
+    assert not known(1.0)
+    assert not known(2.0, Owner(ANN.tenant, "bob"))
+    assert not store.read_now(history.asked_before, ANN, digest([NEXT]), 2.0)
+
+
+def test_what_looks_back_has_an_answer_in_it() -> None:
+    made = turn("c-9", 1.0, "x")
+    assert not history.looks_back(replace(made, request=ASKED))
+    assert history.looks_back(replace(made, request=[*ASKED, said(DRAFT), NEXT]))
