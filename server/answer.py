@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -30,7 +30,6 @@ from preference.shortcut import Shortcut
 from preference.turns import Turn
 from preference.users import User
 from preference.values import Value, merge_values
-from server.choosing import Choosing, several
 from server.engine import AdapterGone, Engine, EngineStream
 from server.engines import Engines, Place
 from server.events import Rewrite, Transcript, rewrite
@@ -72,8 +71,6 @@ class Plan:
     client_id: str | None = None
     opaque_id: str | None = None
     user: str | None = None
-    best_of: int = 0
-    chosen: dict[str, Any] | None = None
     set_aside: Pass | None = None
     user_row: User | None = None
 
@@ -97,7 +94,6 @@ class Plan:
             "adapter_version": self.adapter_version,
             "personalized": self.personalized,
             **({"preferences_left_out": self.left_out} if self.left_out else {}),
-            **({"best_of": self.chosen} if self.chosen else {}),
         }
 
     @property
@@ -139,7 +135,6 @@ class Assistant:
         self._limits = limits
         self._ledger = ledger
         self._system_role = system_role
-        self._choosing = Choosing(system_role=system_role)
         self._under_way: Counter[tuple[Owner | None, str]] = Counter()
 
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
@@ -148,8 +143,6 @@ class Assistant:
         with ExitStack() as held:
             plan, answered = await self._send(held, caller, body, self._complete)
             held.callback(lambda: self._metrics.took("whole", time.perf_counter() - started))
-            if plan.best_of:
-                plan, answered = await self._chosen(plan, answered)
             transcript = body.transcript(answered)
             self._spent(caller, plan, transcript, partial=False)
             if plan.store_for is not None:
@@ -282,15 +275,6 @@ class Assistant:
             error.message = error.message.replace(plan.payload["model"], body.model)
             raise
 
-    async def _chosen(self, plan: Plan, answered: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
-        """The best of several answers, and the plan with what is told of it."""
-        preferences = [preference.text for preference in plan.recalled]
-        with self._metrics.stage("choose"):
-            chosen = await self._choosing.choose(
-                plan.place.engine, plan.user, plan.request, plan.values, preferences, answered
-            )
-        return replace(plan, chosen=chosen.told), chosen.answer
-
     @asynccontextmanager
     async def _planned(
         self, held: ExitStack, place: Place, caller: Caller, body: GenerationRequest, most: int | None = None
@@ -327,10 +311,6 @@ class Assistant:
         if kept and (fit := await self._room.fitting(place, composed.prompt, payload, kept)) < len(kept):
             kept = kept[:fit]
             composed, payload = composition(kept)
-        # Of answers to no wish none is better.
-        best_of = (wish.best_of or 0) if values or kept else 0
-        if best_of:
-            payload |= several(payload, best_of)
         if set_aside := await self._set_aside(place, caller, user, body, payload):
             held.callback(self._limits.settle, set_aside)
         told = [Rewrite("model", model, body.model)] if model != body.model else []
@@ -349,7 +329,6 @@ class Assistant:
             client_id=wish.client_id,
             opaque_id=user.opaque_id if user else None,
             user=store_for.opaque_id if store_for else None,
-            best_of=best_of,
             set_aside=set_aside,
             user_row=user,
         )

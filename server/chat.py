@@ -149,7 +149,6 @@ class ChatRequest(Choices):
 
     path: ClassVar[str] = "/v1/chat/completions"
     prompt_fields: ClassVar[frozenset[str]] = frozenset({"messages"})
-    chooses: ClassVar[bool] = True
     not_forwarded: ClassVar[frozenset[str]] = GenerationRequest.not_forwarded | {
         "verbosity",
         "prediction",

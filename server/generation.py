@@ -94,12 +94,6 @@ class Attune(Strict):
         description="How many of the nearest earlier contexts vote on the preferences; 0: no preferences.",
     )
     adapter_version: Few | None = Field(default=None, description="One of the user's ready versions; 0 is none.")
-    best_of: int | None = Field(
-        default=None,
-        ge=2,
-        le=4,
-        description="So many answers are written, and the one that keeps all of the user's wishes best is given.",
-    )
     store: bool = Field(default=True, description="False: nothing is written about this request.")
     client_id: str | None = Field(
         default=None,
@@ -146,8 +140,6 @@ class GenerationRequest(Strict, ABC):
     """What the engine never sees: whose request it is, and what it has no use for."""
     prompt_fields: ClassVar[frozenset[str]]
     """What ``compose`` puts in place."""
-    chooses: ClassVar[bool] = False
-    """Whether ``attune.best_of`` is served."""
 
     model: str = Field(min_length=1, max_length=512, description="The model that `GET /v1/models` names.")
     stream: bool | None = None
@@ -220,22 +212,7 @@ class GenerationRequest(Strict, ABC):
         if self.attune.adapter_version and self.attune.personalize in ("off", "retrieval"):
             raise Invalid(f"personalize={self.attune.personalize!r} uses no adapter.", param="attune.adapter_version")
         check_values(self.attune.values, "attune.values")
-        self._check_best_of(settings)
         check_schemas(self.model_dump(include=_SCHEMAS, exclude_none=True))
-
-    def _check_best_of(self, settings: Settings) -> None:
-        most = min(4, settings.choices_limit)
-        if self.attune.best_of is None:
-            return
-        if not self.chooses or self.stream:
-            reason = "is served for whole answers of /v1/chat/completions alone."
-        elif self.choices > 1:
-            reason = "gives one answer: leave out n."
-        elif self.attune.best_of > most:
-            reason = f"must be at most {most}."
-        else:
-            return
-        raise Invalid(f"best_of {reason}", param="attune.best_of")
 
     def payload(self, composed: Composed, *, model: str, cache_salt: str) -> dict[str, Any]:
         """The engine's request."""

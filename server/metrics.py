@@ -14,11 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from server.tracing import Tracing
 
-Stage = Literal["load_user", "recall", "engine", "choose", "record", "whole"]
-"""The parts of a generation: ``recall`` with its embedding; ``engine`` until a stream begins or an answer is there.
-
-``choose`` is of ``attune.best_of`` alone.
-"""
+Stage = Literal["load_user", "recall", "engine", "record", "whole"]
+"""The parts of a generation: ``recall`` with its embedding; ``engine`` until a stream begins or an answer is there."""
 
 OTHER = "other"
 """The label of what is not told apart: tenants beyond the limit, paths and methods that are no route's."""

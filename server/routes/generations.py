@@ -31,19 +31,6 @@ class RecalledPreference(BaseModel):
     score: float = Field(description="Cosine of its most alike context; 1.0 where it always applies.", examples=[0.83])
 
 
-class BestOf(BaseModel):
-    """How the answer was chosen from several, where `attune.best_of` asked for that."""
-
-    n: int = Field(description="Answers that were written; `usage` counts them all.", examples=[3])
-    chosen: int = Field(description="Which of them this one is, from 0.", examples=[1])
-    worth: list[float] = Field(
-        default_factory=list,
-        description="Of each, a sum of log-sigmoids over the wishes: 0 is best. Absent where a `reason` is given.",
-        examples=[[-2.41, -1.03, -1.9]],
-    )
-    reason: str | None = Field(default=None, description="Why the first one was given, where none could be chosen.")
-
-
 class Personalization(BaseModel):
     """How an answer was made personal."""
 
@@ -53,7 +40,6 @@ class Personalization(BaseModel):
     personalized: str = Field(
         description="`none`, `retrieval`, `adapter` or `retrieval+adapter`: what was applied.", examples=["retrieval"]
     )
-    best_of: BestOf | None = None
 
 
 class Generated(BaseModel):

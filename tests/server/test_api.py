@@ -91,6 +91,17 @@ def test_values(running: Running) -> None:
     assert http.put("/v1/users/ann/values", json={"values": []}).json() == {"values": []}
 
 
+def test_a_standing_value_may_have_a_strength_or_be_masked(running: Running) -> None:
+    values = [{"preference": "Be brief", "strength": 0.3}, {"preference": "Be formal", "masked": True}]
+    put = running.http().put("/v1/users/ann/values", json={"values": values})
+    assert put.status_code == 200, put.text
+    assert [one.get("strength") for one in running.http().get("/v1/users/ann/values").json()["values"]] == [0.3, None]
+    running.http(headers={"X-User-Id": "ann"}).post("/v1/chat/completions", json=ask())
+    prompt = str(running.engine.requests[-1]["messages"])
+    assert "Be brief. This matters a little." in prompt
+    assert "formal" not in prompt
+
+
 def test_the_life_of_a_stated_preference(running: Running) -> None:
     http, path = running.http(), "/v1/users/ann/preferences"
     made = http.post(path, json={"text": "Use bullets"}).json()
