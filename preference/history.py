@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import regex
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
@@ -64,15 +64,17 @@ _DONE: tuple[given.Type, ...] = ("edit", "signal")
 _OF_ANSWER: tuple[given.Type, ...] = (*_DONE, "comment", "rating", "ranking", "thumbs", "demonstration")
 """What somebody said of it."""
 
-_ASKED_BEFORE = (
-    select(turns_table.c.completion_id)
+_ANSWERED_BEFORE = (
+    select(turns_table.c.answers)
     .where(
         turns_table.c.tenant_id == bindparam("tenant_id"),
         turns_table.c.user_id == bindparam("user_id"),
         turns_table.c.request_sha256 == bindparam("request_sha256"),
         turns_table.c.created_at >= bindparam("since"),
         turns_table.c.created_at < bindparam("before"),
+        turns_table.c.partial.is_(False),
     )
+    .order_by(turns_table.c.created_at.desc())
     .limit(1)
 )
 
@@ -98,15 +100,31 @@ def digest(messages: Sequence[Message]) -> str:
     return said.hexdigest()
 
 
-def looks_back(turn: Turn) -> bool:
-    """Whether the request of ``turn`` has answers in it, which may be earlier ones."""
-    return any(message.get("role") == "assistant" for message in turn.request)
+@dataclass(frozen=True)
+class Stored:
+    """What of a stored turn says whether it has to be read: hashes instead of texts."""
+
+    completion_id: str
+    created_at: float
+    request: str
+    answers: str
+    looks_back: bool
+
+    @classmethod
+    def of(cls, turn: Turn) -> Self:
+        """A turn that was just stored. It looks back if its request has answers in it."""
+        asked = turn.request_sha256 or digest(turn.request)
+        looks_back = any(message.get("role") == "assistant" for message in turn.request)
+        return cls(turn.completion_id, turn.created_at, asked, _sha256(turn.answers), looks_back)
 
 
-def asked_before(c: Connection | Shortcut, owner: Owner, request_sha256: str, created_at: float) -> bool:
-    """Whether the user asked for the same within ``AGAIN_SECONDS`` before ``created_at``."""
-    since, values = created_at - AGAIN_SECONDS, {**key(owner), "request_sha256": request_sha256}
-    return c.execute(_ASKED_BEFORE, {**values, "since": since, "before": created_at}).first() is not None
+def says_something(c: Connection | Shortcut, owner: Owner, turn: Stored) -> bool:
+    """Whether a turn may say something of earlier ones: it looks back, or the same was just answered otherwise."""
+    if turn.looks_back:
+        return True
+    values = {**key(owner), "request_sha256": turn.request, "before": turn.created_at}
+    newest = c.execute(_ANSWERED_BEFORE, {**values, "since": turn.created_at - AGAIN_SECONDS}).first()
+    return newest is not None and _sha256(newest[0]) != turn.answers
 
 
 def read(c: Connection, owner: Owner, completion_id: str, *, since: float) -> list[Found]:
@@ -230,6 +248,10 @@ def _is_another(c: Connection, owner: Owner, text: str, since: float) -> bool:
     newest = c.execute(query.order_by(turns_table.c.created_at.desc()).limit(OTHERS)).scalars()
     plain = _plain(text)
     return any(_plain(answer) == plain for answers in newest for answer in answers)
+
+
+def _sha256(answers: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(map(_plain, answers)).encode(errors="surrogatepass")).hexdigest()
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -18,7 +17,7 @@ from preference import history, users
 from preference.database import Database
 from preference.errors import AttuneError, NotFound
 from preference.feedback import Feedback
-from preference.history import Found
+from preference.history import Found, Stored
 from preference.owner import Owner
 from preference.ports import Kinds
 from preference.turns import Turn
@@ -33,16 +32,6 @@ _DAY = 86_400.0
 OnGiven = Callable[[Owner, Feedback], None]
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """A stored turn, less its texts."""
-
-    completion_id: str
-    created_at: float
-    request_sha256: str
-    looks_back: bool
-
-
 class Histories:
     """Looks at the requests of stored turns, one after the other; ``on_given`` is told what came of them."""
 
@@ -52,14 +41,12 @@ class Histories:
         self._days = days
         self._min_edits = min_edits
         self._on_given = on_given
-        self._waiting: deque[tuple[User, _Stored]] = deque(maxlen=WAITING)
+        self._waiting: deque[tuple[User, Stored]] = deque(maxlen=WAITING)
         self._came = asyncio.Event()
 
     def notice(self, user: User, turn: Turn) -> None:
-        """A turn was stored, with the hash of its request. Call it in the event loop."""
-        asked = turn.request_sha256 or history.digest(turn.request)
-        stored = _Stored(turn.completion_id, turn.created_at, asked, history.looks_back(turn))
-        self._waiting.append((user, stored))
+        """A turn was stored. Call it in the event loop."""
+        self._waiting.append((user, Stored.of(turn)))
         self._came.set()
 
     async def run(self) -> None:
@@ -70,7 +57,7 @@ class Histories:
             while self._waiting:
                 user, turn = self._waiting.popleft()
                 try:
-                    if turn.looks_back or await self._asked_before(user.owner, turn):
+                    if await self._database.look_up(history.says_something, user.owner, turn):
                         await self.look_at(user, turn.completion_id)
                 except NotFound:  # erased meanwhile
                     continue
@@ -96,9 +83,6 @@ class Histories:
                 given.append(accepted)
                 self._on_given(user.owner, accepted)
         return given
-
-    async def _asked_before(self, owner: Owner, turn: _Stored) -> bool:
-        return await self._database.look_up(history.asked_before, owner, turn.request_sha256, turn.created_at)
 
     def _says_it(self, one: Found) -> bool:
         """A remark is about the answer before it, and no request of its own; who remarks on it does not accept it."""

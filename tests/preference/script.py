@@ -498,10 +498,15 @@ def erase_demonstration(player: Player, c: Connection) -> Any:
 def _asks_anew(player: Player, c: Connection) -> bool:
     """Whether the user has asked before what all ask once; the turn stays, for the others to miss."""
     asked = [{"role": "user", "content": "Write to all anew"}]
-    before = history.asked_before(c, player.owner, history.digest(asked), 11.5)
     made = dataclasses.replace(turn("anew", 11.0, player.text("Dear all")), request=asked)
+    before = _answered_otherwise(c, player, asked)
     turns.record(c, player.owner, dataclasses.replace(made, request_sha256=history.digest(asked)))
     return before
+
+
+def _answered_otherwise(c: Connection, player: Player, asked: list[dict[str, Any]]) -> bool:
+    made = dataclasses.replace(turn("later", 11.5, "otherwise"), request=asked)
+    return history.says_something(c, player.owner, history.Stored.of(made))
 
 
 def look_at_history(player: Player, c: Connection) -> Any:
@@ -512,7 +517,7 @@ def look_at_history(player: Player, c: Connection) -> Any:
     said: list[Any] = [_asks_anew(player, c)]
     nested = c.begin_nested()
     mine = player.owner
-    said.append(history.asked_before(c, mine, history.digest(asked), 11.5))
+    said.append(_answered_otherwise(c, player, asked))
     for number, (id, text) in enumerate((("h-1", answer), ("h-2", other))):
         made = dataclasses.replace(turn(id, 10.0 + number, text), request=asked, request_sha256=history.digest(asked))
         turns.record(c, mine, made)
@@ -525,7 +530,7 @@ def look_at_history(player: Player, c: Connection) -> Any:
         if number == 2:
             feedback.give(c, mine, judged, body_sha256="x")
         said.append(history.read(c, mine, f"h-{number + 3}", since=0.0))
-    said.append(history.asked_before(c, mine, history.digest(asked), 11.5))
+    said.append(_answered_otherwise(c, player, asked))
     later = history.read(c, mine, "h-3", since=11.5)
     nested.rollback()
     return said, later

@@ -259,19 +259,18 @@ def test_what_the_app_said_goes_before_a_comment_that_is_found(store: Database) 
     assert read(store, [*ASKED, said(DRAFT), {"role": "user", "content": "no, shorter"}]) == []
 
 
-def test_whether_the_same_was_asked_before_is_known_without_reading_the_turn(store: Database) -> None:
-    def known(at: float, owner: Owner = ANN) -> bool:
-        return store.read_now(history.asked_before, owner, digest(ASKED), at)
+def test_whether_a_turn_says_something_is_known_without_reading_it(store: Database) -> None:
+    """``store`` has an answer to ``ASKED`` at 1.0."""
 
-    assert known(2.0)
-    assert known(1.0 + history.AGAIN_SECONDS)
-    assert not known(1.1 + history.AGAIN_SECONDS)
-    assert not known(1.0)
-    assert not known(2.0, Owner(ANN.tenant, "bob"))
-    assert not store.read_now(history.asked_before, ANN, digest([NEXT]), 2.0)
+    def says(request: Sequence[Message], at: float, answer: str = "Another", owner: Owner = ANN) -> bool:
+        made = replace(turn("now", at, answer), request=list(request))
+        return store.read_now(history.says_something, owner, history.Stored.of(made))
 
-
-def test_what_looks_back_has_an_answer_in_it() -> None:
-    made = turn("c-9", 1.0, "x")
-    assert not history.looks_back(replace(made, request=ASKED))
-    assert history.looks_back(replace(made, request=[*ASKED, said(DRAFT), NEXT]))
+    assert says(ASKED, 2.0)
+    assert says(ASKED, 1.0 + history.AGAIN_SECONDS)
+    assert not says(ASKED, 1.1 + history.AGAIN_SECONDS)
+    assert not says(ASKED, 1.0)
+    assert not says(ASKED, 2.0, f" {DRAFT}\n"), "the same answer again says nothing"
+    assert not says(ASKED, 2.0, owner=Owner(ANN.tenant, "bob"))
+    assert not says([NEXT], 2.0)
+    assert says([*ASKED, said(DRAFT), NEXT], 2.0), "there is an answer to look at"
