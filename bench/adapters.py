@@ -9,6 +9,7 @@ import re
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,7 +92,7 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
                     plan.blocks,
                     plan.seconds,
                     tallies["throughput"],
-                    lambda bar=bar: progress.advance(bar),  # type: ignore[misc]
+                    partial(progress.advance, bar),
                 )
             swapping = replace(party, guests=guests[: plan.swapping])
             bar = progress.add_task("swaps under load", total=plan.swaps)

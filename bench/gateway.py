@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,7 +138,7 @@ class Run:
                 if name == "paced":
                     await servers.set_pace(engine, PACE_MS)
                 bar = progress.add_task(f"{engine.name}: {_TITLES[name]}", total=(scenario.blocks + 1) * len(arms))
-                found[name] = await times(arms, scenario, self.failures, lambda bar=bar: progress.advance(bar))  # type: ignore[misc]
+                found[name] = await times(arms, scenario, self.failures, partial(progress.advance, bar))
                 if name == "paced":
                     await servers.set_pace(engine, 0)
             asking = [arm for arm in arms if arm.name in (_CROWD_OF_MOCK if engine.name == "mock" else _CROWD)]
@@ -147,7 +148,7 @@ class Run:
                     bar = progress.add_task(f"{engine.name}: {_TITLES[name]}", total=total)
                     found[name] = await throughput(
                         some, load.scenario, load.clients, load.seconds, self.failures,
-                        lambda bar=bar: progress.advance(bar),  # type: ignore[misc]
+                        partial(progress.advance, bar),
                         too_slow_ms=500 if name == "load" else math.inf,
                     )  # fmt: skip
         return found

@@ -2,8 +2,8 @@
 
 SQLAlchemy writes the SQL; what runs it here is the driver alone, which takes a tenth of the time: 10 us of processor
 time to look a user up, 128 by way of a thread; 72 to store a turn, else 326 (2026-11-30, two shared cores,
-``python -m tests.preference.shortcut_cost``). Of SQLAlchemy's insides it takes `SQLCompiler.bind_names`, which its
-documentation names, and the types' processors; `test_shortcut.py` fails where they are others.
+``python -m tests.preference.shortcut_cost``). Of SQLAlchemy's insides it takes `SQLCompiler.bind_names`, a public
+name, and the types' processors; `test_shortcut.py` fails where they are others.
 """
 
 import sqlite3

@@ -23,8 +23,8 @@ _DEGREES = (
 )  # fmt: skip
 """Up to which strength a wish is followed by which sentence.
 
-A model of 1.5B took none of eight wordings far (docs/methods.md); before the wish ("To the extreme: Be brief") it took
-the degree for how long to write.
+A model of 1.5B follows no degree, and took one before the wish ("To the extreme: Be brief") for how long to write
+(docs/methods.md).
 """
 
 
