@@ -24,6 +24,8 @@ _CLOSING = regex.compile(
     r"(?:cordiali|distinti|cari) saluti|saluti|a presto|un (?:caro|abbraccio)|"
     r"atenciosamente|abraços?|beijos|até)\b|^(?:此致|敬礼|祝好|谢谢)"
 )
+_ABBREVIATED = regex.compile(r"(?i)\b(mr|mrs|ms|dr|prof)\.(?=\s)")
+"""Titles whose full stop ends no greeting."""
 _SENTENCE = regex.compile(r"(?<=[.!?。！？…])[\"”»’)]*\s+|(?<=[。！？])|\n+")
 
 
@@ -54,7 +56,7 @@ def _greeting(lines: list[str]) -> tuple[str, int]:
     """The greeting's words and the first line after it."""
     if not lines or not _GREETING.match(lines[0]):
         return "", 0
-    first = lines[0]
+    first = _ABBREVIATED.sub(r"\1", lines[0])
     if regex.search(r"\p{Han}", first) and len(first) > 12:
         opened = regex.match(r"^[^，：！,:!。]{1,10}(?=[，：！,:!])", first)
         return (opened[0], 0) if opened else ("", 0)

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -226,21 +227,25 @@ def _opening(draft: str, edited: str) -> Iterator[Observation]:
 
 
 def _phrase(greeting: str, other: str, own: str) -> str:
-    """A greeting without the name that it greets: what comes before the first capitalised word after its own first."""
+    """A greeting without whom it greets: what comes before the first name, or the title of one."""
     if not greeting:
         return ""
     if regex.search(r"\p{Han}", greeting):
         return greeting[-2:] if greeting.endswith(("您好", "你好")) else "：" if len(greeting) < 7 else greeting
     parts = greeting.split()
     kept = [parts[0]]
-    for part in parts[1:]:
-        if regex.match(r"\p{Lu}", part) and part.casefold().rstrip(".") not in _TITLES:
+    for part, after in zip_longest(parts[1:], parts[2:], fillvalue=""):
+        word, names = part.casefold().rstrip("."), bool(regex.match(r"\p{Lu}", after))
+        if regex.match(r"\p{Lu}", part) and (word not in _TITLES or (names and word in _OF_NAMES)):
             break
         kept.append(part)
     return " ".join(kept).rstrip(",")
 
 
 _TITLES = frozenset("madame monsieur damen herren herr frau mr mrs ms dr prof team all sir madam morning tag".split())
+"""Capitalised words that belong to a greeting."""
+_OF_NAMES = frozenset("madame monsieur herr frau mr mrs ms dr prof".split())
+"""Those that go with the name, where one follows: "Hi Mrs Lund" greets others with "Hi"."""
 
 
 def _spelling(draft: str, edited: str) -> Iterator[Observation]:

@@ -421,3 +421,18 @@ def test_what_was_counted_are_numbers_for_people_to_read() -> None:
     )
     signed = next(one for one in found if one.wish == "sign-off")
     assert (repr(signed.before), repr(signed.after)) == ("1", "1")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "phrase"),
+    [
+        ("Hi Mrs Lund,", "Hi"), ("Dear Dr. Okafor,", "Dear"), ("Sehr geehrte Frau Beck,", "Sehr geehrte"),
+        ("Bonjour Madame,", "Bonjour Madame"), ("Bonjour Madame Petit,", "Bonjour"), ("Good Morning Tom,", "Good Morning"),
+        ("Sehr geehrte Damen und Herren,", "Sehr geehrte Damen und Herren"), ("Dear Sir or Madam,", "Dear Sir or Madam"),
+        ("Hello team,", "Hello team"), ("Guten Tag Frau Beck,", "Guten Tag"),
+    ],
+)  # fmt: skip
+def test_the_title_of_a_name_is_no_part_of_the_greeting(greeting: str, phrase: str) -> None:
+    edited = f"{greeting}\n\nthe tap drips, and somebody has to look at it soon."
+    found = measures.observations("The tap drips, and somebody has to look at it soon.", edited, "en")
+    assert [one.phrase for one in found if one.wish == "add-greeting"] == [phrase]
