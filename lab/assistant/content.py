@@ -3,7 +3,7 @@
 import random
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,22 @@ class Task:
     traits: Mapping[str, Any] = field(default_factory=dict)
 
 
-def task(rng: random.Random, kind: str | None = None) -> Task:
-    """A task of ``kind``, or of any."""
+Answered = Sequence[tuple[str, tuple[str, ...]]]
+"""Questions, and the sentences of an answer."""
+
+
+def task(rng: random.Random, kind: str | None = None, answered: Answered = ()) -> Task:
+    """A task of ``kind``, or of any. Of ``answered`` come more questions than ``content.toml`` has."""
+    if answered and kind is None and rng.random() < 0.2:
+        asked, said = rng.choice(answered)
+        return _answer(rng, asked, said)
     # Emails are what most people ask for.
     chosen = kind or rng.choices(NAMES, [4, 3, 3, 2, 2, 2, 2, 2, 1, 1, 2, 1.5, 2, 1.5])[0]
     if chosen in KINDS:
         return _letter(rng, KINDS[chosen])
-    return _code(rng) if chosen == "code" else _list(rng, chosen)
+    if chosen == "code":
+        return _code(rng)
+    return _answer(rng, *rng.choice(_EXPLAINED)) if chosen == "answer" else _list(rng, chosen)
 
 
 def fill(text: str, rng: random.Random, known: dict[str, str] | None = None) -> str:
@@ -98,17 +107,31 @@ def _letter(rng: random.Random, kind: dict[str, Any]) -> Task:
 
 
 def _list(rng: random.Random, kind: str) -> Task:
-    table = {"how-to": "howto", "list": "list", "answer": "explain"}[kind]
-    title, steps = rng.choice(list(CONTENT[table].items()))
+    title, steps = rng.choice(list(CONTENT[{"how-to": "howto", "list": "list"}[kind]].items()))
     ways = {
         "how-to": ("How do I {}?", "Explain how to {}.", "Write instructions: {}.", "Tell me how to {}."),
         "list": ("Write {}.", "Make {}.", "Give me {}.", "I need {}."),
-        "answer": ("{}", "{}", "Please explain: {}", "Question: {}"),
     }[kind]
-    plural = {"how-to": "instructions", "list": "lists", "answer": "answers"}[kind]
-    named = {"how-to": f"How to {title}", "list": title, "answer": title.rstrip("?")}[kind]
+    plural = {"how-to": "instructions", "list": "lists"}[kind]
+    named = {"how-to": f"How to {title}", "list": title}[kind]
     return Task(
         kind, plural, rng.choice(ways).format(title), "", _writer(rng), steps=tuple(steps), title=_capital(named)
+    )
+
+
+_EXPLAINED: Answered = [(asked, tuple(said)) for asked, said in CONTENT["explain"].items()]
+
+
+def _answer(rng: random.Random, asked: str, said: tuple[str, ...]) -> Task:
+    """A question with its answer, or that answer to be summarised: its first sentences have the gist."""
+    request, title = rng.choice(("{}", "{}", "Please explain: {}", "Question: {}", "{} Answer briefly.")), asked
+    plural, steps = "answers", said
+    if len(said) > 2 and rng.random() < 0.25:
+        ways = ("Summarize this in a few sentences.", "Summarise this text.", "Write a short summary of this report.")
+        asked, plural, steps = f"{rng.choice(ways)}\n\n{' '.join(said)}", "summaries", said[:2]
+        request, title = "{}", "Summary"
+    return Task(
+        "answer", plural, request.format(asked), "", _writer(rng), steps=steps, title=_capital(title.rstrip("?."))
     )
 
 
@@ -130,6 +153,11 @@ def _writer(rng: random.Random) -> tuple[str, str]:
 
 def _code(rng: random.Random) -> Task:
     function = rng.choice(CONTENT["function"])
+    if rng.random() < 0.25:
+        code = "\n".join([f"def {function['name']}(...):", *(f"    {line}" for line in function["lines"])])
+        told = f"{function['does'][0].upper()}{function['does'][1:]}."
+        asked = f"Write a short comment that says what this function does.\n\n{code}"
+        return Task("answer", "comments", asked, "", _writer(rng), steps=(told,), title=_capital(function["does"]))
     ways = ("Write a Python function that {}.", "Python: a function that {}.", "I need a function in Python that {}.")
     request = rng.choice(ways).format(function["does"])
     return Task("code", "code", request, "", _writer(rng), title=_capital(function["does"]), traits=function)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from lab.assistant.content import Task, task
+from lab.assistant.content import Answered, Task, task
 from lab.assistant.render import plain, render
 from lab.assistant.style import WISHES, Style, Wish, say, with_wishes
 
@@ -38,9 +38,9 @@ def draw(rng: random.Random, wishes: int = 0, *, kind: str | None = None, held_o
     return replace(drawn, wishes=tuple(borne(drawn, rng, wishes, held_out=held_out)))
 
 
-def asked(rng: random.Random, kind: str | None = None) -> Drawn:
+def asked(rng: random.Random, kind: str | None = None, answered: Answered = ()) -> Drawn:
     """A request without wishes. Amounts and spelling are copied from it where nothing is wished for."""
-    what = task(rng, kind)
+    what = task(rng, kind, answered)
     given = Style(
         time=rng.choice(("12", "24")),
         date=rng.choice(("month", "day")),
@@ -90,6 +90,8 @@ def shows(drawn: Drawn, wishes: Sequence[Wish]) -> bool:
 def _apart(one: Wish, other: Wish) -> bool:
     """Whether one of them leaves no room for the other."""
     pair = {one.slot, other.slot}
+    if "length" in pair and pair & {"thanks", "bottom"} and "at_most" in (one.id, other.id):
+        return True  # a line more may be a sentence more
     return pair in ({"length", "layout"}, {"sign", "layout"}, {"length", "sign"}, {"spelling", "case"}) or (
         "case" in pair and bool(pair & {"greeting", "signoff", "top", "bottom"})
     )

@@ -1,18 +1,21 @@
 """The training examples: an endless stream in which every stretch has a bit of all."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.assistant.chat import refusal
+from lab.assistant.content import Answered
 from lab.assistant.drawing import Drawn, asked, borne
 from lab.assistant.lessons import lesson
 from lab.assistant.render import render
 from lab.assistant.style import BY_ID, WISHES, Wish, say, with_wishes
+from preference.learning.layout import sentences
 from preference.prompt import Message, compose
 from preference.values import Value
 
-SHARES = {"write": 0.64, "revise": 0.06, "learn": 0.14, "chat": 0.14, "refuse": 0.02}
+SHARES = {"write": 0.6, "revise": 0.05, "learn": 0.17, "chat": 0.16, "refuse": 0.02}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
 _UNKNOWN = (
     "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.",
@@ -20,6 +23,7 @@ _UNKNOWN = (
     "Prefer const over let in JavaScript.", "Name the source of statistics.", "Write tests first.",
     "In minutes, list who was there.", "Use tabs in Makefiles.", "Put ingredients first in recipes.",
 )  # fmt: skip
+_LAID_OUT = re.compile(r"\n|[*#`]|\d\. |: ")
 _IDLE = ("no_contract", "no_emoji", "no_exclaim", "no_hashtags", "prose", "firm")
 
 
@@ -36,6 +40,7 @@ class Example:
 def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator[Example]:
     """Reproducible by ``seed``; ``chats`` are the base model's own answers, and whether they are whole."""
     rng = random.Random(seed)
+    answered = sentenced(chats)
     skills, weights = list(SHARES), list(SHARES.values())
     while True:
         skill = rng.choices(skills, weights)[0]
@@ -49,12 +54,22 @@ def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator
             messages, answer = lesson(rng)
             yield Example("learn", messages, answer)
         else:
-            yield revise(rng) if skill == "revise" else write(rng)
+            yield revise(rng) if skill == "revise" else write(rng, answered)
 
 
-def write(rng: random.Random) -> Example:
+def sentenced(chats: Sequence[tuple[str, str, bool]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Of ``chats`` the whole answers in plain prose, by sentences: wishes are learned on them, too."""
+    found = []
+    for request, answer, whole in chats:
+        said = tuple(sentences(answer))
+        if whole and 2 <= len(said) <= 6 and not _LAID_OUT.search(answer) and all(s[-1] in ".!?" for s in said):
+            found.append((request, said))
+    return found
+
+
+def write(rng: random.Random, answered: Answered = ()) -> Example:
     """Write for a request, with wishes in its block, in the values, in its own words, or with none."""
-    drawn = asked(rng)
+    drawn = asked(rng, answered=answered)
     wishes = borne(drawn, rng, rng.choices((0, 1, 2, 3, 4), (0.14, 0.36, 0.24, 0.18, 0.08))[0])
     messages: list[Message] = [{"role": "user", "content": drawn.request}]
     if rng.random() < 0.15:

@@ -110,6 +110,16 @@ def _marks(layout: str, style: Style, number: int) -> list[str]:
     return [f"{n}. " for n in range(1, number + 1)] if layout == "numbered" else [f"{style.bullet} "] * number
 
 
+AMOUNTS = {"one": 1, "two": 2, "three": 3, "1": 1, "2": 2, "3": 3}
+
+
+def _within(sentences: list[str], style: Style) -> list[str]:
+    """No more sentences than ``style`` allows: what is too much becomes part of the first."""
+    most = 1 if style.length == "one" else AMOUNTS.get(style.length.removeprefix("most:"), len(sentences))
+    beyond = len(sentences) - most
+    return sentences if beyond <= 0 else [_one(sentences[: beyond + 1]), *sentences[beyond + 1 :]]
+
+
 def _one(sentences: list[str]) -> str:
     """All sentences as one."""
     whole = sentences[0]
@@ -127,8 +137,7 @@ def _letter(task: Task, style: Style) -> str:
     thanking = task.kind == "thank-you note"
     if thanking:
         body.insert(0, _sentence("thank you so much", style))
-    if style.length == "one":
-        body = [_one(body)]
+    body = _within(body, style)
     greeting = style.greeting if style.greeting is not None else "Hi" if chat else "Dear"
     opened = []
     if greeting:
@@ -166,8 +175,7 @@ def _document(task: Task, style: Style) -> str:
     if task.traits.get("reasons"):
         body = _memo(task, style, body)
     lead, tail = _around(task, style) if full else ([], [])
-    if style.length == "one":
-        body = [_one(body)]
+    body = _within(body, style)
     if style.thanks == "yes":
         tail = [*tail, _sentence("thank you", style)]
     listed = style.layout in ("bullets", "numbered", "lines", "paragraphs")
@@ -218,6 +226,8 @@ def _listed(task: Task, style: Style) -> str:
     steps = [_marked(step, style) for step in task.steps]
     if style.length == "short":
         steps = steps[:1] if task.kind == "answer" else steps
+    elif style.length.startswith("most:") and task.kind != "list":
+        steps = steps[: AMOUNTS[style.length[5:]]] if task.kind == "answer" else _within(steps, style)
     styled = replace(style, layout=layout)
     if style.length == "one":
         text = _one_of(task, steps, style)

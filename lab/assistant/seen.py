@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from lab.assistant.render import AMOUNTS
 from lab.assistant.style import Wish
 from lab.edits import rules
 from preference.learning.layout import letter, sentences
@@ -67,6 +68,10 @@ def _one_sentence(text: str, _: str, draft: str) -> bool:
     return len(re.findall(r"[.!?](?:\s|$)", longest)) <= 1
 
 
+def _at_most(text: str, x: str, draft: str) -> bool:
+    return len(_body(text)) <= AMOUNTS[x.lower()]
+
+
 def _short_paragraphs(text: str, _: str, draft: str) -> bool:
     blocks = [block for block in re.split(r"\n\s*\n", letter(text).body or text) if block.strip()]
     return len(blocks) >= 2 and all(len(sentences(block)) <= 2 for block in blocks)
@@ -93,6 +98,7 @@ _OWN: dict[str, Callable[[str, str, str], bool]] = {
     "lines": lambda text, _, draft: len(_lines(text)) >= max(2, len(sentences(text)) - 1),
     "short": lambda text, _, draft: not _has(_PADDING, text) and len(text.split()) <= len(draft.split()),
     "one_sentence": _one_sentence,
+    "at_most": _at_most,
     "short_paragraphs": _short_paragraphs,
     "greets": lambda text, x, draft: any(line.casefold().startswith(x.casefold()) for line in _lines(text)[:3]),
     "no_offer": lambda text, _, draft: not _has(_OFFER, text),

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from adapters.train import LINEAR_LAYERS
+from lab.assistant.lora import Weights
 from server.models.catalog import WEIGHTS
 from server.models.fetch import sha256
 
@@ -13,25 +15,25 @@ MANIFEST = "manifest.json"
 LEARNER = Path(__file__).parent / "learner.toml"
 
 
-def ship(peft: Any, base: Path, folder: Path, training: dict[str, Any]) -> None:
-    """Write ``peft``'s LoRA to ``folder``, for the model in ``base``, which its manifest names if it was fetched.
+def ship(trained: Weights, rank: int, alpha: int, base: Path, folder: Path, training: dict[str, Any]) -> None:
+    """Write a LoRA to ``folder``, for the model in ``base``, which its manifest names if it was fetched.
 
     The learner's prompt file, in whose layout it was taught, comes with it.
     """
     import torch
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(torch.bfloat16).contiguous() for name, value in get_peft_model_state_dict(peft).items()}
+    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in trained.items()}
     file = folder / WEIGHTS
     save_file(weights, file, metadata={"format": "pt"})
     if file.stat().st_size > LIMIT:
         raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}: take a lower rank")
-    config = peft.peft_config["default"].to_dict()
-    kept = ("peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "bias", "target_modules")
-    told = {name: sorted(config[name]) if name == "target_modules" else config[name] for name in kept}
-    (folder / "adapter_config.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
+    told = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0,
+        "bias": "none", "target_modules": sorted(LINEAR_LAYERS),
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(told, indent=2) + "\n")
     shutil.copy(LEARNER, folder / LEARNER.name)
     held = json.loads((base / MANIFEST).read_text()) if (base / MANIFEST).exists() else {}
     manifest = {
