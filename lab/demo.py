@@ -23,12 +23,15 @@ from rich.progress import Progress
 
 from lab.client import Client
 from lab.demo_figures import Figures, mean, show_users
-from lab.demo_user import DemoUser
+from lab.demo_user import Asked, DemoUser, demo_user
 from lab.local_server import NotStarted, local_server, progress
 from lab.provenance import commit, vllm_version
 from lab.work import NotThisRun, Work
-from lab.world import Request
 from preference.distance import normalised_distance
+from server.models.catalog import DEFAULT
+from server.models.default import with_default
+from server.settings import Settings
+from server.startup import Told
 
 AT_ONCE = 4
 """Users who play at a time: more would gain nothing on two cores."""
@@ -46,11 +49,13 @@ class NotPlayed(Exception):
 class Play:
     """The demo's plot, step by step, for one simulated user."""
 
-    def __init__(self, base: str, *, rounds: int, held_out: int, seed: int, bars: Progress) -> None:
-        self._user = DemoUser(seed)
-        self._client = Client(base, f"demo-{uuid.uuid4().hex[:8]}", retries=4)
-        self._held_out = self._user.requests(held_out)
-        self._requests = self._user.requests(rounds)
+    def __init__(
+        self, client: Client, user: DemoUser, *, rounds: int, held_out: int, seed: int, bars: Progress
+    ) -> None:
+        self._user = user
+        self._client = client
+        self._held_out = user.requests(held_out)
+        self._requests = user.requests(rounds)
         self._slots = asyncio.Semaphore(ASKED_AT_ONCE)
         self._bars = bars
         self._seed = seed
@@ -58,24 +63,20 @@ class Play:
 
     async def run(self) -> Figures:
         """Play all stages."""
-        await self._client.connect()
-        try:
-            await self._stage("none", personalize="off")
-            await self._stage("oracle", oracle=True, personalize="off")
-            await self._timed("edits", self._edits)
-            await self._stage("retrieval", personalize="retrieval")
-            await self._timed("adapter", self._adapter)
-            if self.figures.adapter["state"] == "ready":
-                await self._stage("adapter", personalize="adapter")
-                await self._stage("retrieval+adapter", personalize="retrieval+adapter")
-        finally:
-            await self._client.close()
+        await self._stage("none", personalize="off")
+        await self._stage("oracle", oracle=True, personalize="off")
+        await self._timed("edits", self._edits)
+        await self._stage("retrieval", personalize="retrieval")
+        await self._timed("adapter", self._adapter)
+        if self.figures.adapter["state"] == "ready":
+            await self._stage("adapter", personalize="adapter")
+            await self._stage("retrieval+adapter", personalize="retrieval+adapter")
         return self.figures
 
     async def _stage(self, name: str, *, oracle: bool = False, **attune: Any) -> None:
         bar = self._bar(f"measuring: {name}", len(self._held_out))
 
-        async def cost(request: Request) -> tuple[float, int]:
+        async def cost(request: Asked) -> tuple[float, int]:
             values = [{"preference": wish} for wish in self._user.wants(request)]
             async with self._slots:
                 answer = await self._client.answer(
@@ -99,7 +100,7 @@ class Play:
             cost = normalised_distance(draft, wanted)
             self.figures.rounds.append(
                 {
-                    "round": number, "kind": request.facts.kind, "cost": round(cost, 4), "status": held["status"],
+                    "round": number, "kind": request.kind, "cost": round(cost, 4), "status": held["status"],
                     "shown": len(answer.attune["preferences"]),
                 }
             )  # fmt: skip
@@ -154,8 +155,8 @@ class Options:
 
 @app.callback(invoke_without_command=True)
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="Requests that a user makes and edits.")] = 60,
-    held_out: Annotated[int, typer.Option(min=1, help="Requests that each stage is measured on.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="Requests that a user makes and edits.")] = 30,
+    held_out: Annotated[int, typer.Option(min=1, help="Requests that each stage is measured on.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of the user's hidden styles and of the requests.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Play so many users, of this seed and those after it.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for demo.json and demo.png.")] = Path("out"),
@@ -206,25 +207,40 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
         if left and url is None:
             folder = Path(tempfile.mkdtemp(prefix="attune-demo-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            url = await stack.enter_async_context(local_server(folder, console))
+            url = await stack.enter_async_context(local_server(folder, console, await _served(console)))
         slots = asyncio.Semaphore(AT_ONCE)
         failed: dict[int, str] = {}
         with progress(console) as bars:
 
-            async def play(seed: int) -> None:
+            async def played(seed: int) -> None:
                 async with slots:
-                    made = Play(url or "", rounds=options.rounds, held_out=options.held_out, seed=seed, bars=bars)
+                    client = Client(url or "", f"demo-{uuid.uuid4().hex[:8]}", retries=4)
                     try:
-                        work.add("user", "", str(seed), figures=vars(await made.run()))
-                    except (APIError, TimeoutError) as error:
+                        await client.connect()
+                        user = demo_user(client.model, seed)
+                        play = Play(
+                            client, user, rounds=options.rounds, held_out=options.held_out, seed=seed, bars=bars
+                        )
+                        work.add("user", "", str(seed), figures=vars(await play.run()))
+                    except (APIError, TimeoutError, ValueError) as error:
                         failed[seed] = f"{type(error).__name__} {error}".strip()
+                    finally:
+                        await client.close()
 
             async with asyncio.TaskGroup() as group:
                 for seed in left:
-                    group.create_task(play(seed))
+                    group.create_task(played(seed))
     if failed:
         told = "\n".join(f"seed {seed}: {reason}" for seed, reason in failed.items())
         raise NotPlayed(
             f"{len(failed)} of {len(seeds)} users failed; the same command with --resume tries again.\n{told}"
         )
     return {seed: Figures(**(work.get("user", "", str(seed)) or {})["figures"]) for seed in seeds}
+
+
+async def _served(console: Console) -> dict[str, str]:
+    """What to serve: what the environment names, or the default model, which is fetched if it has to be."""
+    settings = Settings()
+    with contextlib.closing(Told(console, total=DEFAULT.bytes_needed if DEFAULT else 0)) as told:
+        named = await asyncio.to_thread(with_default, settings, told.say, told.fetched)
+    return {"ATTUNE_MODEL": named.model} if named.model else {}

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-KINDS = ("client", "incident", "review")
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
 NOT_MEASURED = "not measured: the adapter was not admitted"
 ENOUGH = 0.35
@@ -67,7 +66,7 @@ class Figures:
 
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.5), width_ratios=(3, 2))
         numbers = [r["round"] for r in self.rounds]
-        for kind in KINDS:
+        for kind in dict.fromkeys(r["kind"] for r in self.rounds):
             own = [(r["round"], r["cost"]) for r in self.rounds if r["kind"] == kind]
             left.plot([n for n, _ in own], [c for _, c in own], "o", label=kind)
         costs = [r["cost"] for r in self.rounds]

@@ -35,6 +35,8 @@ SOURCES = (
 Chat = tuple[str, str, bool]
 """A general request, the base model's answer, and whether that is whole."""
 CHATS_AT_ONCE = 16
+COMPILED_FROM = 10
+"""Minutes of training from which on compiling, which takes one, is worth it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def train(base: Path, folder: Path, recipe: Recipe, console: Console) -> dict[st
     trained = lora.add(model, recipe.rank, recipe.alpha)
     optimizer = torch.optim.AdamW(trained.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     course = _resumed(trained, optimizer, folder / CHECKPOINT)
-    lora.compiled(model)
+    if recipe.minutes >= COMPILED_FROM:
+        lora.compiled(model)
     _run(model, trained, tokenizer, optimizer, course, chats, folder, recipe, console)
     return _saved(trained, base, folder, course, recipe)
 
@@ -240,8 +243,10 @@ def _resumed(trained: lora.Weights, optimizer: torch.optim.Optimizer, file: Path
 
 def _checkpoint(trained: lora.Weights, optimizer: torch.optim.Optimizer, course: Course, file: Path) -> None:
     held = {
-        "weights": {name: weight.detach() for name, weight in trained.items()}, "optimizer": optimizer.state_dict(), "course": asdict(course)
-    }  # fmt: skip
+        "weights": {name: weight.detach() for name, weight in trained.items()},
+        "optimizer": optimizer.state_dict(),
+        "course": asdict(course),
+    }
     part = file.with_suffix(".part")
     torch.save(held, part)
     os.replace(part, file)
