@@ -15,7 +15,7 @@ from preference.learning.layout import sentences
 from preference.prompt import Message, compose
 from preference.values import Value
 
-SHARES = {"write": 0.6, "revise": 0.05, "learn": 0.17, "chat": 0.16, "refuse": 0.02}
+SHARES = {"write": 0.55, "revise": 0.05, "learn": 0.24, "chat": 0.14, "refuse": 0.02}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
 _UNKNOWN = (
     "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.",
@@ -23,6 +23,8 @@ _UNKNOWN = (
     "Prefer const over let in JavaScript.", "Name the source of statistics.", "Write tests first.",
     "In minutes, list who was there.", "Use tabs in Makefiles.", "Put ingredients first in recipes.",
 )  # fmt: skip
+_OF_ITSELF = re.compile(r"(?i)\bAI\b|chatbot|assistant|\bI(?:'m| am) here\b|\bassist\b|thrilled")
+"""Small models like to speak of themselves where they were asked for something else."""
 _LAID_OUT = re.compile(r"\n|[*#`]|\d\. |: ")
 _IDLE = ("no_contract", "no_emoji", "no_exclaim", "no_hashtags", "prose", "firm")
 
@@ -40,6 +42,7 @@ class Example:
 def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator[Example]:
     """Reproducible by ``seed``; ``chats`` are the base model's own answers, and whether they are whole."""
     rng = random.Random(seed)
+    chats = [chat for chat in chats if not _OF_ITSELF.search(chat[1]) or "you" in chat[0]]
     answered = sentenced(chats)
     skills, weights = list(SHARES), list(SHARES.values())
     while True:
