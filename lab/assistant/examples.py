@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.assistant.chat import refusal
+from lab.assistant.chat import ALONE, refusal
 from lab.assistant.content import Answered
 from lab.assistant.drawing import Drawn, asked, borne
 from lab.assistant.lessons import lesson
@@ -42,7 +42,7 @@ class Example:
 def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator[Example]:
     """Reproducible by ``seed``; ``chats`` are the base model's own answers, and whether they are whole."""
     rng = random.Random(seed)
-    chats = [chat for chat in chats if not _OF_ITSELF.search(chat[1]) or "you" in chat[0]]
+    chats = [chat for chat in chats if not _OF_ITSELF.search(chat[1]) or chat[0] in ALONE]
     answered = sentenced(chats)
     skills, weights = list(SHARES), list(SHARES.values())
     while True:
