@@ -77,8 +77,8 @@ def both(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
     with (ways["together"]["sue"] / "train.jsonl").open("a") as file:
         file.write('{"prompt": []}\n')
     run(ONE_BY_ONE, [ways["alone"]["ana"]])
-    for way in ways.values():
-        (way["kim"] / SERVING).symlink_to(ways["alone"]["ana"] / "adapter")
+    for directories in ways.values():
+        (directories["kim"] / SERVING).symlink_to(ways["alone"]["ana"] / "adapter")
     run(ONE_BY_ONE, [ways["alone"][name] for name in LEARNING if name != "ana"])
     run(AT_ONCE, [*ways["together"].values(), root / "gone"])
     return Both(tiny_base, ways["alone"], ways["together"])
@@ -235,7 +235,8 @@ def test_padded_and_split_attention_and_their_gradients_are_the_same() -> None:
     weights = torch.randn(1, 15, 4, 8, generator=generator)
     found = []
     for attend in (attend_padded, attend_split):
-        attended = attend(Attention(), *given, places, {})
+        query, key, value = given
+        attended = attend(Attention(), query, key, value, places, {})
         found.append((attended, *torch.autograd.grad((attended * weights).sum(), given)))
     for padded, split in zip(*found, strict=True):
         torch.testing.assert_close(padded, split)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from adapter_fakes import make_edit
 
 from adapters import dataset
 from adapters.objective import Objective
@@ -27,6 +26,7 @@ from lab.lexicon import KINDS
 from lab.render import render
 from lab.simulated_user import SimulatedUser
 from preference.values import Value
+from tests.adapters.fakes import make_edit
 
 pytestmark = pytest.mark.timeout(900)
 BASE = Path(__file__).resolve().parents[2] / "lab" / "model"
@@ -347,6 +347,12 @@ def setup(judge: Judge, tmp_path: Path, objective: Objective) -> Setup:
     return Setup(AutoModelForCausalLM.from_pretrained(BASE), judge.tokenizer, lora, objective, 4, arguments)
 
 
+def written(tokenizer: Any, messages: list[dict[str, str]], asked: bool) -> str:
+    """Messages in the model's template; if ``asked``, with the beginning of an answer."""
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
+    return text
+
+
 def gradient(trainer: Any) -> tuple[float, Any]:
     """Loss and one layer's gradient of the only pair."""
     inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
@@ -365,11 +371,8 @@ def test_a_pairs_weight_scales_its_preference_and_not_its_likelihood(
     row = next(row for row in rows if "rejected" in row)
     nll = -sampling.log_probabilities(judge.base, judge.tokenizer, row["prompt"], [row["completion"][0]["content"]])[0]
     skip, whole = (
-        len(judge.tokenizer(judge.tokenizer.apply_chat_template(messages, tokenize=False, **more))["input_ids"])
-        for messages, more in (
-            (row["prompt"], {"add_generation_prompt": True}),
-            (row["prompt"] + row["completion"], {}),
-        )
+        len(judge.tokenizer(written(judge.tokenizer, messages, asked))["input_ids"])
+        for messages, asked in ((row["prompt"], True), (row["prompt"] + row["completion"], False))
     )
     found = {}
     for sft_weight, cost in ((None, 0.3), (None, 1.0), (2.0, 0.3), (2.0, 0.0)):

@@ -2,12 +2,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from adapter_fakes import FakeHost, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,18 +14,19 @@ from adapters.manifest import Manifest
 from adapters.names import engine_name
 from adapters.registry import Lease, Registry
 from adapters.store import Store
-from adapters.versions import Version
+from adapters.versions import Serving, State, Version
 from preference.errors import Conflict, EngineRejected, EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
 from preference.users import User
+from tests.adapters.fakes import FakeHost, until
 
 
 def make_user(name: str, active: int = 0) -> User:
     return User(Owner("acme", name), f"opaque-{name}", (), active, 1)
 
 
-def make_version(number: int, mode: str = "adapter", state: str = "ready") -> Version:
-    return Version(number, state, mode, float(number), {}, 0.0, 0.0)  # type: ignore[arg-type]
+def make_version(number: int, mode: str = "adapter", state: State = "ready") -> Version:
+    return Version(number, state, mode, float(number), {}, 0.0, 0.0)
 
 
 def publish(root: Path, user: User, number: int, base: str = "base") -> None:
@@ -60,7 +59,7 @@ class World:
             self.host,
             Directories(root),
             capacity=capacity,
-            of_tenant=None if of_tenant is None else partial(asyncio.sleep, 0, of_tenant),
+            of_tenant=None if of_tenant is None else lambda: asyncio.sleep(0, of_tenant),
             version_of=self.version_of,
             base_sha256=self.base_sha256,
             pinned=self.pinned.__contains__,
@@ -73,9 +72,9 @@ class World:
             raise Invalid("The base model has no safetensors files.")
         return self.base
 
-    async def version_of(self, user: User) -> tuple[Version | None, Version | None]:
+    async def version_of(self, user: User) -> Serving:
         self.asked += 1
-        return self.rows.get(user.owner), self.canaries.get(user.owner)
+        return Serving(self.rows.get(user.owner), self.canaries.get(user.owner))
 
     def serves(self, user: User) -> int:
         """The version that a request of ``user`` would get now."""
@@ -736,10 +735,10 @@ def test_no_interleaving_unloads_what_is_in_flight_or_serves_what_is_not_loaded(
 async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: int) -> None:
     host, tasks = WatchedHost(), list[asyncio.Task[None]]()
 
-    async def version_of(user: User) -> tuple[Version | None, Version | None]:
+    async def version_of(user: User) -> Serving:
         await asyncio.sleep(0)
         active, canary = (make_version(n) if n else None for n in (user.active_adapter, user.canary_adapter))
-        return active, canary
+        return Serving(active, canary)
 
     registry = Registry(
         host, Directories(root), capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001
@@ -817,7 +816,11 @@ async def test_who_waits_for_a_turn_pushes_nobody_out(tmp_path: Path) -> None:
 async def test_a_host_that_resolves_is_told_only_what_is_to_be_gone(tmp_path: Path) -> None:
     host = FakeHost()
     registry = Registry(
-        host, Directories(tmp_path), capacity=8, version_of=lambda _: asyncio.sleep(0, (None, None)), resolves=True
+        host,
+        Directories(tmp_path),
+        capacity=8,
+        version_of=lambda _: asyncio.sleep(0, Serving(None, None)),
+        resolves=True,
     )
     ann, ben = make_user("ann", 1), make_user("ben", 1)
     for user in (ann, ben):

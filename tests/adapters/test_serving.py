@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_fakes import make_turn
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -21,6 +20,7 @@ from preference.owner import Owner
 from preference.tables import adapters as adapters_table
 from preference.tables import jobs as jobs_table
 from preference.users import User
+from tests.adapters.fakes import make_turn
 
 ANN = Owner("acme", "ann")
 TRYING = Policy(canary_share=0.25, canary_days=2)
@@ -316,7 +316,7 @@ def test_any_history_leaves_one_active_version_that_is_there(rows: Database) -> 
         database = rows
 
     quick = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(OnRows, settings=quick)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(OnRows, settings=quick)
 
 
 class Edits:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 
 from adapters import versions
 from adapters.allowance import Allowance
@@ -26,6 +25,7 @@ from preference import feedback, turns, users
 from preference.database import Database
 from preference.owner import Owner
 from preference.worker import Worker
+from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 
 SFT = TrainingJob("base", Recipe())
 DPO = TrainingJob("base", Recipe(objective=Objective("dpo")))
@@ -193,8 +193,8 @@ async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
         opaque[name] = (await database.write(users.ensure, owner)).opaque_id
         for number in range(12):
             await database.write(turns.record, owner, make_turn(number))
-            edit = {"completion_id": f"c-{number}", "edited_text": ANSWER, "body_sha256": "x"}
-            await database.write(lambda c, owner=owner, edit=edit: feedback.accept(c, owner, **edit))
+            id = f"c-{number}"
+            await database.write(feedback.accept, owner, completion_id=id, edited_text=ANSWER, body_sha256="x")
         await database.write(versions.queue, owner)
 
     async def many(directories: Sequence[Path], seconds: float) -> None:

@@ -3,11 +3,11 @@ import math
 from pathlib import Path
 
 import pytest
-from adapter_fakes import ANSWER, Trained
 
 from adapters.amount import SMALL_MODEL, amount
 from adapters.train import LINEAR_LAYERS, Recipe, TrainingJob, steps_for
 from adapters.validation import base_sha256, validate
+from tests.adapters.fakes import ANSWER, Trained
 
 
 def tensors(directory: Path) -> dict[str, bytes]:

@@ -7,29 +7,31 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
-from test_instructions import RIGHT
 
 from adapters import making, serving, versions
 from adapters.directories import Directories
 from adapters.objective import Name, Objective
 from adapters.serving import Policy
 from adapters.train import SERVING, TrainingJob
-from adapters.trainer_process import TrainingFailed, run_command
+from adapters.trainer_process import RunTrainer, TrainingFailed, run_command
 from adapters.training import Training
 from adapters.versions import Version
 from preference import feedback, jobs, turns, users
 from preference.database import Database
 from preference.errors import AttuneError, EngineUnavailable, Invalid
+from preference.given import UpOrDown
 from preference.jobs import Job, LostLease
 from preference.owner import Owner
 from preference.ports import Generation
 from preference.prompt import Message
 from preference.users import User
+from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
+from tests.adapters.test_instructions import RIGHT
 
 ANN = Owner("acme", "ann")
 EDITS = 12
@@ -57,7 +59,7 @@ class World:
     policy: Policy = field(default_factory=Policy)
     seconds: float = 3600.0
 
-    def training(self, trainer: Callable[[Path, float], object] | None = None) -> Training:
+    def training(self, trainer: RunTrainer | None = None) -> Training:
         async def follow(user: User) -> None:
             self.published.append(user)
 
@@ -72,7 +74,7 @@ class World:
             follow=follow,
             policy=self.policy,
             commit="c0ffee",
-            run_trainer=trainer or self.copy,  # type: ignore[arg-type]
+            run_trainer=trainer or self.copy,
         )
 
     async def copy(self, directory: Path, seconds: float) -> None:
@@ -85,8 +87,9 @@ class World:
         await self.database.write(users.ensure, ANN)
         for number in range(count):
             await self.database.write(turns.record, ANN, make_turn(number))
-            accepted = {"completion_id": f"c-{number}", "edited_text": ANSWER, "body_sha256": "x"}
-            await self.database.write(lambda c, accepted=accepted: feedback.accept(c, ANN, **accepted))
+            await self.database.write(
+                feedback.accept, ANN, completion_id=f"c-{number}", edited_text=ANSWER, body_sha256="x"
+            )
 
     async def job(self) -> Job:
         await self.database.write(versions.queue, ANN)
@@ -135,8 +138,11 @@ async def add_thumbs(world: World) -> list[str]:
     ids = []
     for number in range(3):
         await world.database.write(turns.record, ANN, make_turn(100 + number, answer=f"rated {number}"))
-        sent = {"completion_id": f"c-{100 + number}", "thumb": ("up", "down")[number % 2], "body_sha256": "x"}
-        ids.append((await world.database.write(lambda c, sent=sent: feedback.accept(c, ANN, **sent))).id)
+        thumb: UpOrDown = "down" if number % 2 else "up"
+        made = await world.database.write(
+            feedback.accept, ANN, completion_id=f"c-{100 + number}", thumb=thumb, body_sha256="x"
+        )
+        ids.append(made.id)
     return ids
 
 
@@ -689,16 +695,16 @@ async def test_cancelling_ends_the_trainer_and_cleans_up(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     for pid in map(int, pids.read_text().split()):
-        await until(lambda pid=pid: not _alive(pid), pause=0.02)
+        await until(partial(_gone, pid), pause=0.02)
     assert world.clean()
 
 
-def _alive(pid: int) -> bool:
+def _gone(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
-        return False
-    return state != "Z" and os.path.exists(f"/proc/{pid}")
+        return True
+    return state == "Z" or not os.path.exists(f"/proc/{pid}")
 
 
 async def _running(world: World) -> Job:
@@ -716,6 +722,8 @@ async def _running(world: World) -> Job:
 
 class TransformersHost:
     """The adapter port over transformers and peft, in this process: what an engine would answer, without one."""
+
+    tokenizer: Any
 
     def __init__(self, base: Path) -> None:
         import torch
@@ -737,6 +745,10 @@ class TransformersHost:
 
     async def loaded(self) -> set[str]:
         return {name for name in self.models if name}
+
+    async def purge(self, chosen: Callable[[str], bool]) -> None:
+        for name in filter(chosen, await self.loaded()):
+            await self.unload(name)
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)

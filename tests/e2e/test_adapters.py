@@ -1,6 +1,7 @@
 """Edits → a trained, gated, swapped adapter; and no answer ever from somebody else's weights."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -12,7 +13,7 @@ REQUESTS = 6
 ANSWERS, MAX_SWAPS = 100, 300
 
 
-def cost(person: Person, kind: str, **attune: object) -> float:
+def cost(person: Person, kind: str, **attune: Any) -> float:
     costs = []
     for _ in range(REQUESTS):
         request = person.request(kind)

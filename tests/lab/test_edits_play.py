@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,7 @@ class Obedient:
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
-    async def generate(self, messages: list[Message], *, max_tokens: int, model: str | None = None) -> Generation:
+    async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         self.prompts.append(str(messages[-1]["content"]))
         told = "bullets" in self.prompts[-1]
         return Generation("- a\n- b" if told else "a, b", 1, 1)

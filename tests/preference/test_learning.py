@@ -288,7 +288,7 @@ async def test_an_answer_without_preferences_is_a_result(world: World, answer: s
 
 @pytest.mark.parametrize("bound", [{"partial": True}, {"cut": True}])
 async def test_an_answer_that_was_cut_short_and_is_completed_teaches_nothing(
-    world: World, bound: dict[str, bool]
+    world: World, bound: dict[str, Any]
 ) -> None:
     held = await world.edit(CLIENT, {}, {}, text=lambda text: f"{text} And this is how it ends, at length.", **bound)
     assert (held.status, held.reason) == ("nothing_learned", "the draft was cut short, and the edit completes it")

@@ -158,8 +158,8 @@ def test_a_wrong_key_signs_nobody_in(running: Running) -> None:
         answer = http.post("/console/session", content=json.dumps({"key": wrong}))
         assert answer.status_code in (400, 401), wrong
         assert "set-cookie" not in answer.headers
-    for wrong in ({}, {"key": ""}, {"key": "x" * 257}, {"key": 1}, {"key": "a", "x": 1}):
-        assert http.post("/console/session", json=wrong).status_code == 400
+    for body in ({}, {"key": ""}, {"key": "x" * 257}, {"key": 1}, {"key": "a", "x": 1}):
+        assert http.post("/console/session", json=body).status_code == 400
 
 
 DEEP = base64.urlsafe_b64encode(b"[" * 2700).decode()

@@ -38,7 +38,7 @@ def test_nothing_of_an_erased_edit_is_left(running: Running, tmp_path: Path) -> 
     earlier = edit(running, answers[0], canary("earlier edit") * 200)
     erased = edit(running, answers[0], canary("edit") * 3000)
     stays = edit(running, answers[1], "This one stays.")
-    taught = {}
+    taught: dict[str, str] = {}
     write = running.services.database.write_now
     write(lambda c: taught.update(gone=teach(c, running, erased, canary("preference"), canary("context"))))
     write(lambda c: taught.update(stays=teach(c, running, stays, "Sign with Bo", "Write 1")))

@@ -107,10 +107,11 @@ def plant(running: Running, canary: Canaries) -> Owner:
             {"role": "system", "content": canary("system message")},
             {"role": "user", "content": f"{canary('message')} {'word ' * 10**number} email"},
         ]
-        answer = running.client().chat.completions.create(
-            **ask(messages=messages), user=owner.user, stream=bool(number % 2), extra_headers={}
-        )  # fmt: skip
-        completion_id = answer.id if number % 2 == 0 else [chunk.id for chunk in answer][-1]
+        asked, client = ask(messages=messages, user=owner.user), running.client()
+        if number % 2:
+            completion_id = [chunk.id for chunk in client.chat.completions.create(**asked, stream=True)][-1]
+        else:
+            completion_id = client.chat.completions.create(**asked).id
         thumb = {"type": "thumbs", "completion_id": completion_id, "thumb": "up"}
         given = http.post(
             "/v1/feedback", json=thumb, headers={"Idempotency-Key": canary("key of a thumb") + str(number)}

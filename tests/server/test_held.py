@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, Table, insert, select
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, Table, insert, select
 from sqlalchemy.sql.schema import ForeignKeyConstraint
 
 from preference import users
@@ -47,10 +47,14 @@ VALUES = {  # columns that have to make sense
 @pytest.fixture
 def planted(running: Running) -> Running:
     """A row of Ann's in each table, with something of its own in each column."""
-    running.services.database.write_now(users.ensure, ANN)
-    for table in OF_USERS:
-        if table.name != "users":
-            running.services.database.write_now(lambda c, t=table: c.execute(insert(t).values(**_row(t, ANN))))
+
+    def plant(c: Connection) -> None:
+        users.ensure(c, ANN)
+        for table in OF_USERS:
+            if table.name != "users":
+                c.execute(insert(table).values(**_row(table, ANN)))
+
+    running.services.database.write_now(plant)
     return running
 
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from preference import keys
 from preference.tables import spent_keys, turns
@@ -86,9 +87,13 @@ def test_erasure_takes_all_of_it(running: Running) -> None:
     send(running, PAIR, OWN, WISH, rated({"rating": -1}))
     assert running.http().delete("/v1/users/ann").status_code in (200, 202)
     assert running.http().get("/v1/users/ann/export").status_code == 404
-    for table in (turns, spent_keys):
+
+    def empty(table: Table) -> bool:
         held = select(func.count()).select_from(table)
-        assert until(lambda held=held: running.services.database.read_now(lambda c: c.execute(held).scalar()) == 0)
+        return running.services.database.read_now(lambda c: c.execute(held).scalar_one()) == 0
+
+    for table in (turns, spent_keys):
+        assert until(partial(empty, table))
     assert send(running, WISH)["taken"]["preferences"] == 1
 
 

@@ -28,7 +28,7 @@ def new_key(running: Running, tenant: str, **limits: int) -> str:
     return running.services.database.write_now(keys.create, tenant, "test", **limits)[1]
 
 
-def limits(*, requests_per_minute: int = 0, in_flight: int = 64, total: int = 256, **more: int) -> Limits:
+def limits(*, requests_per_minute: int = 0, in_flight: int = 64, total: int = 256, **more: Any) -> Limits:
     limit = Limit(requests_per_minute=requests_per_minute, in_flight=in_flight)
     return Limits(of_key=limit, total=total, **more)
 

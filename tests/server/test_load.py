@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,15 @@ def test_beyond_the_limits_only_the_others_are_refused(
 
 def test_places_come_back_from_clients_that_leave(start: Start) -> None:
     running = start(in_flight_per_key=2, in_flight_total=2)
+
+    def arrived(count: int) -> bool:
+        return len(running.engine.requests) >= count
+
     for number, stream in enumerate((False, True, False, True)):
         running.engine.enqueue(Script(tokens=[], hang=True))
         with connect(running.url) as raw:
             raw.sendall(chat(stream=stream))
-            until(lambda number=number: len(running.engine.requests) > number)
+            until(partial(arrived, number + 1))
     assert running.engine.aborted.wait(5)
     client = running.http()
     until(lambda: client.post(CHAT, json=ask(), headers=AS_ANN).status_code == 200)

@@ -119,7 +119,11 @@ def test_an_empty_answer_of_the_other_routes_does_not_either(running: Running) -
 
 def test_what_proxies_echo_of_an_assistant_is_dropped(running: Running) -> None:
     """diegosouzapw/OmniRoute#4350, epam/statgpt-backend#676, sashirestela/simple-openai#212."""
-    echoed = {"annotations": [{"type": "url_citation"}], "audio": None, "provider_specific_fields": {"refusal": None}}
+    echoed: dict[str, Any] = {
+        "annotations": [{"type": "url_citation"}],
+        "audio": None,
+        "provider_specific_fields": {"refusal": None},
+    }
     echoed |= {"custom_content": {"annotations": []}, "cache_control": {"type": "ephemeral"}, "reasoning_details": []}
     history = [
         {"role": "user", "content": "Hi"},

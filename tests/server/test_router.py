@@ -192,7 +192,7 @@ def refused(start: Start, settings: dict[str, Any]) -> None:
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
-    given = {
+    given: dict[str, Any] = {
         "engine_url": "http://r", "engine_router": True, "engine_endpoints": "http://a", "adapter_store": "memory://x",
         "data_dir": tmp_path,
     }  # fmt: skip
