@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,8 +70,8 @@ class Programs:
             await asyncio.sleep(0)
             self.ended.append(what)
 
-    def together(self, **settings: object) -> Together:
-        return Together(**{"alone": self.alone, "many": self.many, "settle_seconds": 0.1, **settings})  # type: ignore[arg-type]
+    def together(self, **settings: Any) -> Together:
+        return Together(**{"alone": self.alone, "many": self.many, "settle_seconds": 0.1, **settings})
 
     def ask(self, together: Together, name: str, job: TrainingJob = SFT) -> "asyncio.Task[None]":
         directory = self.directory(name, job)

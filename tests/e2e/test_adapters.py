@@ -70,7 +70,8 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
                         model="attune-tiny", messages=[{"role": "user", "content": text}], temperature=0,
                         max_tokens=250, extra_body={"attune": {"store": False, "personalize": "adapter"}},
                     )  # fmt: skip
-                    version = answer.attune["adapter_version"]  # type: ignore[attr-defined]
+                    assert answer.model_extra is not None
+                    version = answer.model_extra["attune"]["adapter_version"]
                     assert answer.model == "attune-tiny", "an adapter's name is nobody's business"
                     seen.add((person.id, version))
                     answered += 1

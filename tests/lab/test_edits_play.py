@@ -257,7 +257,9 @@ async def test_a_real_server_keeps_the_draft_as_its_answer(
         work = Work(tmp_path / "work")
         await Player(running.url, stand_in, work).play("own", [accepted])
         client = Client(running.url, "edits-accepted")
-        held = await client.learned(work.get("sent", "own", "accepted")["feedback"])  # type: ignore[index]
+        sent = work.get("sent", "own", "accepted")
+        assert sent is not None
+        held = await client.learned(sent["feedback"])
         await client.close()
         turn = running.http(headers={"X-User-Id": "edits-accepted"}).get(f"/v1/turns/{held['completion_id']}").json()
     assert turn["answers"] == ["Draft of accepted."]

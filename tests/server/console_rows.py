@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, insert, update
 
@@ -43,7 +44,7 @@ _ARMS = {
     "adapter": (0.09, -0.08, -0.15, -0.01, 56),
     "retrieval+adapter": (0.06, -0.11, -0.17, -0.05, 134),
 }
-REPORT = {
+REPORT: dict[str, Any] = {
     "verdict": "admitted",
     "sentence": "admitted as retrieval+adapter: on 12 held-out edits it costs 0.06 where serving costs 0.17 "
     "(difference [-0.17, -0.05]), at 100% of its prompt tokens.",
@@ -55,7 +56,7 @@ REPORT = {
 _REFUSED = {
     "verdict": "refused",
     "sentence": "refused: on 8 held-out edits adapter costs 0.04 more than serving",
-    "arms": {name: {**row, "interval": [-0.06, 0.14]} for name, row in REPORT["arms"].items()},  # type: ignore[attr-defined]
+    "arms": {name: {**row, "interval": [-0.06, 0.14]} for name, row in REPORT["arms"].items()},
 }
 
 

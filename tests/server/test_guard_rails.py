@@ -618,22 +618,28 @@ def test_answers_have_one_of_three_forms(server: Server, route: Route, form: Any
 @every
 @pytest.mark.parametrize("name", TRICKS)
 def test_a_tool_is_named_by_a_name(server: Server, route: Route, name: str) -> None:
-    for say in (route.tools and (lambda n: route.tools(n, {"type": "object"})), route.chooses, route.calls):  # type: ignore[misc]
-        if say is not None:
-            change = say(name)
-            refuse(server, route, route.body(**change), next(iter(change)))
+    for say in namings(route, {"type": "object"}):
+        change = say(name)
+        refuse(server, route, route.body(**change), next(iter(change)))
 
 
 @every
 def test_every_name_of_a_tool_is_a_name(server: Server, route: Route) -> None:
     """Also where this route has no name, but the engine's template may look for one."""
-    for say in (route.tools and (lambda name: route.tools(name, {})), route.chooses, route.calls):  # type: ignore[misc]
-        for change in hidden(say("f")) if say else ():
+    for say in namings(route, {}):
+        for change in hidden(say("f")):
             taken = server.post(route, route.body(**change)).status_code == 200
             if taken:  # of an answer, what is not declared is dropped
                 assert "evil" not in json.dumps(server.engine.requests.pop())
             else:
                 refuse(server, route, route.body(**change), next(iter(change)))
+
+
+def namings(route: Route, schema: Body) -> Iterator[Callable[[str], Body]]:
+    """The ways in which a request of this route names a tool."""
+    if (tools := route.tools) is not None:
+        yield lambda name: tools(name, schema)
+    yield from (say for say in (route.chooses, route.calls) if say is not None)
 
 
 def hidden(change: Body) -> Iterator[Body]:
