@@ -32,7 +32,7 @@ from preference.database import Database
 from preference.errors import Invalid
 from preference.worker import Worker
 from tests.adapters.fakes import Trained, until
-from tests.adapters.test_training import ANN, World
+from tests.adapters.training.conftest import ANN, World
 
 pytestmark = pytest.mark.timeout(400)
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster for a minute, on loopback
