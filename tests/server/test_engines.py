@@ -17,8 +17,8 @@ from preference.users import User
 from server.engine import Engine
 from server.engines import Engines, Place
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.erasing import publish
 from tests.server.fake_engine import FakeEngine, Script
-from tests.server.test_erasure import publish
 
 USERS = [Owner("local", f"user-{number}") for number in range(100)]
 

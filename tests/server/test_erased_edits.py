@@ -10,9 +10,9 @@ from adapters import versions
 from preference import feedback, preferences, turns
 from tests.preference.helpers import turn
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.erasing import Canaries
 from tests.server.test_adapters import ANN, AS_ANN, PATH, ann, answered_by
 from tests.server.test_chat import publish
-from tests.server.test_erasure import Canaries
 
 
 def edit(running: Running, completion_id: str, text: str) -> str:

@@ -13,7 +13,7 @@ from preference.rows import scope
 from preference.tables import metadata
 from preference.values import Value
 from tests.server.conftest import Running
-from tests.server.test_erasure import ANN
+from tests.server.erasing import ANN
 
 OF_USERS = [table for table in metadata.sorted_tables if "user_id" in table.c]
 NOT_TOLD = {
