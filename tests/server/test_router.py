@@ -19,7 +19,7 @@ from server.settings import Settings
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.erasing import publish
 from tests.server.fake_engine import FakeEngine, Script
-from tests.server.test_api import ANN
+from tests.server.sending import ANN
 from tests.server.test_doctor import looked, states
 
 # An engine that is away cuts connections, also one that is just being made as a server's loop ends.
