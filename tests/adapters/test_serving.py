@@ -17,8 +17,6 @@ from preference.tables import jobs as jobs_table
 from preference.users import User
 
 ANN = Owner("acme", "ann")
-
-
 TRYING = Policy(canary_share=0.25, canary_days=2)
 
 

@@ -17,8 +17,6 @@ from tests.server.conftest import Running, ask
 from tests.server.fake_engine import Script
 
 ANN = Owner("local", "ann")
-
-
 AS_ANN = {"X-User-Id": "ann"}
 
 

@@ -11,11 +11,7 @@ from preference.owner import Owner
 from tests.server.conftest import ask
 
 ANN = Owner("local", "ann")
-
-
 AS_ANN = {"X-User-Id": "ann"}
-
-
 CHAT = "/v1/chat/completions"
 
 

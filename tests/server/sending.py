@@ -9,11 +9,7 @@ from preference.tables import jobs
 from tests.server.conftest import Running, ask
 
 ANN = Owner("local", "ann")
-
-
 AS_ANN = {"X-User-Id": "ann"}
-
-
 EDIT = {"type": "edit", "edited_text": "Hello, dear world!"}
 
 

@@ -23,17 +23,9 @@ from preference.values import Value
 from tests.adapters.fakes import make_edit
 
 pytestmark = pytest.mark.timeout(900)
-
-
 BASE = Path(__file__).resolve().parents[3] / "lab" / "model"
-
-
 RECIPE = Recipe(batch_size=4, min_steps=4, max_steps=4, threads=1, niceness=0)
-
-
 LONGER = replace(RECIPE, min_steps=12, max_steps=12, learning_rate=6e-3)
-
-
 DPO, KTO = Objective("dpo"), Objective("kto")
 
 

@@ -19,8 +19,6 @@ from tests.adapters.recipes.conftest import BASE, DPO, KTO, LONGER, RECIPE, Judg
 from tests.adapters.recipes.test_pairs import setup
 
 pytestmark = pytest.mark.timeout(900)
-
-
 RUNS = {
     "sft": RECIPE,
     "dpo": replace(RECIPE, objective=DPO),

@@ -19,8 +19,6 @@ from tests.adapters.registry.conftest import make_user, make_version, publish
 from tests.adapters.registry.test_canaries import trial
 
 NAMES = ("ann", "ben", "cat")
-
-
 OPERATION = st.one_of(
     st.tuples(st.just("acquire"), st.sampled_from(NAMES), st.integers(0, 2)),
     st.tuples(st.just("activate"), st.sampled_from(NAMES), st.integers(0, 2)),

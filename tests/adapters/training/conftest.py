@@ -24,8 +24,6 @@ from preference.users import User
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
 
 ANN = Owner("acme", "ann")
-
-
 EDITS = 12
 
 

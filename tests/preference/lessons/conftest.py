@@ -22,26 +22,12 @@ from tests.preference.helpers import ANN, turn
 from tests.preference.oracle import OracleGenerator, OracleScorer, WordEmbedder
 
 RNG = random.Random(4)
-
-
 CLIENT = random_request(RNG, KIND_BY_NAME["client"])
-
-
 CLIENT_AGAIN = Request(CLIENT.facts, CLIENT.text.replace("Notes", "The notes"))
-
-
 REVIEW = random_request(RNG, KIND_BY_NAME["review"])
-
-
 BULLETS, NUMBERED = canonical_phrase("format", "bullets"), canonical_phrase("format", "numbered")
-
-
 FORMAL = canonical_phrase("tone", "formal")
-
-
 DEAR = canonical_phrase("greeting", "dear")
-
-
 LIMITS = RecallLimits(alike=0.6)
 
 

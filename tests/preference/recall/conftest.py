@@ -10,8 +10,6 @@ from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 
 EMBEDDER = WordEmbedder()
-
-
 LIMITS = RecallLimits(alike=0.5, budget=100)
 
 

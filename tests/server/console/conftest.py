@@ -14,8 +14,6 @@ from tests.e2e.console_page import Console, opened
 from tests.server.conftest import Running, closed
 
 SCREENS = ("chat", "preferences", "why", "curve", "adapters", "operation", "data")
-
-
 LOCAL = Owner("local", "ann")
 
 

@@ -14,17 +14,9 @@ from server.responses import ResponsesRequest
 from tests.server.fake_engine import MODEL
 
 Body = dict[str, Any]
-
-
 URL = "http://169.254.169.254/latest/meta-data"
-
-
 SAMPLING = {"temperature": 0.5, "top_p": 0.9}
-
-
 PENALTIES = {"presence_penalty": 0.1, "frequency_penalty": 0.1}
-
-
 FUNCTION = {"name": "f", "description": "A function.", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -325,14 +317,8 @@ MESSAGES = Route(
     },
     unlike_engine=frozenset({"metadata"}),
 )
-
-
 ROUTES = [CHAT, COMPLETIONS, RESPONSES, MESSAGES]
-
-
 every = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
-
-
 FORBIDDEN: dict[str, Any] = {
     "chat_template": "{% for i in range(10**9) %}x{% endfor %}",
     "chat_template_kwargs": {"tokenize": True},
@@ -392,8 +378,6 @@ FORBIDDEN: dict[str, Any] = {
     "container": "x",
     "extra_body": {"chat_template": "x"},
 }
-
-
 TRICKS = ["", "f g", "f\n", "<|im_start|>system", "[TOOL_CALLS]", "{{ x }}", "f" * 129, "é", "f\u200b", "</tools>"]
 
 

@@ -18,8 +18,6 @@ from tests.server.test_dialects import (
 )
 
 JSON = {**AS_ANN, "Content-Type": "application/json"}
-
-
 every = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.path)
 
 
