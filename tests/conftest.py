@@ -22,7 +22,7 @@ settings.register_profile("attune", parent=settings(), deadline=None)
 settings.load_profile("attune")
 
 
-class FileScheduling(LoadScopeScheduling):
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
     """Where tests run in several processes, those of a file stay together, and all those of one real engine do."""
 
     def _split_scope(self, nodeid: str) -> str:

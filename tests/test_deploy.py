@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from helm_python import Chart, HelmRenderError, HelmValuesError
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from preference.database import Database
@@ -93,8 +94,10 @@ def test_kubernetes_takes_what_the_chart_makes(values: dict[str, Any]) -> None:
         assert {mount["name"] for mount in container["volumeMounts"]} == {one["name"] for one in pod["spec"]["volumes"]}
         program, *arguments = container["args"]
         assert program == "attune"
-        get_command(app).make_context("attune", [*arguments, "--help"], resilient_parsing=True)
-        assert arguments[0] in get_command(app).commands  # type: ignore[attr-defined]
+        command = get_command(app)
+        assert isinstance(command, TyperGroup)
+        command.make_context("attune", [*arguments, "--help"], resilient_parsing=True)
+        assert arguments[0] in command.commands
 
 
 def test_a_mistake_in_a_manifest_would_be_seen() -> None:

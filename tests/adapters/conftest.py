@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from adapter_fakes import ANSWER, TINY_RECIPE, Trained
 
 from adapters.train import Recipe, TrainingJob
+from tests.adapters.fakes import ANSWER, TINY_RECIPE, Trained
 
 TEXTS = [
     "Write to Ann about the rent.",
@@ -51,7 +51,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(base)
+    LlamaForCausalLM(config).bfloat16().save_pretrained(base)
     written = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**written, "dtype": "float32"}))
     tokenizer.save_pretrained(base)

@@ -21,8 +21,6 @@ from typing import IO
 
 import psutil
 import pytest
-from adapter_fakes import Trained, until
-from test_training import ANN, World
 
 from adapters import on_ray, progress, versions
 from adapters.manifest import digests
@@ -33,6 +31,8 @@ from preference import jobs
 from preference.database import Database
 from preference.errors import Invalid
 from preference.worker import Worker
+from tests.adapters.fakes import Trained, until
+from tests.adapters.training.conftest import ANN, World
 
 pytestmark = pytest.mark.timeout(400)
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a cluster for a minute, on loopback

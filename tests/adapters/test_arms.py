@@ -1,8 +1,8 @@
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from adapter_fakes import FakeHost, make_edit
 
 from adapters.arms import Arm, measure
 from adapters.dataset import build
@@ -10,6 +10,7 @@ from preference.errors import EngineRejected, EngineUnavailable
 from preference.ports import Generation
 from preference.prompt import Message
 from preference.values import Value
+from tests.adapters.fakes import FakeHost, make_edit
 
 BASE, RETRIEVAL = Arm("base", None, preferences=False), Arm("retrieval", None, preferences=True)
 PLAIN, BOTH = Arm("adapter", "u.v1-candidate", False), Arm("retrieval+adapter", "u.v1-candidate", True)
@@ -20,7 +21,7 @@ class CountingHost(FakeHost):
 
     def __init__(self, *adapters: str) -> None:
         super().__init__(lambda model, _: "short" if model == "u.v1-candidate" else "far too long")
-        self.names = dict.fromkeys(adapters)  # type: ignore[assignment]
+        self.names = dict.fromkeys(adapters, Path())
         self.asked: Counter[tuple[str, str | None, bool]] = Counter()
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
@@ -70,7 +71,7 @@ async def test_arms_that_coincide_are_measured_once_and_say_so() -> None:
 async def test_a_version_that_serves_with_retrieval_is_no_other_arm() -> None:
     held_out = build([make_edit(i, preferences=["Be brief."]) for i in range(8)]).held_out
     host = FakeHost()
-    host.names = dict.fromkeys(["u.v1-candidate", "u.v3-serving"])  # type: ignore[assignment]
+    host.names = dict.fromkeys(["u.v1-candidate", "u.v3-serving"], Path())
     serving = Arm("serving", "u.v3-serving", preferences=True)
     found = await measure(host, held_out, [BASE, RETRIEVAL, serving, PLAIN, BOTH])
     assert [arm.same_as for arm in found] == [""] * 5
@@ -85,7 +86,7 @@ async def test_a_prompt_that_the_engine_rejects_is_left_out_of_every_arm() -> No
         return "x"
 
     host = FakeHost(answer)
-    host.names = {"u.v1-candidate": None}  # type: ignore[dict-item]
+    host.names = {"u.v1-candidate": Path()}
     measured = await measure(host, held_out, [BASE, PLAIN])
     assert [len(arm.costs) for arm in measured] == [5, 5]
     assert [len(arm.with_values) for arm in measured] == [5, 5]

@@ -77,8 +77,8 @@ def both(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Both:
     with (ways["together"]["sue"] / "train.jsonl").open("a") as file:
         file.write('{"prompt": []}\n')
     run(ONE_BY_ONE, [ways["alone"]["ana"]])
-    for way in ways.values():
-        (way["kim"] / SERVING).symlink_to(ways["alone"]["ana"] / "adapter")
+    for directories in ways.values():
+        (directories["kim"] / SERVING).symlink_to(ways["alone"]["ana"] / "adapter")
     run(ONE_BY_ONE, [ways["alone"][name] for name in LEARNING if name != "ana"])
     run(AT_ONCE, [*ways["together"].values(), root / "gone"])
     return Both(tiny_base, ways["alone"], ways["together"])
@@ -131,7 +131,8 @@ def test_plain_peft_loads_them_and_they_answer_alike(both: Both, name: str) -> N
         model: Any = AutoModelForCausalLM.from_pretrained(both.base)
         model = model if adapter is None else PeftModel.from_pretrained(model, str(adapter))
         with torch.no_grad():
-            return model(ids).logits  # type: ignore[no-any-return]
+            found: torch.Tensor = model(ids).logits
+        return found
 
     base, alone, together = map(logits, (None, both.alone[name] / "adapter", both.together[name] / "adapter"))
     assert float((alone - together).abs().max()) < 1e-2 * float((alone - base).abs().max())
@@ -235,7 +236,8 @@ def test_padded_and_split_attention_and_their_gradients_are_the_same() -> None:
     weights = torch.randn(1, 15, 4, 8, generator=generator)
     found = []
     for attend in (attend_padded, attend_split):
-        attended = attend(Attention(), *given, places, {})
+        query, key, value = given
+        attended = attend(Attention(), query, key, value, places, {})
         found.append((attended, *torch.autograd.grad((attended * weights).sum(), given)))
     for padded, split in zip(*found, strict=True):
         torch.testing.assert_close(padded, split)

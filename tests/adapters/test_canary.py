@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapter_fakes import make_turn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from preference.jobs import Job, LostLease
 from preference.owner import Owner
 from preference.prompt import Message
 from preference.users import User
+from tests.adapters.fakes import make_turn
 
 ANN = Owner("acme", "ann")
 USER = User(ANN, "f" * 32, (), 1, 1, canary_adapter=2, canary_share=0.25)

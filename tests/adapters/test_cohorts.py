@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
 from sqlalchemy import update
 
 from adapters import cohorts, serving, versions
@@ -29,6 +28,7 @@ from preference.database import Database
 from preference.owner import Owner
 from preference.ports import Vectors
 from preference.tables import cohort_members
+from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
 
 NAMES = ("ann", "bob", "eva", "leo")
 TERSE, FORMAL = "Answer in one short line", "Write long and formal letters"
@@ -58,8 +58,10 @@ class World:
         await self.database.write(preferences.create, owner, taste, "stated")
         for number in range(edits):
             await self.database.write(turns.record, owner, make_turn(number))
-            accepted = {"completion_id": f"c-{number}", "edited_text": f"{ANSWER} {user}", "body_sha256": "x"}
-            await self.database.write(lambda c, accepted=accepted: feedback.accept(c, owner, **accepted))
+            edited = f"{ANSWER} {user}"
+            await self.database.write(
+                feedback.accept, owner, completion_id=f"c-{number}", edited_text=edited, body_sha256="x"
+            )
         return owner
 
     async def trainer(self, directory: Path, seconds: float) -> None:
@@ -70,6 +72,11 @@ class World:
             raise TrainingFailed("out of memory")
         shutil.copytree(self.trained.adapter, directory / "adapter")
         shutil.copy(self.trained.directory / FIGURES, directory)
+
+    def went_on(self) -> tuple[bool, bool]:
+        """Whether the last training was told to go on from an adapter, and whether it was given one."""
+        job, _, given = self.given[-1]
+        return job.recipe.objective.continued, given
 
     def cohorts(self, *tenants: str) -> Cohorts:
         return Cohorts(
@@ -143,14 +150,12 @@ async def test_a_new_user_who_prefers_alike_begins_from_it_once(world: World) ->
     new = await world.add("acme", "new")
     first = await world.train(new, made)
     assert first.state == "ready", first.report
-    assert world.given[-1][0].recipe.objective.continued
-    assert world.given[-1][2]
+    assert world.went_on() == (True, True)
     await world.train(new, made)  # the next version does not
-    assert not world.given[-1][2]
-    assert not world.given[-1][0].recipe.objective.continued
+    assert world.went_on() == (False, False)
     for tenant, user, taste in (("acme", "other", FORMAL), ("zeta", "new", TERSE)):
         await world.train(await world.add(tenant, user, taste), made)
-        assert not world.given[-1][2]
+        assert not world.went_on()[1]
     teacher = Owner("acme", "ann")
     assert await made.beginning(teacher, 1) is None
     assert await world.cohorts("zeta").beginning(await world.add("acme", "late"), 1) is None
@@ -171,8 +176,7 @@ async def test_who_has_an_imported_version_begins_from_it_as_well(world: World) 
     opaque_id = await world.database.write(rows)
     world.directories.publish(world.copied(), opaque_id, Manifest(1, [], "", {}, {}, {}, 0.0))
     await world.train(new, made, Objective(continued=True))
-    assert world.given[-1][0].recipe.objective.continued
-    assert world.given[-1][2]
+    assert world.went_on() == (True, True)
 
 
 async def test_erasing_a_teacher_ends_the_cohort_and_trains_who_began_from_it_anew(world: World) -> None:
@@ -187,9 +191,9 @@ async def test_erasing_a_teacher_ends_the_cohort_and_trains_who_began_from_it_an
     assert await world.database.read(erasures.among, {cohort}) == {cohort}
     held = await world.database.read(versions.all_of, new)
     assert [version.state for version in held] == ["deleted", "queued"]
-    user = await world.database.read(users.get, new)
-    assert user is not None
-    assert user.active_adapter == 0
+    learner = await world.database.read(users.get, new)
+    assert learner is not None
+    assert learner.active_adapter == 0
     assert [version.state for version in await world.database.read(versions.all_of, bystander)] == ["ready"]
     assert await world.database.read(cohorts.of_tenant, "acme") == {}
     assert await world.database.write(cohorts.leave, new) == []

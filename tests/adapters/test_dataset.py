@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-from adapter_fakes import make_edit, make_thumb
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from adapters.dataset import MAX_EDITS, MAX_HELD_OUT, MAX_THUMBS, MIN_EDITS, bui
 from preference.errors import Invalid
 from preference.prompt import compose
 from preference.values import Value
+from tests.adapters.fakes import make_edit, make_thumb
 
 
 @given(st.integers(MIN_EDITS, 600))
@@ -56,7 +56,7 @@ def test_a_row_says_what_was_changed_and_an_accepted_one_does_not() -> None:
 
 
 def test_a_row_has_its_request_under_preferences_of_another() -> None:
-    wishes = (["No emojis."], ["Use bullets."], ["No emojis."], [])
+    wishes: tuple[list[str], ...] = (["No emojis."], ["Use bullets."], ["No emojis."], [])
     edits = [make_edit(i, preferences=applied) for i, applied in enumerate(wishes)]
     rows = build([*edits, *(make_edit(i) for i in range(4, 8))]).rows
     found = {row["completion"][0]["content"]: row["corrupted"] for row in rows if "corrupted" in row}

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.instructions import OPPOSITES
+from adapters.instructions import OPPOSITES, Instruction
 
 RIGHT = {
     "Write the whole answer in capital letters.": "BOIL WATER. ADD TEA!",
@@ -21,7 +21,9 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("opposites", OPPOSITES, ids=lambda pair: pair[0].text)
-def test_an_answer_obeys_its_own_instruction_and_not_the_opposite_one(opposites: tuple) -> None:  # type: ignore[type-arg]
+def test_an_answer_obeys_its_own_instruction_and_not_the_opposite_one(
+    opposites: tuple[Instruction, Instruction],
+) -> None:
     one, other = opposites
     assert one.obeyed(RIGHT[one.text])
     assert other.obeyed(RIGHT[other.text])

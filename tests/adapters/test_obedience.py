@@ -1,11 +1,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from adapter_fakes import FakeHost, make_edit
 from hypothesis import given
 from hypothesis import strategies as st
-from test_instructions import RIGHT
 
 from adapters.dataset import HeldOut, build
 from adapters.instructions import OPPOSITES
@@ -13,6 +12,8 @@ from adapters.obedience import MAX_OWN, OWN_VALUES, SYSTEM, VALUES, Judged, Kept
 from preference.errors import EngineRejected, EngineUnavailable
 from preference.prompt import Message
 from preference.values import Value
+from tests.adapters.fakes import FakeHost, make_edit
+from tests.adapters.test_instructions import RIGHT
 
 CANDIDATE = "u.v1-candidate"
 FORMAL, WARM = Value(preference="Be formal."), Value(preference="Be warm.")
@@ -54,7 +55,7 @@ def deaf_to(place: str) -> Callable[[str | None, Sequence[Message]], str]:
 
 async def rows(answer: Callable[[str | None, Sequence[Message]], str], asked: Sequence[HeldOut]) -> dict[str, Judged]:
     host = FakeHost(answer)
-    host.names = {CANDIDATE: None}  # type: ignore[dict-item]
+    host.names = {CANDIDATE: Path()}
     return {kept.kind: judge(kept) for kept in await examine(host, CANDIDATE, items(asked))}
 
 
@@ -63,7 +64,7 @@ async def test_a_candidate_that_obeys_as_the_base_model_does_passes() -> None:
     assert set(found) == {SYSTEM, VALUES, OWN_VALUES}
     for kind in (SYSTEM, VALUES):
         assert found[kind].obeyed == found[kind].obeyed_by_base == found[kind].tried == 2 * len(OPPOSITES)
-    assert all(row.passed and not row.skipped and row.lift == row.lift_of_base > 0 for row in found.values())
+    assert all(row.passed and not row.skipped and row.lift == (row.lift_of_base or 0) > 0 for row in found.values())
 
 
 @pytest.mark.parametrize("place", [SYSTEM, VALUES, OWN_VALUES])

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from adapter_fakes import FakeHost, Trained
 
 from adapters.directories import Directories
 from adapters.disk_cache import DiskCache
@@ -25,6 +24,7 @@ from preference import users
 from preference.database import Database
 from preference.errors import EngineUnavailable, Invalid, NotFound
 from preference.owner import Owner
+from tests.adapters.fakes import FakeHost, Trained
 
 _number = itertools.count()
 

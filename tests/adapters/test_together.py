@@ -8,9 +8,9 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from adapter_fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 
 from adapters import versions
 from adapters.allowance import Allowance
@@ -26,6 +26,7 @@ from preference import feedback, turns, users
 from preference.database import Database
 from preference.owner import Owner
 from preference.worker import Worker
+from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
 
 SFT = TrainingJob("base", Recipe())
 DPO = TrainingJob("base", Recipe(objective=Objective("dpo")))
@@ -69,8 +70,8 @@ class Programs:
             await asyncio.sleep(0)
             self.ended.append(what)
 
-    def together(self, **settings: object) -> Together:
-        return Together(**{"alone": self.alone, "many": self.many, "settle_seconds": 0.1, **settings})  # type: ignore[arg-type]
+    def together(self, **settings: Any) -> Together:
+        return Together(**{"alone": self.alone, "many": self.many, "settle_seconds": 0.1, **settings})
 
     def ask(self, together: Together, name: str, job: TrainingJob = SFT) -> "asyncio.Task[None]":
         directory = self.directory(name, job)
@@ -193,8 +194,8 @@ async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
         opaque[name] = (await database.write(users.ensure, owner)).opaque_id
         for number in range(12):
             await database.write(turns.record, owner, make_turn(number))
-            edit = {"completion_id": f"c-{number}", "edited_text": ANSWER, "body_sha256": "x"}
-            await database.write(lambda c, owner=owner, edit=edit: feedback.accept(c, owner, **edit))
+            id = f"c-{number}"
+            await database.write(feedback.accept, owner, completion_id=id, edited_text=ANSWER, body_sha256="x")
         await database.write(versions.queue, owner)
 
     async def many(directories: Sequence[Path], seconds: float) -> None:

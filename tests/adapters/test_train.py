@@ -1,13 +1,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
-from adapter_fakes import ANSWER, Trained
 
 from adapters.amount import SMALL_MODEL, amount
 from adapters.train import LINEAR_LAYERS, Recipe, TrainingJob, steps_for
 from adapters.validation import base_sha256, validate
+from tests.adapters.fakes import ANSWER, Trained
 
 
 def tensors(directory: Path) -> dict[str, bytes]:
@@ -73,8 +74,8 @@ def test_the_adapter_writes_what_it_was_taught_and_stops(trained: Trained) -> No
     text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
-    def answer(model: object) -> str:
-        out = model.generate(ids, attention_mask=ids.new_ones(ids.shape), max_new_tokens=40, do_sample=False)  # type: ignore[attr-defined]
+    def answer(model: Any) -> str:
+        out = model.generate(ids, attention_mask=ids.new_ones(ids.shape), max_new_tokens=40, do_sample=False)
         return str(tokenizer.decode(out[0, ids.shape[1] :]))
 
     assert answer(base) != f"{ANSWER}<|im_end|>"

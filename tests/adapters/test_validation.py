@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from adapter_fakes import Trained
 from safetensors.torch import load_file, save_file
 
 from adapters.train import LINEAR_LAYERS, Recipe
 from adapters.validation import MAX_HEADER_BYTES, adopted, base_directory, base_sha256, fitted, lora_shapes, validate
 from preference.errors import Invalid
+from tests.adapters.fakes import Trained
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -47,7 +47,10 @@ def weights(change: Callable[[dict[str, torch.Tensor], str], None]) -> Callable[
 
 
 def raw(name: str, content: bytes) -> Callable[[Path, random.Random], None]:
-    return lambda adapter, rng: (adapter / name).write_bytes(content) and None  # type: ignore[func-returns-value]
+    def mutate(adapter: Path, rng: random.Random) -> None:
+        (adapter / name).write_bytes(content)
+
+    return mutate
 
 
 def cut(adapter: Path, rng: random.Random) -> None:

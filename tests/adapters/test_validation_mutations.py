@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_fakes import Trained
 
 from adapters.directories import Directories
 from adapters.manifest import Manifest
 from adapters.validation import CONFIG, WEIGHTS, validate
 from preference.errors import Invalid
+from tests.adapters.fakes import Trained
 
 CASES = 1300
 SECONDS = 60

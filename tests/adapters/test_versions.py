@@ -1,11 +1,11 @@
 import pytest
-from adapter_fakes import make_turn
 
 from adapters import versions
 from preference import feedback, jobs, turns, users
 from preference.database import Database
 from preference.errors import Conflict, NotFound
 from preference.owner import Owner
+from tests.adapters.fakes import make_turn
 
 ANN, BEN = Owner("acme", "ann"), Owner("acme", "ben")
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -89,7 +90,7 @@ def test_ratios_compare_what_was_added() -> None:
         }
         for engine in ("mock", "vllm")
     }
-    about = {"machine": {}, "versions": {}}
+    about: dict[str, Any] = {"machine": {}, "versions": {}}
     result = report.result(found, Failures(), about)
     assert result["overhead_ratio_vs_litellm"] == 0.1
     assert result["overhead_ratio_unpersonalised_vs_litellm"] == 0.05

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,9 +26,9 @@ GRACE = 45
 """Seconds before it is killed, as docs/operations.md says."""
 
 
-def podman(*arguments: str, **more: object) -> str:
+def podman(*arguments: str, **more: Any) -> str:
     environment = {"STORAGE_DRIVER": "vfs", **os.environ}
-    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, env=environment, **more)  # type: ignore[call-overload]
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, env=environment, **more)
     assert done.returncode == 0, done.stderr[-2000:]
     return str(done.stdout).strip()
 

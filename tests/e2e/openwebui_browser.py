@@ -6,6 +6,7 @@ Runs with Open WebUI's own Python: ``BASE TOKEN CHAT_ID MESSAGE_ID REPLY``. Prin
 import asyncio
 import json
 import sys
+from typing import Any
 
 import aiohttp
 import socketio
@@ -15,12 +16,12 @@ async def main(base: str, token: str, chat_id: str, message_id: str, reply: str)
     events = []
     browser = socketio.AsyncClient()
 
-    @browser.on("events")
-    async def on_event(event: dict) -> object:
+    async def on_event(event: dict[str, Any]) -> object:
         if event["data"]["type"] in ("input", "notification"):  # others are of a chat's title and tags
             events.append(event["data"])
         return reply if event["data"]["type"] == "input" else None
 
+    browser.on("events", on_event)
     await browser.connect(
         base, socketio_path="/ws/socket.io", transports=["websocket"], auth={"token": token}, wait_timeout=60
     )

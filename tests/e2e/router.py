@@ -167,7 +167,8 @@ async def test_nobody_notices_that_an_engine_is_killed_and_comes_back(
                         model=MODEL, messages=[{"role": "user", "content": text}], temperature=0, max_tokens=60,
                         extra_body={"attune": {"store": False, "personalize": "adapter"}},
                     )  # fmt: skip
-                    version = answer.attune["adapter_version"]  # type: ignore[attr-defined]
+                    assert answer.model_extra is not None
+                    version = answer.model_extra["attune"]["adapter_version"]
                     answers[version] += 1
                     if answer.choices[0].message.content != said[person.id, version, text]:
                         wrong.append(f"{person.id} v{version}: {answer.choices[0].message.content}")

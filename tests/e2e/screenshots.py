@@ -18,8 +18,8 @@ from preference.owner import Owner
 from server.settings import Settings
 from tests.browser import browser
 from tests.e2e.console_page import Console, opened
-from tests.server import console_rows
 from tests.server.conftest import WordEmbedder, serving
+from tests.server.console import rows as console_rows
 from tests.server.fake_engine import FakeEngine, Script
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "console"

@@ -1,6 +1,7 @@
 """Edits → a trained, gated, swapped adapter; and no answer ever from somebody else's weights."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -12,7 +13,7 @@ REQUESTS = 6
 ANSWERS, MAX_SWAPS = 100, 300
 
 
-def cost(person: Person, kind: str, **attune: object) -> float:
+def cost(person: Person, kind: str, **attune: Any) -> float:
     costs = []
     for _ in range(REQUESTS):
         request = person.request(kind)
@@ -69,7 +70,8 @@ async def leak_test(server: str, ann: Person, bob: Person) -> None:
                         model="attune-tiny", messages=[{"role": "user", "content": text}], temperature=0,
                         max_tokens=250, extra_body={"attune": {"store": False, "personalize": "adapter"}},
                     )  # fmt: skip
-                    version = answer.attune["adapter_version"]  # type: ignore[attr-defined]
+                    assert answer.model_extra is not None
+                    version = answer.model_extra["attune"]["adapter_version"]
                     assert answer.model == "attune-tiny", "an adapter's name is nobody's business"
                     seen.add((person.id, version))
                     answered += 1

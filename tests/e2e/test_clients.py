@@ -22,7 +22,7 @@ CHAT: dict[str, Any] = {
     "max_tokens": 24,
     "messages": [{"role": "user", "content": ASKED}],
 }
-LOOK = {
+LOOK: dict[str, Any] = {
     "name": "look",
     "description": "Look whether it is there.",
     "strict": True,
@@ -53,7 +53,7 @@ def client(server: str, user: str) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def answer(client: openai.OpenAI) -> str:
     """What the model answers, to compare each client's answer with."""
-    content = client.chat.completions.create(**CHAT).choices[0].message.content
+    content: str | None = client.chat.completions.create(**CHAT).choices[0].message.content
     assert content
     return content
 
@@ -64,7 +64,9 @@ def prefer(client: openai.OpenAI, user: str) -> None:
 
 def run(command: list[str], **more: Any) -> str:
     """What a client's own process prints. Raises with what it said when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **more)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, **more
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -94,15 +96,16 @@ def test_openai_logprobs(client: openai.OpenAI) -> None:
 
 
 def test_openai_structured_outputs(client: openai.OpenAI) -> None:
-    shape = {"type": "json_schema", "json_schema": {"name": "look", "schema": LOOK["parameters"], "strict": True}}
-    for form in (shape, {"type": "json_schema", "json_schema": {"name": "look", "schema": LOOK["parameters"]}}):
+    schema: dict[str, Any] = {"name": "look", "schema": LOOK["parameters"]}
+    for shape in ({**schema, "strict": True}, schema):
+        form: Any = {"type": "json_schema", "json_schema": shape}
         content = client.chat.completions.create(**CHAT, response_format=form).choices[0].message.content
         assert json.loads(content or "")["found"] in ("yes", "no")
 
 
 def test_openai_tools(client: openai.OpenAI) -> None:
-    tools = [{"type": "function", "function": LOOK}]
-    choice = {"type": "function", "function": {"name": "look"}}
+    tools: Any = [{"type": "function", "function": LOOK}]
+    choice: Any = {"type": "function", "function": {"name": "look"}}
     called = client.chat.completions.create(**{**CHAT, "max_tokens": 60}, tools=tools, tool_choice=choice)
     message = called.choices[0].message
     assert message.tool_calls is not None
@@ -166,10 +169,10 @@ def test_one_prompt_on_every_route_gives_one_answer(client: openai.OpenAI, serve
 
 
 def test_openai_response_tools(client: openai.OpenAI) -> None:
-    tool = {"type": "function", **LOOK}
-    choice = {"type": "function", "name": "look"}
+    tools: Any = [{"type": "function", **LOOK}]
+    choice: Any = {"type": "function", "name": "look"}
     response = client.responses.create(
-        model=MODEL, input=ASKED, max_output_tokens=60, temperature=0, tools=[tool], tool_choice=choice
+        model=MODEL, input=ASKED, max_output_tokens=60, temperature=0, tools=tools, tool_choice=choice
     )
     calls = [item for item in response.output if item.type == "function_call"]
     assert json.loads(calls[0].arguments)["found"] in ("yes", "no")
@@ -185,9 +188,9 @@ def test_anthropic(server: str, user: str, answer: str) -> None:
         assert whole.stop_reason == "max_tokens"
         with claude.messages.stream(**asked) as stream:
             assert "".join(stream.text_stream) == answer
-        tool = {"name": "look", "input_schema": LOOK["parameters"], "strict": True}
+        tools: Any = [{"name": "look", "input_schema": LOOK["parameters"], "strict": True}]
         called = claude.messages.create(
-            **{**asked, "max_tokens": 60}, tools=[tool], tool_choice={"type": "tool", "name": "look"}
+            **{**asked, "max_tokens": 60}, tools=tools, tool_choice={"type": "tool", "name": "look"}
         )
         assert any(block.type == "tool_use" and block.input["found"] in ("yes", "no") for block in called.content)
         with pytest.raises(anthropic.BadRequestError):
@@ -198,10 +201,8 @@ def test_langchain(server: str, user: str, answer: str) -> None:
     from langchain_openai import ChatOpenAI
 
     def chat(max_tokens: int) -> ChatOpenAI:
-        more = {"model_kwargs": {"user": user}}
-        return ChatOpenAI(
-            model=MODEL, base_url=f"{server}/v1", api_key="none", temperature=0, max_tokens=max_tokens, **more
-        )
+        given: dict[str, Any] = {"api_key": "none", "max_tokens": max_tokens, "model_kwargs": {"user": user}}
+        return ChatOpenAI(model=MODEL, base_url=f"{server}/v1", temperature=0, **given)
 
     model = chat(24)
     assert model.invoke(ASKED).content == answer

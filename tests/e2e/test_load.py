@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +47,8 @@ class Stoppable:
         self.engine: httpx.Client | None = None
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def engine_counts(self) -> Counts:
         """What vLLM itself says that it does and did."""
@@ -56,7 +57,7 @@ class Stoppable:
             uds = next(command[command.index("--uds") + 1] for command in commands if "--uds" in command)
             self.engine = httpx.Client(transport=httpx.HTTPTransport(uds=uds), timeout=20)
         text = self.engine.get("http://engine/metrics").text
-        total: Counter[str] = Counter()
+        total: dict[str, float] = defaultdict(float)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 total[sample.name] += sample.value

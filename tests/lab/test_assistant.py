@@ -7,6 +7,7 @@ from collections import defaultdict
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from rich.console import Console
@@ -33,7 +34,6 @@ def test_every_wish_is_met_by_the_text_that_was_made_for_it_and_hardly_by_anothe
         for wish in drawn.wishes:
             met_by[wish.id].append(met(wish, drawn.text, drawn.draft))
             without[wish.id].append(met(wish, drawn.draft, drawn.draft))
-    mean = lambda shares: sum(shares) / len(shares)  # noqa: E731
     assert set(met_by) >= {kind.id for kind in WISHES if not kind.new} - {"no_contract"}, "drafts have no contractions"
     assert min(mean(shares) for shares in met_by.values()) > 0.75
     assert mean([share for shares in met_by.values() for share in shares]) > 0.97

@@ -36,5 +36,6 @@ def test_the_model_is_small_and_its_template_is_ours() -> None:
     assert tokenizer.chat_template == CHAT_TEMPLATE
     messages = write_example(random.Random(0)).messages
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str)
     assert text.endswith("<|im_start|>assistant\n")
     assert all(m["content"] in text for m in messages)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,7 @@ class Obedient:
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
-    async def generate(self, messages: list[Message], *, max_tokens: int, model: str | None = None) -> Generation:
+    async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:
         self.prompts.append(str(messages[-1]["content"]))
         told = "bullets" in self.prompts[-1]
         return Generation("- a\n- b" if told else "a, b", 1, 1)
@@ -257,7 +257,9 @@ async def test_a_real_server_keeps_the_draft_as_its_answer(
         work = Work(tmp_path / "work")
         await Player(running.url, stand_in, work).play("own", [accepted])
         client = Client(running.url, "edits-accepted")
-        held = await client.learned(work.get("sent", "own", "accepted")["feedback"])  # type: ignore[index]
+        sent = work.get("sent", "own", "accepted")
+        assert sent is not None
+        held = await client.learned(sent["feedback"])
         await client.close()
         turn = running.http(headers={"X-User-Id": "edits-accepted"}).get(f"/v1/turns/{held['completion_id']}").json()
     assert turn["answers"] == ["Draft of accepted."]

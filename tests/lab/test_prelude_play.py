@@ -122,7 +122,7 @@ async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running,
             await run.play(board)
     again = log.read(path)
     assert len(again) > len(chains)
-    expected = {line["arm"]: [] for line in what_was_played(again)}
+    expected: dict[str, list[dict[str, Any]]] = {line["arm"]: [] for line in what_was_played(again)}
     for line in what_was_played(log.read(whole.log)):
         expected[line["arm"]].append(line)
     for line in what_was_played(again):

@@ -134,8 +134,10 @@ class _Without(ast.NodeTransformer):
         self.count = 0
 
     def visit(self, node: ast.AST) -> Any:
-        here = self.removed is not None and _is_predicate(node)
-        if here and (node.lineno, node.col_offset) == (self.removed.line, self.removed.column):  # type: ignore[attr-defined,union-attr]
+        removed = self.removed
+        if removed is None or not isinstance(node, ast.expr) or not _is_predicate(node):
+            return self.generic_visit(node)
+        if (node.lineno, node.col_offset) == (removed.line, removed.column):
             self.count += 1
             return ast.copy_location(ast.parse('__import__("sqlalchemy").true()', mode="eval").body, node)
         return self.generic_visit(node)

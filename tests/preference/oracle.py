@@ -114,7 +114,8 @@ class WordEmbedder:
             row[0] = 1e-3
             for word in re.findall(r"\w+", text.lower()):
                 row[zlib.crc32(word.encode()) % self.dimension] += 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        norms: Vectors = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / norms
 
     def goes_on(self, vector: Vectors) -> bool:
         return False

@@ -187,8 +187,8 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
     add(users_table, opaque_id=opaque_id, standing_values=[], active_adapter=1, revision=100)
     for id in ("c-1", "c-2", "c-3"):
         made = turn(id, times, player.text("Dear Sam, done."), player.text("Sam: done"), partial=id == "c-3")
-        own = {"created_at": times + int(id[2:]), "client_id": "mine", "request_sha256": "0" * 64}
-        turns.record(c, player.owner, dataclasses.replace(made, **own))
+        made = dataclasses.replace(made, created_at=times + int(id[2:]), client_id="mine", request_sha256="0" * 64)
+        turns.record(c, player.owner, made)
     for number, status in enumerate(("pending", "learned", "pending", *(("learned",) if more else ()))):
         add(
             feedback_table, id=f"fb-{number}", completion_id=f"c-{number + 1}", choice=0, type="edit",
@@ -222,9 +222,9 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
                 contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context}",
                 text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
             )  # fmt: skip
-    for number, kind in enumerate(("learn", "train", "learn")):
+    for number, job in enumerate(("learn", "train", "learn")):
         add(
-            jobs_table, id=f"job-{number}", kind=kind, subject=f"fb-{number}", state="queued", lease_until=None,
+            jobs_table, id=f"job-{number}", kind=job, subject=f"fb-{number}", state="queued", lease_until=None,
             run_after=2.0 if more else PARKED, fence=0, attempt=0, deferrals=0, error=None,
         )  # fmt: skip
     for number, made_state in enumerate(("ready", "refused", *(("training",) if more else ())), start=1):
@@ -402,8 +402,10 @@ def accept(completion_id: str, key: str | None, body: str) -> Step:
 
 
 def thumbs_up(player: Player, c: Connection) -> Any:
-    sent = {"completion_id": "c-2", "thumb": "up"}
-    made = [feedback.accept(c, player.owner, **sent, body_sha256=str(number)) for number in range(2)]
+    made = [
+        feedback.accept(c, player.owner, completion_id="c-2", thumb="up", body_sha256=str(number))
+        for number in range(2)
+    ]
     return made, feedback.replaced_by(c, player.owner, made[1].id)
 
 
@@ -632,7 +634,8 @@ def finish(player: Player, c: Connection) -> Any:
 
 
 def fail(player: Player, c: Connection) -> Any:
-    return jobs.fail(c, player.kept["job"], player.text("it failed"), 1000), park(player, c)
+    jobs.fail(c, player.kept["job"], player.text("it failed"), 1000)
+    park(player, c)
 
 
 def give_up(player: Player, c: Connection) -> Any:
@@ -640,7 +643,8 @@ def give_up(player: Player, c: Connection) -> Any:
 
 
 def defer(player: Player, c: Connection) -> Any:
-    return jobs.defer(c, player.kept["job"], player.text("no engine"), 1000), park(player, c)
+    jobs.defer(c, player.kept["job"], player.text("no engine"), 1000)
+    park(player, c)
 
 
 def release(player: Player, c: Connection) -> Any:
@@ -806,8 +810,8 @@ def widen(player: Player, c: Connection) -> Any:
 
 
 def narrow(player: Player, c: Connection) -> Any:
-    like = {"text": player.text("Another letter"), "embedder": "e", "vector": unit(1, 7, 7)}
-    made = preferences.narrow(c, player.owner, "pref-2", **like)
+    text = player.text("Another letter")
+    made = preferences.narrow(c, player.owner, "pref-2", text=text, embedder="e", vector=unit(1, 7, 7))
     return made, [(one.text, one.feedback_id) for one in preferences.contexts_of(c, player.owner, "pref-2")]
 
 
@@ -917,7 +921,7 @@ def _held(c: Connection, tenant: str) -> int:
         table.name: [row for row in c.execute(select(table)).mappings() if row["tenant_id"] == tenant]
         for table in (turns_table, feedback_table, adapters_table, contexts_table, preferences_table, users_table)
     }
-    counted = sum(row["bytes"] for name in ("turns", "feedback") for row in of_tenant[name])
+    counted: int = sum(row["bytes"] for name in ("turns", "feedback") for row in of_tenant[name])
     counted += sum(row["bytes"] for row in of_tenant["adapters"] if row["state"] == "ready")
     values = sum(usage.ROW + len(json.dumps(row["standing_values"])) for row in of_tenant["users"])
     return counted + 4096 * len(of_tenant["contexts"]) + 1024 * len(of_tenant["preferences"]) + values

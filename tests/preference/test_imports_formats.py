@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from preference.errors import Invalid
 from preference.imports import formats
-from preference.imports.items import FORMATS, Found, Item, Judged, Pair, Wish, Written, digest
+from preference.imports.items import FORMATS, Format, Found, Item, Judged, Pair, Wish, Written, digest
 from preference.imports.memories import is_wish, parts
 
 ASKED = [{"role": "user", "content": "Write to Ann"}]
@@ -137,13 +137,13 @@ def test_what_cannot_be_taken_is_named(row: Any, param: str) -> None:
 
 @pytest.mark.parametrize("user", ["bob", 7])
 def test_rows_of_others_are_skipped(user: Any) -> None:
-    rows = (
+    rows: tuple[tuple[Format, Any], ...] = (
         ("mem0", {"memory": "Prefers short emails", "user_id": user}),
         ("honcho", {"content": "Prefers short emails", "observed_id": user, "observer_id": "x"}),
         ("openwebui", rated({"rating": 1}, user=user)),
     )
     for format, row in rows:
-        found = formats.read(row, format, of="ann")  # type: ignore[arg-type]
+        found = formats.read(row, format, of="ann")
         assert not found.items
         assert len(found.skipped) == 1
 

@@ -56,7 +56,7 @@ class Expected:
     values: tuple[Value, ...] = ()
     adapter: int = 0
     turns: dict[str, str] = field(default_factory=dict)
-    feedback: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # completion, text, status
+    feedback: dict[str, tuple[str, str | None, str]] = field(default_factory=dict)  # completion, text, status
     keys: dict[str, str] = field(default_factory=dict)
     preferences: dict[str, tuple[str, str, bool]] = field(default_factory=dict)  # text, status, locked
     contexts: dict[str, list[str]] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Rows of preferences and contexts: each change is kept, raises the revision, and stays with its owner."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_what_was_learned_and_holds_nowhere_any_more_ends_and_what_the_user_said
     store.write_now(preferences.change, ANN, locked.id, locked=True)
 
     def many(c: Connection) -> None:
-        place = {"text": "a", "embedder": "e", "vector": unit(1, 0)}
+        place: dict[str, Any] = {"text": "a", "embedder": "e", "vector": unit(1, 0)}
         preferences.add_context(c, ANN, stated.id, feedback_id=None, **place)
         for one in (locked, learned):
             preferences.add_context(c, ANN, one.id, feedback_id="first", **place)
@@ -232,8 +233,9 @@ def test_what_feedback_taught_is_taken_back(store: Database) -> None:
     taught.append(store.write_now(preferences.create, ANN, "stated", "stated"))
     for preference in taught:
         add_context(store, preference.id)
-    given = {"feedback_id": "fb-2", "text": "To Ann", "embedder": "e", "vector": unit(3, 4)}
-    other = store.write_now(lambda c: preferences.add_context(c, ANN, taught[1].id, **given))
+    other = store.write_now(
+        preferences.add_context, ANN, taught[1].id, feedback_id="fb-2", text="To Ann", embedder="e", vector=unit(3, 4)
+    )
     store.write_now(preferences.change, ANN, taught[2].id, text="corrected by the user")
     store.write_now(preferences.change, ANN, taught[3].id, locked=True)
     foreign = create(store, owner=OTHER_ANN)

@@ -30,20 +30,17 @@ def fill(database: Database, owner: Owner, canary: str, seed: int) -> None:
         database.write_now(users.ensure, owner)
         database.write_now(turns.record, owner, turn(f"{canary}-{number}", float(number), words(), words()))
         accepted = database.write_now(
-            lambda c, n=number: feedback.accept(  # type: ignore[misc]
-                c, owner, completion_id=f"{canary}-{n}", edited_text=words(), idempotency_key=f"{canary}{n}",
-                body_sha256="0",
-            )
+            feedback.accept, owner, completion_id=f"{canary}-{number}", edited_text=words(),
+            idempotency_key=f"{canary}{number}", body_sha256="0",
         )  # fmt: skip
         database.write_now(feedback.resolve, owner, accepted.id, "nothing_learned", words()[:2000])
         made = database.write_now(preferences.create, owner, f"{canary} {number}", "stated")
         for _ in range(3):
             database.write_now(
-                lambda c, id=made.id: preferences.add_context(  # type: ignore[misc]
-                    c, owner, id, feedback_id=None, text=words(), embedder="e", vector=unit(1, 2)
-                )
-            )
-        database.write_now(lambda c, id=made.id, n=number: preferences.change(c, owner, id, text=f"{canary} again {n}"))  # type: ignore[misc]
+                preferences.add_context, owner, made.id, feedback_id=None, text=words(), embedder="e",
+                vector=unit(1, 2),
+            )  # fmt: skip
+        database.write_now(preferences.change, owner, made.id, text=f"{canary} again {number}")
         if number % 2:
             database.write_now(preferences.delete, owner, made.id)
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -99,7 +100,7 @@ NORMALIZERS = ("none", "NFC", "NFD", "NFKC", "NFKD", "sentencepiece", "accents",
 def normalizer(name: str) -> Any:
     from tokenizers import normalizers as n
 
-    return {
+    made: dict[str, Callable[[], Any]] = {
         "none": lambda: None,
         "NFC": n.NFC,
         "NFD": n.NFD,
@@ -109,7 +110,8 @@ def normalizer(name: str) -> Any:
         "accents": lambda: n.Sequence([n.NFKD(), n.StripAccents()]),
         "bert": lambda: n.Sequence([n.NFKC(), n.BertNormalizer(lowercase=False, strip_accents=True)]),
         "spaces": lambda: n.Sequence([n.NFKC(), n.Prepend("▁"), n.Replace(" ", "▁")]),
-    }[name]()
+    }
+    return made[name]()
 
 
 @cache

@@ -85,7 +85,10 @@ def test_pages_hold_every_turn_once(store: Database) -> None:
 
 def test_an_erased_preference_leaves_the_turns_that_it_was_applied_to(store: Database) -> None:
     said = "Write\n- No greeting\n- No greeting at all"
-    parts = [{"role": "user", "content": [{"type": "text", "text": said}]}, {"role": "system", "content": said}]
+    parts: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": said}]},
+        {"role": "system", "content": said},
+    ]
     kept = {"id": "pref-11", "text": "No greeting at all", "score": 0.5}
     for owner in (ANN, BOB):
         made = turn("c-1")

@@ -346,7 +346,7 @@ def _chunks(
 
 
 def _response(body: dict[str, Any], script: Script) -> dict[str, Any]:
-    part = {"annotations": [], "text": "".join(script.tokens), "type": "output_text", "logprobs": None}
+    part: dict[str, Any] = {"annotations": [], "text": "".join(script.tokens), "type": "output_text", "logprobs": None}
     message = {"id": _id("msg_"), "content": [part], "role": "assistant", "status": "completed", "type": "message"}
     usage = {
         "input_tokens": 7,

@@ -38,7 +38,7 @@ def fuzz(folder: Path, *options: str) -> list[dict[str, Any]]:
         settings = Settings(engine_url=engine.url, data_dir=folder / "data", worker_in_process=False)
         with serving(settings, engine) as running:
             document = running.http().get("/openapi.json").json()
-            del document["paths"][f"{ADAPTERS}/import"]  # schemathesis makes no tar: test_import.py does
+            del document["paths"][f"{ADAPTERS}/import"]  # schemathesis makes no tar: test_adapter_import.py does
             lines = document["paths"]["/v1/users/{user}/import"]["post"]["requestBody"]["content"]
             lines["application/octet-stream"] = lines.pop("application/jsonl")  # which schemathesis cannot write
             _informed(document, _seed(running))

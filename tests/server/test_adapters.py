@@ -14,9 +14,9 @@ from preference.users import User
 from server.routes.adapters import activate_adapter
 from server.services import build
 from tests.server.conftest import Running, Start, WordEmbedder, ask, until
+from tests.server.erasing import publish as publish_first
 from tests.server.fake_engine import Script
 from tests.server.test_chat import publish
-from tests.server.test_erasure import publish as publish_first
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -59,8 +60,8 @@ def rows(url: str) -> dict[str, list[object]]:
 def test_a_backup_comes_back_whole_elsewhere(
     start: Start, engine: FakeEngine, database_url: str, elsewhere: str, tmp_path: Path, stored: bool
 ) -> None:
-    here = {"database_url": database_url, "data_dir": tmp_path / "data"}
-    there = {"database_url": elsewhere, "data_dir": tmp_path / "elsewhere"}
+    here: dict[str, Any] = {"database_url": database_url, "data_dir": tmp_path / "data"}
+    there: dict[str, Any] = {"database_url": elsewhere, "data_dir": tmp_path / "elsewhere"}
     if stored:
         here["adapter_store"], there["adapter_store"] = (f"file://{tmp_path}/store", f"file://{tmp_path}/new-store")
     running = start(**here)
@@ -107,7 +108,7 @@ def test_a_backup_that_is_not_whole_is_refused(start: Start, tmp_path: Path) -> 
     made = attune("backup", str(folder), data_dir=tmp_path / "data")
     assert made.returncode == 0, made.stderr
     assert f"{user.name}/v2" in made.stdout  # what is not what was published is not taken for it
-    fresh = {"data_dir": tmp_path / "fresh"}
+    fresh: dict[str, Any] = {"data_dir": tmp_path / "fresh"}
     (folder / "adapters" / user.name / "v1" / "adapter_config.json").write_text("other")
     refused = attune("restore", str(folder), **fresh)
     assert (refused.returncode, "another file than was written" in refused.stderr) == (1, True)

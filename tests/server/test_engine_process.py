@@ -8,8 +8,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(condition: object, seconds: float = 60) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         await asyncio.sleep(0.02)
 
@@ -101,12 +102,16 @@ async def test_it_comes_up_and_stops_with_everything_it_started(tmp_path: Path) 
     await until(lambda: not any(alive(pid) for pid in started))
 
 
+def _many(found: Sequence[object], count: int) -> bool:
+    return len(found) == count
+
+
 async def test_it_is_restarted_when_it_is_killed(tmp_path: Path) -> None:
     async with supervised(tmp_path) as (process, restarts, _):
         for times in (1, 2, 3):
             await until(lambda: process.state == "ready")
             os.kill(pids(tmp_path)[-2], signal.SIGKILL)
-            await until(lambda times=times: len(restarts) == times)
+            await until(partial(_many, restarts, times))
         await until(lambda: process.state == "ready")
         started = pids(tmp_path)
         assert len(started) == 8

@@ -10,13 +10,15 @@ import pytest
 
 from adapters.directories import Directories
 from adapters.registry import Registry
+from adapters.versions import Serving
 from preference.errors import EngineUnavailable
 from preference.owner import Owner
+from preference.users import User
 from server.engine import Engine
 from server.engines import Engines, Place
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.erasing import publish
 from tests.server.fake_engine import FakeEngine, Script
-from tests.server.test_erasure import publish
 
 USERS = [Owner("local", f"user-{number}") for number in range(100)]
 
@@ -45,8 +47,8 @@ def homes(running: Running, owners: list[Owner]) -> dict[Owner, str]:
 
 
 def made(*names: str) -> Engines:
-    async def none(_: Any) -> tuple[None, None]:
-        return None, None
+    async def none(_: User) -> Serving:
+        return Serving(None, None)
 
     def place(name: str) -> Place:
         engine = Engine(name)

@@ -10,9 +10,9 @@ from adapters import versions
 from preference import feedback, preferences, turns
 from tests.preference.helpers import turn
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.erasing import Canaries
 from tests.server.test_adapters import ANN, AS_ANN, PATH, ann, answered_by
 from tests.server.test_chat import publish
-from tests.server.test_erasure import Canaries
 
 
 def edit(running: Running, completion_id: str, text: str) -> str:
@@ -38,7 +38,7 @@ def test_nothing_of_an_erased_edit_is_left(running: Running, tmp_path: Path) -> 
     earlier = edit(running, answers[0], canary("earlier edit") * 200)
     erased = edit(running, answers[0], canary("edit") * 3000)
     stays = edit(running, answers[1], "This one stays.")
-    taught = {}
+    taught: dict[str, str] = {}
     write = running.services.database.write_now
     write(lambda c: taught.update(gone=teach(c, running, erased, canary("preference"), canary("context"))))
     write(lambda c: taught.update(stays=teach(c, running, stays, "Sign with Bo", "Write 1")))

@@ -1,12 +1,14 @@
 """What the server answered it takes back as history, on every route, as each client holds it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionMessage
 
 from tests.server.conftest import Running, ask
 from tests.server.fake_engine import MODEL, Script
@@ -24,6 +26,7 @@ KNOWN = {
 }
 MORE = st.dictionaries(st.text("abcdefgh_", min_size=1, max_size=12).filter(lambda name: name not in KNOWN), ANY)
 """Fields that a later engine may add to an answer."""
+Item = dict[str, Any]
 CALLS = st.lists(st.just(CALL), max_size=2)
 
 
@@ -42,11 +45,11 @@ def outputs(draw: st.DrawFn) -> list[dict[str, Any]]:
     part = {"type": "output_text", "text": draw(TEXT), "annotations": [], "logprobs": None, **draw(MORE)}
     refusal = {"type": "refusal", "refusal": draw(TEXT)}
     parts = draw(st.lists(st.sampled_from([part, refusal]), max_size=2))
-    reasoning = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": None, "status": None}
+    reasoning: Item = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": None, "status": None}
     thought = {**reasoning, "content": [{"text": draw(TEXT), "type": "reasoning_text"}]}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "phase": None}
-    call = {"id": "fc_1", "type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}", "caller": None}
-    call |= {"async": None, "namespace": None, "status": "completed"}
+    message: Item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "phase": None}
+    call: Item = {"id": "fc_1", "type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
+    call |= {"caller": None, "async": None, "namespace": None, "status": "completed"}
     items = draw(st.lists(st.sampled_from([thought, {**message, "content": parts}, call]), max_size=3))
     return [{**item, **draw(MORE)} for item in items]
 
@@ -54,7 +57,7 @@ def outputs(draw: st.DrawFn) -> list[dict[str, Any]]:
 @st.composite
 def contents(draw: st.DrawFn) -> list[dict[str, Any]]:
     """The content of an Anthropic message: thoughts, texts, uses of tools."""
-    kinds = [
+    kinds: list[Item] = [
         {"type": "text", "text": draw(TEXT), "citations": None},
         {"type": "thinking", "thinking": draw(TEXT), "signature": ""},
         {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": "it"}, "caller": None, "toolset_name": None},
@@ -102,12 +105,13 @@ def test_the_standard_tool_loop_of_openais_client(running: Running) -> None:
     """The loop of OpenAI's own guide, in each form that clients keep a message in (tashfeenahmed/freellmapi#165)."""
     client = running.client(default_headers=AS_ANN)
     tools: Any = [{"type": "function", "function": FUNCTION}]
-    for held in (
+    forms: tuple[Callable[[ChatCompletionMessage], object], ...] = (
         lambda message: message,
         lambda message: message.model_dump(),
         lambda message: message.to_dict(),
         lambda message: message.model_dump(exclude_none=True),
-    ):
+    )
+    for held in forms:
         messages: list[Any] = [{"role": "user", "content": "Look at it"}]
         running.engine.enqueue(Script(tool_calls=[CALL]))
         message = client.chat.completions.create(model=MODEL, messages=messages, tools=tools).choices[0].message

@@ -41,9 +41,9 @@ def test_keys_keep_tenants_apart(running: Running) -> None:
 def test_without_a_good_key_nobody_gets_in(running: Running, header: str | None) -> None:
     new_key(running, "one")
     time.sleep(1.1)
-    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
     for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("GET", "/v1/nowhere")):
-        answer = running.http().request(method, path, headers=headers)  # type: ignore[arg-type]
+        answer = running.http().request(method, path, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.json()["error"]["code"] == "invalid_api_key"

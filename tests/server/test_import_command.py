@@ -13,7 +13,7 @@ from preference.errors import Invalid
 from server import import_command
 from tests.preference.test_imports_formats import rated
 from tests.server.conftest import Running
-from tests.server.test_imports import OWN, PAIR, WISH, feedback_of, jsonl
+from tests.server.test_user_import import OWN, PAIR, WISH, feedback_of, jsonl
 
 FILES: list[tuple[str, bytes, int]] = [
     ("lines", jsonl(PAIR, OWN, WISH), 3),

@@ -75,7 +75,7 @@ def raise_validation() -> None:
 
 
 def raise_key() -> None:
-    {}[CANARY]
+    dict[str, str]()[CANARY]
 
 
 def raise_rejected() -> None:
@@ -245,7 +245,8 @@ def provoke(http: httpx.Client, engine: FakeEngine, folder: Path) -> int:
     accepted = send("POST", "/v1/feedback", json=body, headers=user).json()
 
     def failed() -> bool:
-        return send("GET", f"/v1/feedback/{accepted['id']}", headers=user).json()["status"] == "failed"
+        status: str = send("GET", f"/v1/feedback/{accepted['id']}", headers=user).json()["status"]
+        return status == "failed"
 
     until(failed, seconds=30)
 

@@ -193,7 +193,9 @@ def test_adapters_and_their_swaps(running: Running, tmp_path: Path) -> None:
     assert http.post("/v1/users/ann/adapters/1/activate").status_code == 200
     assert value(running, "attune_adapter_swaps_total", outcome="done") == 1  # it served already
     assert http.post("/v1/users/ann/adapters/0/activate").status_code == 200
-    running.services.directories.remove(running.services.database.read_now(users.get, ANN).opaque_id, 1)  # type: ignore[union-attr]
+    user = running.services.database.read_now(users.get, ANN)
+    assert user is not None
+    running.services.directories.remove(user.opaque_id, 1)
     assert http.post("/v1/users/ann/adapters/1/activate").status_code == 404
     assert value(running, "attune_adapter_swaps_total", outcome="failed") == 1
 

@@ -11,11 +11,13 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BatchEncoding
 from typer.testing import CliRunner
 
 from server.cli import app
@@ -97,8 +99,9 @@ def test_what_is_fetched_is_the_model_with_its_tokenizer_template_and_licence(
     assert (loaded.config.max_position_embeddings, loaded.generation_config.eos_token_id) == (CONTEXT, 1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template == TEMPLATE
-    said = tokenizer.apply_chat_template([{"role": "user", "content": "a   12"}], return_dict=True)["input_ids"]
-    assert tokenizer.convert_ids_to_tokens(said) == ["<s>", *"userĠa", "ĠĠĠ", "1", "2", "</s>"]
+    said = tokenizer.apply_chat_template([{"role": "user", "content": "a   12"}], return_dict=True)
+    assert isinstance(said, BatchEncoding)
+    assert tokenizer.convert_ids_to_tokens(said["input_ids"]) == ["<s>", *"userĠa", "ĠĠĠ", "1", "2", "</s>"]
 
     shutil.rmtree(index)
     assert fetch(model, root) is False, "nothing is asked of anybody"
@@ -210,7 +213,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("remote", [{}, {"engine_url": "http://x"}])
-def test_a_known_model_that_is_not_fetched_does_not_start(tmp_path: Path, remote: dict[str, str]) -> None:
+def test_a_known_model_that_is_not_fetched_does_not_start(tmp_path: Path, remote: dict[str, Any]) -> None:
     settings = Settings(model="smollm2-135m", models_dir=tmp_path, **remote)
     with pytest.raises(StartRefused, match="run `attune models fetch smollm2-135m`"):
         settings.check()

@@ -10,8 +10,8 @@ import pytest
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.fake_engine import Script
 from tests.server.test_dialects import DIALECTS
-from tests.server.test_found import ASKED, DRAFT, EDIT, NEXT, SLOW, asked, found, talk
-from tests.server.test_imports import PAIR
+from tests.server.test_learning_from_history import ASKED, DRAFT, EDIT, NEXT, SLOW, asked, found, talk
+from tests.server.test_user_import import PAIR
 
 AS_ANN = {"X-User-Id": "ann"}
 ANN = "/v1/users/ann"

@@ -1,5 +1,7 @@
 """A tenant that opted in: a newcomer's first answer keeps to what most others share, and an app sees and ends it."""
 
+from typing import Any
+
 from preference import preferences
 from preference.owner import Owner
 from tests.preference.test_prior import learn
@@ -16,13 +18,17 @@ def test_a_newcomers_answer_keeps_to_what_others_share(start: Start) -> None:
         id = learn(database, owner, "Be brief", "x")
         vector = embedder.embed([REQUEST])[0]
         database.write_now(
-            lambda c, owner=owner, id=id, vector=vector: preferences.add_context(
-                c, owner, id, feedback_id="fb-own", text=REQUEST, embedder=embedder.name, vector=vector
-            )
+            preferences.add_context,
+            owner,
+            id,
+            feedback_id="fb-own",
+            text=REQUEST,
+            embedder=embedder.name,
+            vector=vector,
         )
     http = running.http(headers={"X-User-Id": "new"})
 
-    def applied(**more: object) -> list[str]:
+    def applied(**more: Any) -> list[str]:
         body = ask(messages=[{"role": "user", "content": REQUEST}], **more)
         told = http.post("/v1/chat/completions", json=body).json()
         return [one["text"] for one in told["attune"]["preferences"]]

@@ -17,10 +17,10 @@ from server.endpoints import Endpoints
 from server.errors import StartRefused
 from server.settings import Settings
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.erasing import publish
 from tests.server.fake_engine import FakeEngine, Script
-from tests.server.test_api import ANN
+from tests.server.sending import ANN
 from tests.server.test_doctor import looked, states
-from tests.server.test_erasure import publish
 
 # An engine that is away cuts connections, also one that is just being made as a server's loop ends.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -192,7 +192,7 @@ def refused(start: Start, settings: dict[str, Any]) -> None:
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
-    given = {
+    given: dict[str, Any] = {
         "engine_url": "http://r", "engine_router": True, "engine_endpoints": "http://a", "adapter_store": "memory://x",
         "data_dir": tmp_path,
     }  # fmt: skip

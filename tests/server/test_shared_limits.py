@@ -17,7 +17,7 @@ import sqlalchemy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from preference import keys, limits
+from preference import keys, limits, tables
 from preference.database import Database
 from preference.limits import Demand, Limit, State
 from preference.owner import Owner
@@ -52,7 +52,7 @@ LIMITS = st.fixed_dictionaries(
 def test_two_servers_never_overspend(
     database: Database, servers: list[Any], key: dict[str, int], user: dict[str, int]
 ) -> None:
-    database.write_now(lambda c: c.execute(sqlalchemy.delete(limits.limits)))
+    database.write_now(lambda c: c.execute(sqlalchemy.delete(tables.limits)))
     url = database.url.render_as_string(hide_password=False)
     plans = [
         {"url": url, "key": key, "user": user, "clients": clients, "seed": number}
@@ -212,7 +212,7 @@ def test_places_are_shared(start: Start, database_url: str) -> None:
     one.engine.enqueue(Script(hang=True), Script(hang=True))
     with ThreadPoolExecutor(2) as pool:
         for server in (one, two):
-            pool.submit(server.client(timeout=4).chat.completions.create, **ask())
+            pool.submit(lambda client: client.chat.completions.create(**ask()), server.client(timeout=4))
         until(lambda: len(one.engine.requests) == 2)
         for server in (one, two):
             refused = server.http().get("/v1/models")

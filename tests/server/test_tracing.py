@@ -58,6 +58,7 @@ class Collector:
 
     def named(self, name: str) -> Span:
         """The one span of that name."""
+        span: Span
         (span,) = until(lambda: [span for span in self.spans if span.name == name])
         return span
 

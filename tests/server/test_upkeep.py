@@ -66,8 +66,7 @@ async def test_old_turns_go_but_those_that_feedback_stands_on(database: Database
         await database.write(turns.record, owners[7], turn(completion_id, NOW - days * DAY, "a", "b"))
 
     def edit(c: Connection, completion_id: str, choice: int, text: str) -> None:
-        sent = {"completion_id": completion_id, "choice": choice, "edited_text": text, "body_sha256": text}
-        feedback.accept(c, owners[7], **sent)
+        feedback.accept(c, owners[7], completion_id=completion_id, choice=choice, edited_text=text, body_sha256=text)
 
     def rate(c: Connection) -> None:
         feedback.accept(c, owners[7], completion_id="c-rated", thumb="down", body_sha256="x")
@@ -86,7 +85,8 @@ async def test_old_turns_go_but_those_that_feedback_stands_on(database: Database
 async def test_directories_of_versions_that_are_not_ready_go(database: Database, tmp_path: Path) -> None:
     directories = Directories(tmp_path)
     opaque_id = (await database.write(users.ensure, ANN)).opaque_id
-    for number, state in ((1, "ready"), (2, "training")):
+    states: tuple[versions.State, ...] = ("ready", "training")
+    for number, state in enumerate(states, 1):
         await database.write(versions.queue, ANN)
         await database.write(versions.set_state, ANN, number, state)
         directories.path(opaque_id, number).mkdir(parents=True)
@@ -100,8 +100,9 @@ async def test_directories_of_versions_that_are_not_ready_go(database: Database,
 def test_directories_of_versions_that_are_not_ready_are_removed(database: Database, tmp_path: Path) -> None:
     directories = Directories(tmp_path)
     opaque_ids = {owner: database.write_now(users.ensure, owner).opaque_id for owner in (ANN, BOB)}
+    states: tuple[versions.State, ...] = ("ready", "refused", "deleted", "training")
     for owner, opaque_id in opaque_ids.items():
-        for number, state in enumerate(("ready", "refused", "deleted", "training"), 1):
+        for number, state in enumerate(states, 1):
             database.write_now(versions.queue, owner)
             database.write_now(versions.set_state, owner, number, state)
             directories.path(opaque_id, number).mkdir(parents=True)

@@ -21,7 +21,7 @@ LATIN = "Zoë\u0323"
 def chat(running: Running, user: str | bytes) -> str:
     """The id of an answer to the user in the header."""
     header = user.encode() if isinstance(user, str) else user
-    answer = running.http().post("/v1/chat/completions", json=ask(), headers={"X-User-Id": header})  # type: ignore[dict-item]
+    answer = running.http().post("/v1/chat/completions", json=ask(), headers={b"X-User-Id": header})
     assert answer.status_code == 200, answer.text
     id: str = answer.json()["id"]
     return id

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -169,5 +170,9 @@ def test_behind_a_prefix_all_is_as_without(start: Start) -> None:
         assert http.get(f"{prefix}/v1/users/a%2Fb/values").status_code == 200
     assert http.get("/ai/attunement/health").status_code == 404
     running.services.database.write_now(keys.create, "local", "test")
+
+    def refused(path: str) -> bool:
+        return http.get(path).status_code == 401
+
     for path in ("/v1/models", "/ai/attune/v1/models", "/ai/attune/v1/users/ann/export"):
-        until(lambda path=path: http.get(path).status_code == 401)
+        until(partial(refused, path))

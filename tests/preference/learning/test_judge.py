@@ -59,10 +59,11 @@ async def test_a_deletion_is_judged_by_what_is_gone_and_what_follows() -> None:
 
 async def test_what_is_known_already_lifts_nothing_again() -> None:
     """The scale adds up, as no model does, so that the base shows: the wish beside it is in both prompts."""
-    found = judge({"Wish.": {"dear": 2.0}, "Known.": {"dear": 2.5}})
+    scales = Scales({"Wish.": {"dear": 2.0}, "Known.": {"dear": 2.5}})
+    found = LikelihoodJudge(scales, ASKED, (), DRAFT, EDITED, system_role=True, cohort=COHORT)
     (lift,) = await found.lifts(["Wish."], ["Known."])
     assert lift.nats == pytest.approx(2.0)
-    assert all("- Known." in prompt for prompt in found._scorer.prompts)  # type: ignore[attr-defined]
+    assert all("- Known." in prompt for prompt in scales.prompts)
 
 
 async def test_without_a_cohort_a_wish_counts_that_shows_alone_or_beside_the_others() -> None:
