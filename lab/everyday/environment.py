@@ -56,10 +56,6 @@ class EverydayEnvironment:
         """The wordings of what is wanted of a round."""
         return [one.text for one in self._wanted[round.kind]]
 
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """The same for each kind."""
-        return {kind: [one.text for one in wanted] for kind, wanted in self._wanted.items()}
-
     async def edit(self, round: Round, draft: str) -> str:
         """The smallest correction of a draft; the draft itself where it is right."""
         edited = mend(draft, self._wanted[round.kind], round.secret)

@@ -36,7 +36,6 @@ class Editor(Protocol):
 
     async def edit(self, wishes: Sequence[str], request: str, draft: str) -> str:
         """``draft`` itself when it satisfies ``wishes``, else its smallest rewriting that does."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,10 @@ class DocumentEnvironment:
     rounds: Sequence[Round]
     styles: Mapping[str, Sequence[str]]
     user: Editor
-    name: str = "documents"
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The names of the subfolders."""
-        return tuple(self.styles)
 
     def wants(self, round: Round) -> Sequence[str]:
         """The style of the round's kind, a wish a line."""
         return self.styles[round.kind]
-
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """All styles; they never change."""
-        return dict(self.styles)
 
     async def edit(self, round: Round, draft: str) -> str:
         """What the user makes of the draft."""

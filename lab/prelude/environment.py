@@ -56,10 +56,6 @@ class SyntheticEnvironment:
         """The canonical phrases of the style behind a round, and the user's habit."""
         return self._phrases(self._user(round.number).styles[round.kind])
 
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """The same for each kind."""
-        return {kind: self._phrases(style) for kind, style in self._user(number).styles.items()}
-
     async def edit(self, round: Round, draft: str) -> str:
         """The careful user's smallest correction, or what a careless one makes of it."""
         return self._edited(round, draft)

@@ -6,28 +6,29 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lab.prelude.accuracy import Accuracy
-from lab.prelude.log import Line
+from lab.prelude.log import Chain, Line
 
 BIN = 20
 """Rounds a point of the learning curves stands for."""
 BACK = 2
 """Words an edit may cost for a kind to count as learned again after a change, where it cost less before."""
 
-Chain = list[Line]
+Played = list[Line]
+"""What was played of a chain."""
 
 
-def chains(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Chain]]:
+def chains(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Played]]:
     """The chains of each (variant, environment, arm), by seed; rounds in order."""
-    by_chain: dict[tuple[str, str, str, int], Chain] = defaultdict(list)
+    by_chain: dict[Chain, Played] = defaultdict(list)
     for line in sorted(lines, key=lambda line: (line.seed, line.number)):
         by_chain[line.chain].append(line)
-    found: dict[tuple[str, str, str], list[Chain]] = defaultdict(list)
-    for (environment, variant, arm, _), chain in by_chain.items():
-        found[variant, environment, arm].append(chain)
+    found: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
+    for chain, played in by_chain.items():
+        found[chain.variant, chain.environment, chain.arm].append(played)
     return dict(found)
 
 
-def arm_figures(played: Sequence[Chain], accuracy: Accuracy | None = None) -> dict[str, Any]:
+def arm_figures(played: Sequence[Played], accuracy: Accuracy | None = None) -> dict[str, Any]:
     """What one arm cost over its seeds: means, and sample standard deviations (0 for a single seed).
 
     Whole chains count; while there are none, what was played of the others. ``accuracy`` says of each round with
@@ -65,18 +66,18 @@ def cost(chain: Iterable[Line]) -> int:
     return sum(line.cost for line in chain)
 
 
-def first_encounters(chain: Chain) -> Chain:
+def first_encounters(chain: Played) -> Played:
     """The first round of each kind: a learner that starts from nothing can know nothing there."""
     firsts = {line.kind: line for line in reversed(chain)}
     return [line for line in chain if firsts[line.kind] is line]
 
 
-def zero_share(used: Iterable[Chain]) -> float | None:
+def zero_share(used: Iterable[Played]) -> float | None:
     """The share of rounds whose draft needed no edit."""
     return _mean([line.cost == 0 for chain in used for line in chain])
 
 
-def curve(used: Sequence[Chain]) -> list[dict[str, Any]]:
+def curve(used: Sequence[Played]) -> list[dict[str, Any]]:
     """For each bin of rounds: mean cost, share without an edit, and the mean cumulative cost at its end."""
     points = []
     for start in range(0, max(len(chain) for chain in used), BIN):
@@ -92,7 +93,7 @@ def curve(used: Sequence[Chain]) -> list[dict[str, Any]]:
     return points
 
 
-def ratio(ours: Sequence[Chain], theirs: Sequence[Chain], *, but_first: bool = False) -> float | None:
+def ratio(ours: Sequence[Played], theirs: Sequence[Played], *, but_first: bool = False) -> float | None:
     """Our cost by theirs over the rounds that both have played; ``but_first`` leaves out first encounters."""
     a, b = ({(r.seed, r.number): r.cost for c in side for r in _rounds(c, but_first)} for side in (ours, theirs))
     both = a.keys() & b.keys()
@@ -100,9 +101,9 @@ def ratio(ours: Sequence[Chain], theirs: Sequence[Chain], *, but_first: bool = F
     return round(sum(a[key] for key in both) / below, 4) if below else None
 
 
-def changed_kind(chain: Chain) -> tuple[Chain, Chain] | None:
+def changed_kind(chain: Played) -> tuple[Played, Played] | None:
     """The rounds of the kind whose wishes change, before and after; None while no change shows."""
-    by_kind: dict[str, Chain] = defaultdict(list)
+    by_kind: dict[str, Played] = defaultdict(list)
     for line in chain:
         by_kind[line.kind].append(line)
     for rounds in by_kind.values():
@@ -112,7 +113,7 @@ def changed_kind(chain: Chain) -> tuple[Chain, Chain] | None:
     return None
 
 
-def recovery(before: Chain, after: Chain) -> int | None:
+def recovery(before: Played, after: Played) -> int | None:
     """How many rounds of a changed kind pass before it costs no more than it did; None if that was not seen.
 
     It does from the first of three successive rounds on that each cost at most ``BACK`` words, or at most the mean of
@@ -123,7 +124,7 @@ def recovery(before: Chain, after: Chain) -> int | None:
     return next((i for i in range(len(back) - 2) if all(back[i : i + 3])), None)
 
 
-def drift_figures(played: Sequence[Chain]) -> dict[str, Any]:
+def drift_figures(played: Sequence[Played]) -> dict[str, Any]:
     """How fast the seeds of one arm recover: mean and maximum of those that do, and how many do not."""
     changes = [change for chain in played if (change := changed_kind(chain))]
     took = [recovery(before, after) for before, after in changes]
@@ -136,12 +137,12 @@ def drift_figures(played: Sequence[Chain]) -> dict[str, Any]:
     }
 
 
-def _rounds(chain: Chain, but_first: bool) -> Chain:
+def _rounds(chain: Played, but_first: bool) -> Played:
     firsts = {r.number for r in first_encounters(chain)} if but_first else set()
     return [r for r in chain if r.number not in firsts]
 
 
-def _per_second(used: Sequence[Chain]) -> float | None:
+def _per_second(used: Sequence[Played]) -> float | None:
     seconds = sum(r.answer_seconds + r.learn_seconds for chain in used for r in chain)
     return round(sum(map(len, used)) / seconds, 3) if seconds else None
 

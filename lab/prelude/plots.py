@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.prelude import figures
-from lab.prelude.figures import Chain
+from lab.prelude.figures import Played
 from lab.prelude.log import Line
 from lab.prelude.report import in_order
 
@@ -20,7 +20,7 @@ COLOURS = {"attune+adapter": "tab:purple", "attune": "tab:blue", "cipher-5": "ta
 AROUND = 10
 """Rounds of the changed kind that are shown before its change."""
 
-Arms = Mapping[str, Sequence[Chain]]
+Arms = Mapping[str, Sequence[Played]]
 
 
 def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
@@ -28,9 +28,6 @@ def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
 
     Names begin with ``prefix``.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     plain, drift = _by_environment(lines, "plain"), _by_environment(lines, "drift")
     written = []
@@ -91,18 +88,16 @@ def _drift(axes: "Axes", arms: Arms) -> None:
 
 def _panels(rows: Sequence[Mapping[str, Arms]], draw: Callable[["Axes", Arms], None], path: Path) -> Path:
     """A panel for each environment in each row."""
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
-    size = (6.2 * len(rows[0]), 4.4 * len(rows))
-    figure, panels = pyplot.subplots(len(rows), len(rows[0]), figsize=size, squeeze=False)
+    figure = Figure(figsize=(6.2 * len(rows[0]), 4.4 * len(rows)), layout="tight")
+    panels = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for environments, row in zip(rows, panels, strict=True):
         for (name, arms), axes in zip(sorted(environments.items()), row, strict=True):
             draw(axes, arms)
             axes.set_title(name)
             axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)
     return path
 
 
@@ -134,13 +129,13 @@ def _colour(arm: str) -> str:
     return COLOURS.get(arm, "0.6")
 
 
-def _by_environment(lines: Sequence[Line], variant: str) -> dict[str, dict[str, list[Chain]]]:
-    found: dict[str, dict[str, list[Chain]]] = {}
+def _by_environment(lines: Sequence[Line], variant: str) -> dict[str, dict[str, list[Played]]]:
+    found: dict[str, dict[str, list[Played]]] = {}
     for (of, environment, arm), played in figures.chains(lines).items():
         if of == variant:
             found.setdefault(environment, {})[arm] = played
     return found
 
 
-def _changes(played: Sequence[Chain]) -> list[tuple[Chain, Chain]]:
+def _changes(played: Sequence[Played]) -> list[tuple[Played, Played]]:
     return [change for chain in played if (change := figures.changed_kind(chain))]

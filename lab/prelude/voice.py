@@ -12,18 +12,17 @@ DISAGREEMENT = 0.6
 BEST = 7
 """Of the scale that ratings are on, which begins with 1."""
 
-At = Callable[[], tuple[SyntheticEnvironment, Round]]
-
 
 class SimulatedVoice:
-    """``at`` gives the environment and the round at hand. Equal drafts are judged equally."""
+    """``at`` gives the round at hand. Equal drafts are judged equally."""
 
-    def __init__(self, at: At) -> None:
+    def __init__(self, environment: SyntheticEnvironment, at: Callable[[], Round]) -> None:
+        self._environment = environment
         self._at = at
 
     def comment(self, draft: str) -> str | None:
         """What is wrong, in the user's words; None where nothing is. A careless one says a part, or something else."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         rng = environment.stream(f"comment {round.number}")
         wrong = list(environment.wrong(round, draft).items())
         if wrong and rng.random() < CARELESS_SHARE:
@@ -32,7 +31,7 @@ class SimulatedVoice:
 
     def misleading(self) -> str | None:
         """A wish that the user has not, one time in five."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         rng = environment.stream(f"misleading {round.number}")
         if rng.random() >= CARELESS_SHARE:
             return None
@@ -41,13 +40,13 @@ class SimulatedVoice:
 
     def thumb(self, draft: str) -> bool:
         """Up where at most one thing is wrong."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         up = len(environment.wrong(round, draft)) <= 1
         return up != (environment.stream(f"thumb {round.number}").random() < CARELESS_SHARE)
 
     def rating(self, draft: str) -> int:
         """Less for each thing that is wrong; in ``DISAGREEMENT`` of the cases by some other standard."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         rng = environment.stream(f"rating {round.number} {draft}")
         if rng.random() < DISAGREEMENT:
             return rng.randint(1, BEST)
@@ -55,7 +54,7 @@ class SimulatedVoice:
 
     def prefers(self, one: str, other: str) -> bool:
         """Whether ``one`` is better: the one that costs fewer words."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         better = environment.cost(round, one, one) <= environment.cost(round, other, other)
         return better != (environment.stream(f"ranking {round.number}").random() < CARELESS_SHARE)
 
@@ -65,11 +64,11 @@ class SimulatedVoice:
 
     def outcome(self, draft: str) -> float:
         """Better the less is wrong, and the shorter it is, which the user does not care about."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         noise = random.Random(f"{environment.name} {round.number}").gauss(0, 0.5)
         return BEST - len(environment.wrong(round, draft)) - len(draft) / 200 + noise
 
     def own(self) -> str:
         """What the user would have written without a draft."""
-        environment, round = self._at()
+        environment, round = self._environment, self._at()
         return environment.own(round)
