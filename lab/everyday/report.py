@@ -1,6 +1,6 @@
 """What people read of a run in the everyday world: each arm's cost with its interval over users, goals, tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from adapters.interval import paired_interval
 from lab.everyday.wishes import BY_NAME
 from lab.prelude import figures
-from lab.prelude.figures import Played
+from lab.prelude.figures import Played, later, mean
 from lab.prelude.goals import goal
 from lab.prelude.log import Line
 from lab.prelude.report import MET, in_order, name_of, unfinished
@@ -17,6 +17,10 @@ from lab.report import Cell, Report, Table, number, number_of, share_of
 from preference.ports import Embedder
 
 MARK = "bench-everyday"
+HALVES: Mapping[str, Callable[[Played], Played]] = {
+    "first half": lambda chain: [line for line in chain if line.number < line.rounds / 2],
+    "second half": lambda chain: [line for line in chain if line.number >= line.rounds / 2],
+}
 LEARNERS = ("constant", "icl-edit-5", "cipher-5")
 """Whom Attune shall beat."""
 CAPTIONS = {
@@ -49,28 +53,26 @@ def summarise(
 
 def _figures(played: Sequence[Played]) -> dict[str, Any]:
     rounds = [line for chain in played for line in chain]
-    firsts = {(r.seed, r.number) for chain in played for r in figures.first_encounters(chain)}
-    later = [r for r in rounds if (r.seed, r.number) not in firsts]
     spent = [chain[-1].expense for chain in played]
     count = len(rounds)
     known = [e for e in spent if e.learner_in is not None and e.learner_out is not None]
     return {
         **_by_user([fmean(r.cost for r in chain) for chain in played]),
-        "halves": [_mean([r.cost for r in part]) for part in _halves(played)],
-        "after_first": _mean([r.cost for r in later]),
-        "zero_edit": _mean([r.cost == 0 for r in rounds]),
+        "halves": [mean([r.cost for chain in played for r in half(chain)]) for half in HALVES.values()],
+        "after_first": mean([r.cost for chain in played for r in later(chain)]),
+        "zero_edit": mean([r.cost == 0 for r in rounds]),
         "kept": _kept(rounds),
         "kept_test_only": _kept(rounds, test_only=True),
         "kept_by_wish": {
-            name: _mean([not r.broken[name] for r in rounds if name in r.broken])
+            name: mean([not r.broken[name] for r in rounds if name in r.broken])
             for name in sorted({name for r in rounds for name in r.broken})
         },
         "answer_in": sum(e.answer_in for e in spent) / count,
         "answer_out": sum(e.answer_out for e in spent) / count,
         "learner_in": sum(e.learner_in or 0 for e in known) / count if len(known) == len(spent) else None,
         "learner_out": sum(e.learner_out or 0 for e in known) / count if len(known) == len(spent) else None,
-        "answer_seconds": _mean([r.answer_seconds for r in rounds]),
-        "learn_seconds": _mean([r.learn_seconds for r in rounds]),
+        "answer_seconds": mean([r.answer_seconds for r in rounds]),
+        "learn_seconds": mean([r.learn_seconds for r in rounds]),
         "users": len(played),
         "rounds": max(chain[0].rounds for chain in played),
         "partial": any(len(chain) < chain[0].rounds for chain in played),
@@ -83,12 +85,6 @@ def _by_user(costs: Sequence[float]) -> dict[str, Any]:
     return {"cost": round(mean, 3), "interval": [round(end, 3) for end in interval] if whole else None}
 
 
-def _halves(played: Sequence[Played]) -> tuple[list[Line], list[Line]]:
-    rounds = [line for chain in played for line in chain]
-    first = [r for r in rounds if r.number < r.rounds / 2]
-    return first, [r for r in rounds if r.number >= r.rounds / 2]
-
-
 def _kept(rounds: Sequence[Line], *, test_only: bool = False) -> float | None:
     wishes = [
         not broken
@@ -96,27 +92,19 @@ def _kept(rounds: Sequence[Line], *, test_only: bool = False) -> float | None:
         for name, broken in line.broken.items()
         if not test_only or BY_NAME[name].test_only
     ]
-    return _mean(wishes)
+    return mean(wishes)
 
 
 def _goals(arms: Mapping[str, Sequence[Played]]) -> list[dict[str, Any]]:
     """Attune below every other learner in both halves; near the oracle; better with an adapter."""
     ours, found = arms.get("attune", ()), []
-    for at, half in enumerate(("first half", "second half")):
+    for name, half in HALVES.items():
         for other in LEARNERS:
-            found.append(goal(f"attune / {other}, {half}", "<", 1, _ratio(ours, arms.get(other, ()), at)))
-    oracle = figures.ratio(ours, arms.get("oracle", ()), but_first=True)
+            found.append(goal(f"attune / {other}, {name}", "<", 1, figures.ratio(ours, arms.get(other, ()), half)))
+    oracle = figures.ratio(ours, arms.get("oracle", ()), later)
     found.append(goal("attune / oracle, after first encounters", "<=", 1.3, oracle))
     found.append(goal("attune+adapter / attune", "<", 1, figures.ratio(arms.get("attune+adapter", ()), ours)))
     return found
-
-
-def _ratio(ours: Sequence[Played], theirs: Sequence[Played], half: int) -> float | None:
-    """Our cost by theirs over the rounds of one half that both have played."""
-    a, b = ({(r.seed, r.number): r.cost for r in _halves(side)[half]} for side in (ours, theirs))
-    both = a.keys() & b.keys()
-    below = sum(b[key] for key in both)
-    return round(sum(a[key] for key in both) / below, 4) if below else None
 
 
 def report(summary: Mapping[str, Any]) -> Report:
@@ -152,7 +140,3 @@ _SPENT: Mapping[str, Cell] = {
     "answer, in / out": _tokens("answer"), "learner, in / out": _tokens("learner"),
     "s to answer": number_of("answer_seconds", 1), "s to learn": number_of("learn_seconds", 1),
 }  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(fmean(values), 4) if values else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.prelude.environment import shuffled
-from lab.prelude.ports import Answer, Round
+from lab.prelude.ports import Environment, Round
 from preference.distance import word_distance
 
 MAX_KINDS = 20
@@ -39,7 +39,7 @@ class Editor(Protocol):
 
 
 @dataclass(frozen=True)
-class DocumentEnvironment:
+class DocumentEnvironment(Environment):
     """Requests about documents; each kind has one style throughout."""
 
     rounds: Sequence[Round]
@@ -54,18 +54,6 @@ class DocumentEnvironment:
         """What the user makes of the draft."""
         edited = await self.user.edit(self.wants(round), round.text, draft)
         return draft if word_distance(draft, edited) == 0 else edited
-
-    def cost(self, round: Round, draft: str, edited: str) -> int:
-        """The words of the edit."""
-        return word_distance(draft, edited)
-
-    def broken(self, round: Round, draft: str) -> dict[str, bool]:
-        """Nothing: only a model could tell."""
-        return {}
-
-    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
-        """Raises ``ValueError``: all documents are of the rounds."""
-        raise ValueError("Of the user of documents no past is known: leave out attune:import.")
 
 
 def make(folder: Path, *, seed: int, rounds: int, user: Editor) -> DocumentEnvironment:

@@ -28,7 +28,7 @@ def goal(what: str, sign: str, limit: float, figure: float | None, **more: Any) 
 def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     def ratio(ours: str, theirs: str, *, variant: str = "plain", but_first: bool = False) -> float | None:
         a, b = (chains.get((variant, environment, arm), ()) for arm in (ours, theirs))
-        return figures.ratio(a, b, but_first=but_first)
+        return figures.ratio(a, b, figures.later if but_first else list)
 
     def attune(part: str) -> dict[str, Any]:
         return dict(summary.get(part, {}).get(environment, {}).get("arms", {}).get("attune", {}))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lab.prelude.asking import Asking
+from preference.distance import word_distance
 
 
 @dataclass(frozen=True)
@@ -98,24 +99,27 @@ Answer = Callable[[str], Awaitable[str]]
 """What a model that knows nothing of the user answers to a request."""
 
 
-class Environment(Protocol):
+class Environment(ABC):
     """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
 
-    @property
-    def rounds(self) -> Sequence[Round]:
-        """All rounds, in their order."""
+    rounds: Sequence[Round]
+    """In their order."""
 
+    @abstractmethod
     def wants(self, round: Round) -> Sequence[str]:
         """The true preferences behind a round, as short texts: for the oracle, and for measuring accuracy."""
 
+    @abstractmethod
     async def edit(self, round: Round, draft: str) -> str:
         """The text the user really sends; ``draft`` itself when nothing needs to change."""
 
     def cost(self, round: Round, draft: str, edited: str) -> int:
         """What the edit costs in words; a careless edit is charged as a careful one would be."""
+        return word_distance(draft, edited)
 
     def broken(self, round: Round, draft: str) -> dict[str, bool]:
         """For each wish by name whether the draft breaks it; none where wishes cannot be told apart."""
+        return {}
 
     async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
         """So many requests of each kind from before, each with a draft and what the user made of it.
@@ -123,3 +127,4 @@ class Environment(Protocol):
         ``answer`` writes a draft, where the environment has none of its own. Raises ``ValueError`` where nothing is
         known of the past.
         """
+        raise ValueError("Of the user of documents no past is known: leave out attune:import.")

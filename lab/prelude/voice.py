@@ -70,5 +70,4 @@ class SimulatedVoice:
 
     def own(self) -> str:
         """What the user would have written without a draft."""
-        environment, round = self._environment, self._at()
-        return environment.own(round)
+        return self._environment.own(self._at())
