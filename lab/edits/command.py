@@ -5,9 +5,8 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,17 +21,8 @@ WORK, SERVER = "edits-work.jsonl", "edits-server"
 """What lies in the folder, by names that nobody else gives: a new run deletes them."""
 
 
-class As(StrEnum):
-    """Whose the edits are."""
-
-    OWN = "own"
-    ONE = "one"
-    BOTH = "both"
-
-    @property
-    def modes(self) -> "list[Mode]":
-        """The modes that are played, one after the other."""
-        return ["own", "one"] if self is As.BOTH else ["own" if self is As.OWN else "one"]
+Whose = Literal["own", "one", "both"]
+"""Whose the edits are: each of a user of its own, all of one, or one after the other."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ def edits(
     model: Annotated[
         str | None, typer.Option(help="What ATTUNE_MODEL takes; by default what that says, or the server's default.")
     ] = None,
-    as_: Annotated[As, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = As.BOTH,
+    as_: Annotated[Whose, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = "both",
     limit: Annotated[int | None, typer.Option(min=1, help="Play the first cases only.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Play the case of this id only; may be repeated.")] = None,
     functional: Annotated[
@@ -86,7 +76,7 @@ def edits(
         model = DEFAULT.name
     try:
         chosen = cases.chosen(cases.load(file), only or (), limit)
-        options = Options(file, chosen, model, engine_url, as_.modes, out, functional)
+        options = Options(file, chosen, model, engine_url, ("own", "one") if as_ == "both" else (as_,), out, functional)
         if functional and "own" not in options.modes:
             refuse("--functional looks at edits by users of their own: it needs --as own or both.")
         if not resume:

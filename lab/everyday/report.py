@@ -25,7 +25,6 @@ LEARNERS = ("constant", "icl-edit-5", "cipher-5")
 """Whom Attune shall beat."""
 CAPTIONS = {
     "everyday-cumulative": "Cumulative edit cost by round in the everyday world",
-    "everyday-zero-edit": "Share of drafts that need no edit in the everyday world",
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,11 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
     """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``NotStarted``, and the server's own errors."""
     chains = plan(options.environments, options.variants, options.arms, options.seeds)
     async with contextlib.AsyncExitStack() as stack:
-        made = await stack.enter_async_context(_environments(options))
+        user: LLMUser | None = None
+        if options.user_url is not None and options.user_model is not None:
+            user = LLMUser(options.user_url, options.user_model, options.user_key)
+            stack.push_async_callback(user.close)
+        made = _environments(options, user)
         for environment, variant, seed in {(c.environment, c.variant, c.seed) for c in chains}:
             made(Chain(environment, variant, "none", seed))  # whatever is wrong with them is said at once
         model = options.model or os.environ.get("ATTUNE_MODEL") or BUNDLED_NAME
@@ -139,12 +143,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
         return Outcome(chains, log.read(work), run.failures, run.stopped, model)
 
 
-@contextlib.asynccontextmanager
-async def _environments(options: Options) -> AsyncIterator[MakeEnvironment]:
-    user: LLMUser | None = None
-    if options.user_url is not None and options.user_model is not None:
-        user = LLMUser(options.user_url, options.user_model, options.user_key)
-
+def _environments(options: Options, user: LLMUser | None) -> MakeEnvironment:
     def make(chain: Chain) -> Environment:
         if chain.environment == DOCUMENTS and options.documents is not None and user is not None:
             return documents.make(options.documents, seed=chain.seed, rounds=options.rounds, user=user)
@@ -152,11 +151,7 @@ async def _environments(options: Options) -> AsyncIterator[MakeEnvironment]:
             return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds, families=options.families)
         return environment.make(chain.environment, seed=chain.seed, rounds=options.rounds, variant=chain.variant)
 
-    try:
-        yield make
-    finally:
-        if user is not None:
-            await user.close()
+    return make
 
 
 @contextlib.contextmanager

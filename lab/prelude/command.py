@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,18 +15,10 @@ QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
 
 
-class World(StrEnum):
-    """Whose requests are played."""
-
-    SYNTHETIC = "synthetic"
-    EVERYDAY = "everyday"
-
-
-class Families(StrEnum):
-    """Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
-
-    DEV = "dev"
-    ALL = "all"
+World = Literal["synthetic", "everyday"]
+"""Whose requests are played."""
+Families = Literal["dev", "all"]
+"""Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
 
 
 def bench(
@@ -36,10 +27,10 @@ def bench(
     ] = False,
     world: Annotated[
         World, typer.Option(help="synthetic, for the bundled model, or everyday: real English, for real models.")
-    ] = World.SYNTHETIC,
+    ] = "synthetic",
     families: Annotated[
         Families, typer.Option(help="Wishes of everyday users: dev leaves out those that are for testing alone.")
-    ] = Families.ALL,
+    ] = "all",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default, 40 in the everyday world.")
     ] = None,
@@ -101,7 +92,7 @@ def bench(
     from preference.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
-    everyday = world is World.EVERYDAY
+    everyday = world == "everyday"
     if everyday and (environment or variant or documents or feedback is not None or without):
         refuse("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
     reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")

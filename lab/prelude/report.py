@@ -20,8 +20,6 @@ ARMS = (
 MARK = "bench-prelude"
 CAPTIONS = {
     "cumulative": "Cumulative edit cost by round, of all arms and of those that the goals are about",
-    "zero-edit": "Share of drafts that need no edit",
-    "drift": "Edit cost of the changed kind, around its change",
 }
 MET = {None: "not measured", True: "yes", False: "no"}
 """How it is said whether a goal is met."""

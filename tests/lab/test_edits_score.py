@@ -166,7 +166,7 @@ def test_bad_input_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     (bad := tmp_path / "bad.jsonl").write_text('{"id": "a"\n')
     assert "bad.jsonl, line 1 is no JSON" in run(str(bad), *out)
     bad.write_text(json.dumps({"id": "a", "request": "W", "draft": "x", "edited": "y", "expect": ["["]}))
-    assert "line 1: expect: Value error, '[' is no regular expression" in run(str(bad), *out)
+    assert "line 1: expect: '[' is no regular expression" in run(str(bad), *out)
     assert "There is no case 'nobody'" in run("--only", "nobody", *out)
     assert "needs --as own or both" in run("--functional", "--as", "one", *out)
     assert not (tmp_path / "out").exists()
