@@ -20,7 +20,7 @@ Arms = Mapping[str, Sequence[Played]]
 
 
 def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
-    """Write ``cumulative.png`` of the plain variant, if it was played; what was written. Its name begins with ``prefix``."""
+    """Write ``cumulative.png``, its name after ``prefix``, if the plain variant was played; what was written."""
     from matplotlib.figure import Figure
 
     plain: dict[str, dict[str, Sequence[Played]]] = {}

@@ -101,10 +101,10 @@ class Run:
             await arm.restore([line.lesson for line in played])
             if played:
                 arm.expense = replace(played[-1].expense)
-            for round in environment.rounds[len(played) :]:
+            for asked in environment.rounds[len(played) :]:
                 if self.stopped:
                     return
-                line = await trial.turn(chain, arm, round)
+                line = await trial.turn(chain, arm, asked)
                 async with self._writing:
                     await asyncio.to_thread(log.add, self._work, line)
                 done()
