@@ -38,7 +38,7 @@ class Editor(Protocol):
         """``draft`` itself when it satisfies ``wishes``, else its smallest rewriting that does."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class DocumentEnvironment(Environment):
     """Requests about documents; each kind has one style throughout."""
 

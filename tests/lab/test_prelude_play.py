@@ -107,9 +107,9 @@ async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running,
         class Stopping(Work):
             """Stops the run after each round of any chain."""
 
-            def add(self, *step: str, **fields: Any) -> dict[str, Any]:
+            def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
                 run.stop()  # noqa: B023 # of this turn
-                return super().add(*step, **fields)
+                return super().add(step, mode, id, **fields)
 
         run = Run(
             chains, Stopping(tmp_path / "parts.jsonl"), id="parts", rounds=ROUNDS, concurrency=24, base=running.url,

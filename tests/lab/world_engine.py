@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from lab.prelude.arms.imported import SAMPLES
-from lab.prelude.ports import Environment
+from lab.prelude.environment import SyntheticEnvironment
 from lab.render import detect, render
 from lab.style import DEFAULT, MEANING, TASK_ATTRIBUTES, canonical_phrase
 from lab.world import Facts
@@ -21,7 +21,7 @@ class WorldEngine(FakeEngine):
     It scores no text, so the learner has it write.
     """
 
-    def __init__(self, *environments: Environment) -> None:
+    def __init__(self, *environments: SyntheticEnvironment) -> None:
         super().__init__()
         self.refuses: str | None = None
         self.scores = "no"
