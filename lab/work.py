@@ -42,14 +42,15 @@ class Work:
         return [r for (what, where, _), r in self._done.items() if what == step and mode in (None, where)]
 
     def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
-        """Record a step, for good."""
-        record = {"step": step, "mode": mode, "id": id, **fields}
+        """Record a step, for good; what a later run will read of it."""
+        line = json.dumps({"step": step, "mode": mode, "id": id, **fields}, ensure_ascii=False)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             # In front, too: it ends half a line that was left.
-            file.write("\n" + json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(f"\n{line}\n")
             file.flush()
             os.fsync(file.fileno())
+        record: dict[str, Any] = json.loads(line)
         self._done[step, mode, id] = record
         return record
 
