@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.servers import ROOT
-from lab.prelude.report import put
+from lab.report import put
 
 DOCS = ROOT / "docs" / "adapters.md"
 PLOT = ROOT / "docs" / "adapters" / "recipes.png"
-BEGIN, END = "<!-- bench-recipes -->", "<!-- /bench-recipes -->"
+MARK = "bench-recipes"
 BASE = "base"
 
 
@@ -47,7 +47,7 @@ def write_docs(result: Mapping[str, Any]) -> None:
     """Put table and plot between the marks in ``docs/adapters.md``."""
     PLOT.parent.mkdir(exist_ok=True)
     _plot(result)
-    put(DOCS, BEGIN, END, f"{markdown(result)}\n\n![Words of edits a request]({PLOT.relative_to(DOCS.parent)})")
+    put(DOCS, MARK, markdown(result), {PLOT: "Words of edits a request"})
 
 
 def markdown(result: Mapping[str, Any]) -> str:

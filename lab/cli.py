@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lab import report as reports
 from lab.edits.command import edits
 from lab.outcomes import outcomes
 from lab.prelude.ablate import ablate
 from lab.prelude.command import bench
+from lab.refusal import refuse
 from lab.writers.command import writers
 
 MODEL = Path(__file__).resolve().parent / "model"
@@ -105,12 +107,10 @@ def _fetched(name: str) -> Path:
     root = Settings().models_folder
     known = KNOWN.get(name)
     if known is not None and manifest(known, root) is None:
-        typer.secho(f"{name} is not fetched: run `attune models fetch {name}`.", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1)
+        refuse(f"{name} is not fetched: run `attune models fetch {name}`.")
     folder = Path(name) if known is None else known.folder(root)
     if not (folder / "config.json").is_file():
-        typer.secho(f"{name} is no fetched model and no folder of one.", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1)
+        refuse(f"{name} is no fetched model and no folder of one.")
     return folder
 
 
@@ -129,18 +129,20 @@ def recall(
     import asyncio
 
     from lab import recall_everyday, recall_quality, recall_report
+    from lab.kinds import RememberingSentences
     from preference.embedder import SentenceEmbedder
     from preference.kind import KindEmbedder
 
-    kinds = KindEmbedder(SentenceEmbedder(embedder))
+    kinds = KindEmbedder(RememberingSentences(SentenceEmbedder(embedder)))
     everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
     stated = recall_everyday.stated_pairs()
     figures = asyncio.run(recall_quality.measure(recall_quality.load(), kinds, everyday, stated))
-    recall_report.show(figures, Console())
+    told = recall_report.report(figures)
+    reports.show(told, Console())
     if report is not None:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
+        reports.write(figures, report)
     if write_docs:
-        recall_report.write_docs(figures)
+        reports.put(reports.DOCS / "recall.md", recall_report.MARK, reports.markdown(told))
 
 
 @app.command()
@@ -150,18 +152,14 @@ def kinds(
     best: Annotated[int, typer.Option(min=1, help="How many recipes to show.")] = 12,
 ) -> None:
     """Try recipes of the space in which requests of one kind are near, on what is for choosing."""
-    from rich.table import Table
-
     from lab import recall_everyday, recall_quality
     from lab.kinds import fit
     from preference.embedder import SentenceEmbedder
 
     people = [person for person in recall_quality.load() if person.split == "dev"]
     found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))
-    table = Table(*found[0])
-    for figures in found[:best]:
-        table.add_row(*(f"{value:g}" for value in figures.values()))
-    Console().print(table)
+    rows = [[f"{value:g}" for value in figures.values()] for figures in found[:best]]
+    Console().print(reports.Table(list(found[0]), rows, texts=0).shown())
 
 
 @app.command()
@@ -176,8 +174,7 @@ def show(
     from lab.world import random_request
 
     if kind is not None and kind not in KIND_BY_NAME:
-        typer.secho(f"There is no kind {kind!r}: {', '.join(KIND_BY_NAME)}.", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1)
+        refuse(f"There is no kind {kind!r}: {', '.join(KIND_BY_NAME)}.")
     rng = random.Random(seed)
     request = random_request(rng, KIND_BY_NAME[kind] if kind else None)
     style = random_style(request.facts.task, rng)

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, NotFoundError
+from prometheus_client.parser import text_string_to_metric_families
 
 from preference.prompt import Message
 
@@ -16,6 +17,9 @@ SECONDS = 300.0
 """How long one answer may take."""
 LEARN_SECONDS = 600.0
 ADAPTER_SECONDS = 900.0
+Tokens = tuple[int, int]
+"""Of prompts, and of completions."""
+_COUNTER = "attune_learning_tokens"
 
 
 class Client:
@@ -33,6 +37,17 @@ class Client:
         self._path = f"/users/{quote(user, safe='')}"
         self.user = user
         self.model = ""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def connect(self) -> None:
         """Ask the server for its model."""
@@ -132,9 +147,22 @@ class Client:
                     return made
             await asyncio.sleep(1)
 
-    async def metrics(self) -> str:
-        """The server's metrics, in Prometheus's text form. Raises ``NotFoundError`` where it does not show them."""
-        return (await self._get(f"{self._base}/metrics")).text
+    async def learning_tokens(self, tenant: str | None) -> Tokens | None:
+        """What the server spent on learning for a tenant; None where it does not tell, and for no tenant."""
+        if tenant is None:
+            return None
+        try:
+            text = (await self._get(f"{self._base}/metrics")).text
+        except NotFoundError:
+            return None
+        # The whole text has a line for each route and bucket, and is asked for in every round.
+        lines = "\n".join(line for line in text.splitlines() if _COUNTER in line)
+        found = {"prompt": 0, "completion": 0}
+        for family in text_string_to_metric_families(f"{lines}\n") if lines else ():
+            for sample in family.samples:
+                if sample.name == f"{_COUNTER}_total" and sample.labels["tenant"] == tenant:
+                    found[sample.labels["direction"]] = int(sample.value)
+        return (found["prompt"], found["completion"]) if lines else None
 
     async def close(self) -> None:
         """Close its connections."""
@@ -145,3 +173,8 @@ class Client:
 
     async def _post(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         return await self._openai.post(path, cast_to=httpx.Response, body=body)
+
+
+def since(before: Tokens | None, now: Tokens | None) -> Tokens | None:
+    """What was spent between two times; None where one of them is not known."""
+    return None if before is None or now is None else (now[0] - before[0], now[1] - before[1])

@@ -6,18 +6,19 @@ attune lab eval --model lab/model --json lab/model/report.json
 import random
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lab.examples import Example, infer_example, merge_example, write_example
 from lab.lexicon import KIND_BY_NAME
 from lab.render import detect, render, slots
+from lab.report import Table, show
 from lab.style import DEFAULT, TASK_ATTRIBUTES
 from lab.world import Facts, Request, request_text
 from preference.distance import normalised_distance
@@ -49,15 +50,10 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
     inferred = [infer_example(rng, held_out=True) for _ in range(examples)]
     merged = [merge_example(rng, held_out=True) for _ in range(examples)]
     unknown = [_unknown_words_example(rng) for _ in range(examples // 4)]
-    answers = generate([*seen, *unseen, *inferred, *merged, *unknown])
-    parts = iter(answers)
-    take = lambda group: [next(parts) for _ in group]  # noqa: E731
-    writing, phrasing = _writing(seen, take(seen)), _writing(unseen, take(unseen))
-    inference, merging, oov = (
-        _lists(inferred, take(inferred)),
-        _lists(merged, take(merged)),
-        _writing(unknown, take(unknown)),
-    )
+    answers = iter(generate([*seen, *unseen, *inferred, *merged, *unknown]))
+    writing, phrasing = (_writing(group, list(islice(answers, len(group)))) for group in (seen, unseen))
+    inference, merging = (_lists(group, list(islice(answers, len(group)))) for group in (inferred, merged))
+    oov = _writing(unknown, list(answers))
     figures: dict[str, Any] = {
         "attributes": writing["attributes"],
         "attributes_held_out_phrasings": phrasing["attributes"],
@@ -85,18 +81,20 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
 
 def print_report(figures: dict[str, Any], console: Console) -> None:
     """The figures as two tables."""
-    table = Table("measure", "value", "target", "", title="Bundled model on unseen facts, styles and phrasings")
-    for name, value in figures.items():
-        if isinstance(value, float):
-            met = figures["targets_met"].get(name)
-            table.add_row(
-                name, f"{value:.4f}", str(TARGETS.get(name, "")), "" if met is None else "yes" if met else "NO"
-            )
-    console.print(table)
-    detail = Table("attribute", "phrasings seen", "phrasings held out")
-    for name, value in figures["per_attribute"].items():
-        detail.add_row(name, f"{value:.4f}", f"{figures['per_attribute_held_out_phrasings'][name]:.4f}")
-    console.print(detail)
+    met = {True: "yes", False: "NO"}
+    rows = [
+        (name, f"{value:.4f}", str(TARGETS.get(name, "")), met.get(figures["targets_met"].get(name), ""))
+        for name, value in figures.items()
+        if isinstance(value, float)
+    ]
+    head = ("measure", "value", "target", "")
+    seen, held_out = figures["per_attribute"], figures["per_attribute_held_out_phrasings"]
+    attributes = [(name, f"{value:.4f}", f"{held_out[name]:.4f}") for name, value in seen.items()]
+    report = [
+        Table(head, rows, "Bundled model on unseen facts, styles and phrasings"),
+        Table(("attribute", "phrasings seen", "phrasings held out"), attributes),
+    ]
+    show(report, console)
 
 
 def _generator(path: Path, batch: int = 40) -> Callable[[Sequence[Example]], list[str]]:
@@ -155,16 +153,10 @@ def _lists(examples: Sequence[Example], answers: Sequence[str]) -> tuple[float, 
 
 
 def _unknown_words_example(rng: random.Random) -> Example:
-    word = lambda: rng.choice(_UNKNOWN_WORDS)  # noqa: E731
     kind = rng.choice(list(KIND_BY_NAME.values()))
+    name, topic, what, where, action = (rng.choice(_UNKNOWN_WORDS) for _ in range(5))
     facts = Facts(
-        kind.name,
-        word(),
-        f"the {word()}",
-        f"the {word()} is late",
-        "Monday at 9",
-        f"the {word()}",
-        f"send the {word()}",
+        kind.name, name, f"the {topic}", f"the {what} is late", "Monday at 9", f"the {where}", f"send the {action}"
     )
     request = Request(facts, request_text(facts, rng))
     messages: list[Message] = [{"role": "user", "content": request.text}]

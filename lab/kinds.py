@@ -27,10 +27,9 @@ class RememberingSentences:
 
     def read(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """As the encoder itself."""
-        for text in texts:
-            if text not in self._known:
-                forms, abouts = self.sentences.read([text])
-                self._known[text] = forms[0], abouts[0]
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, zip(*self.sentences.read(new), strict=True), strict=True))
         read = [self._known[text] for text in texts]
         return np.stack([form for form, _ in read]), np.stack([about for _, about in read])
 
@@ -68,8 +67,7 @@ def _figures(embedder: KindEmbedder, people: Sequence[Person], cases: Sequence[C
         misled += int(fooled.sum())
         asked += len(held)
     requests, sames, others = (
-        kinds([situation(embedder, _messages(getattr(case, name)))[0] for case in cases])
-        for name in ("request", "same", "other")
+        kinds([situation(embedder, getattr(case, name))[0] for case in cases]) for name in ("request", "same", "other")
     )
     same_share = float(((requests * sames).sum(axis=1) >= embedder.ALIKE).mean())
     other_share = float(((requests * others).sum(axis=1) >= embedder.ALIKE).mean())
@@ -83,7 +81,3 @@ def _figures(embedder: KindEmbedder, people: Sequence[Person], cases: Sequence[C
 
 def _f1(recall: float, precision: float) -> float:
     return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
-
-
-def _messages(asked: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": asked}] if isinstance(asked, str) else asked

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from server.settings import BUNDLED_NAME
 
@@ -57,9 +57,9 @@ async def local_server(
 
 
 def progress(console: Console) -> Progress:
-    """A bar for each task, with its count and its time."""
+    """A bar for each task, with its count, its time, and the time that is left by the pace so far."""
     columns = (TextColumn("{task.description:<50}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
+    return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console)
 
 
 def _free_port() -> int:
@@ -70,6 +70,7 @@ def _free_port() -> int:
 
 def _start(program: Sequence[str], port: int, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", *program, "serve", "--port", str(port)]
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("w") as file:
         # Of its own group: Ctrl-C is for us, who stop it when we are done with it.
         return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, process_group=0)

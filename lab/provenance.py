@@ -1,11 +1,37 @@
-"""Where figures come from: the commit of what was measured, and the engine's version."""
+"""Where figures come from: machine, engine, the commit of what was measured, and the command."""
 
 import contextlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from adapters.provenance import commit
 
-__all__ = ["commit", "vllm_version"]
+__all__ = ["about", "commit", "vllm_version"]
+
+
+def about(model: str) -> dict[str, Any]:
+    """Machine, engine, commit, command, model and date, for a report."""
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "accelerators": _accelerators(),
+            "python": platform.python_version(),
+            "vllm": vllm_version(),
+        },
+        "commit": commit("server", "adapters", "preference", "lab"),
+        "command": shlex.join(["attune", *sys.argv[1:]]),
+        "model": model,
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def vllm_version() -> str:
@@ -14,3 +40,17 @@ def vllm_version() -> str:
         with contextlib.suppress(PackageNotFoundError):
             return version(name)
     return "remote"
+
+
+def _processor() -> str:
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _accelerators() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip().splitlines()

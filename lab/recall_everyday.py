@@ -23,12 +23,12 @@ from preference.recall import Recall, RecallLimits
 from preference.users import User
 
 STATED = Path(__file__).resolve().parent / "stated_pairs.jsonl"
-Asked = str | list[Message]
+Asked = Sequence[Message]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and two later ones; each a text, or a conversation."""
+    """A request, and two later ones; each a conversation."""
 
     id: str
     request: Asked
@@ -40,7 +40,16 @@ def cases(split: str, folder: Path) -> list[Case]:
     """The cases of ``cases_<split>.jsonl`` that have both later requests; none where there is no such file."""
     path = folder / f"cases_{split}.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [Case(*(line[name] for name in ("id", "request", "same", "other"))) for line in lines if line["other"]]
+    return [
+        Case(line["id"], *(conversation(line[name]) for name in ("request", "same", "other")))
+        for line in lines
+        if line["other"]
+    ]
+
+
+def conversation(asked: str | Asked) -> Asked:
+    """A text is a conversation of one message."""
+    return [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
 
 
 async def everyday(
@@ -51,8 +60,12 @@ async def everyday(
     Once with a user for each case, and once (``together``) with all of them of one user.
     """
     recall = Recall(database, embedder, limits)
-    alone = [(case, database.write_now(_learned, Owner(f"alone-{split}", case.id), [case], embedder)) for case in asked]
-    everybody = database.write_now(_learned, Owner("together", split), asked, embedder)
+    learned = [(case.id, case.request) for case in asked]
+    alone = [
+        (case, database.write_now(store, Owner(f"alone-{split}", case.id), (), [one], embedder))
+        for case, one in zip(asked, learned, strict=True)
+    ]
+    everybody = database.write_now(store, Owner("together", split), (), learned, embedder)
 
     async def found(user: User, request: Asked) -> list[str]:
         return [recalled.text for recalled in await recall.recall(user, request, k=k)]
@@ -75,7 +88,7 @@ async def stated(
     lines: Sequence[dict[str, str]], database: Database, embedder: Kinds, k: int, limits: RecallLimits
 ) -> Any:
     """The share of questions that got their preference, by the likeness of its text and by age alone."""
-    user = database.write_now(_stated, Owner("stated", "all"), [line["preference"] for line in lines])
+    user = database.write_now(store, Owner("stated", "all"), [line["preference"] for line in lines], (), embedder)
 
     async def came() -> float:
         found = [(line, await recall.recall(user, line["question"], k=k)) for line in lines]
@@ -93,23 +106,19 @@ async def stated(
     return {"stated": len(lines), "by_age": round(fits / len(lines), 3), "by_likeness": by_likeness}
 
 
-def _learned(connection: Connection, owner: Owner, asked: Sequence[Case], embedder: Kinds) -> User:
-    """A preference a case, whose text is the case's id."""
+def store(
+    connection: Connection, owner: Owner, stated: Sequence[str], learned: Sequence[tuple[str, Asked]], embedder: Kinds
+) -> User:
+    """A user who has said some preferences, and from whom others were learned, each at a request."""
     users.ensure(connection, owner)
-    for case in asked:
-        messages = [{"role": "user", "content": case.request}] if isinstance(case.request, str) else case.request
-        text, vector = situation(embedder, messages)
-        made = preferences.create(connection, owner, case.id, "learned")
-        preferences.add_context(
-            connection, owner, made.id, feedback_id=f"fb-{case.id}", text=text, embedder=embedder.name, vector=vector
-        )
-    return users.ensure(connection, owner)
-
-
-def _stated(connection: Connection, owner: Owner, texts: Sequence[str]) -> User:
-    users.ensure(connection, owner)
-    for text in texts:
+    for text in stated:
         preferences.create(connection, owner, text, "stated")
+    for number, (preference, request) in enumerate(learned):
+        text, vector = situation(embedder, request)
+        made = preferences.create(connection, owner, preference, "learned")
+        preferences.add_context(
+            connection, owner, made.id, feedback_id=f"fb-{number}", text=text, embedder=embedder.name, vector=vector
+        )
     return users.ensure(connection, owner)
 
 

@@ -15,15 +15,13 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection
 
 from lab import recall_everyday
 from lab.provenance import commit
-from lab.recall_everyday import Case
-from preference import preferences, users
+from lab.recall_everyday import Asked, Case, conversation
 from preference.database import Database
 from preference.owner import Owner
-from preference.ports import Kinds, Vectors
+from preference.ports import Kinds
 from preference.recall import Recall, RecallLimits
 from preference.users import User
 from server.settings import Settings
@@ -61,6 +59,11 @@ class Person:
         """Whose rows they are."""
         return Owner("lab", self.user)
 
+    @property
+    def learned(self) -> list[tuple[str, Asked]]:
+        """What was learned, and where."""
+        return [(situation.preference, conversation(situation.context)) for situation in self.situations]
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -92,28 +95,6 @@ class Outcome:
     applied: int
 
 
-class RememberingEmbedder:
-    """Embeds each text once, whatever is asked of it afterwards."""
-
-    def __init__(self, embedder: Kinds) -> None:
-        self.name = embedder.name
-        self.dimension = embedder.dimension
-        self.kinds = embedder.kinds
-        self._embedder = embedder
-        self._known: dict[str, Vectors] = {}
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32 [texts, dimension]."""
-        for text in texts:
-            if text not in self._known:
-                self._known[text] = self._embedder.embed([text])[0]
-        return np.stack([self._known[text] for text in texts])
-
-    def goes_on(self, vector: Vectors) -> bool:
-        """As the embedder itself says."""
-        return self._embedder.goes_on(vector)
-
-
 def load(path: Path = PAIRS) -> list[Person]:
     """The people of a file: a line for each person, and one for each situation of a person named before."""
     people: dict[str, Person] = {}
@@ -136,26 +117,31 @@ async def measure(
 
     And of ``everyday`` cases by split, and of what one user ``stated``, where there are any.
     """
-    remembering = RememberingEmbedder(embedder)
     server = Setting.of_server()
     with tempfile.TemporaryDirectory(prefix="lab-recall-") as folder:
         database = Database(f"sqlite:///{folder}/recall.db")
         try:
             database.migrate()
-            stored = [(person, database.write_now(_store, person, remembering)) for person in people]
-            outcomes = await _outcomes(stored, database, remembering, server)
+            stored = [
+                (
+                    person,
+                    database.write_now(
+                        recall_everyday.store, person.owner, person.everywhere, person.learned, embedder
+                    ),
+                )
+                for person in people
+            ]
+            outcomes = await _outcomes(stored, database, embedder, server)
             sweep: list[dict[str, Any]] = [
-                {**setting.named(), **_by_split(await _outcomes(stored, database, remembering, setting))}
+                {**setting.named(), **_by_split(await _outcomes(stored, database, embedder, setting))}
                 for setting in _settings(server)
             ]
             cases = {
-                split: await recall_everyday.everyday(split, found, database, remembering, server.k, server.limits)
+                split: await recall_everyday.everyday(split, found, database, embedder, server.k, server.limits)
                 for split, found in (everyday or {}).items()
                 if found
             }
-            told = (
-                await recall_everyday.stated(stated, database, remembering, server.k, server.limits) if stated else {}
-            )
+            told = await recall_everyday.stated(stated, database, embedder, server.k, server.limits) if stated else {}
         finally:
             database.close()
     best = max(sweep, key=lambda found: found["dev"]["f1"])
@@ -165,27 +151,13 @@ async def measure(
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),
-        **{name: found | {"mrr": _mrr(people, remembering, name)} for name, found in _by_split(outcomes).items()},
+        **{name: found | {"mrr": _mrr(people, embedder, name)} for name, found in _by_split(outcomes).items()},
         "users": {p.user: {"split": p.split, **_figures([o for o in outcomes if o.user == p.user])} for p in people},
         "best_on_dev": best,
         "everyday": cases,
         "stated": told,
         "sweep": sweep,
     }
-
-
-def _store(connection: Connection, person: Person, embedder: Kinds) -> User:
-    owner = person.owner
-    users.ensure(connection, owner)
-    for text in person.everywhere:
-        preferences.create(connection, owner, text, "stated")
-    for number, situation in enumerate(person.situations):
-        made = preferences.create(connection, owner, situation.preference, "learned")
-        preferences.add_context(
-            connection, owner, made.id, feedback_id=f"fb-{number}", text=situation.context, embedder=embedder.name,
-            vector=embedder.embed([situation.context])[0],
-        )  # fmt: skip
-    return users.ensure(connection, owner)
 
 
 async def _outcomes(

@@ -1,14 +1,11 @@
-"""What `attune lab recall` says: the tables, and their place in `docs/recall.md`."""
+"""What `attune lab recall` says."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from lab.report import Report, Table
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "recall.md"
-BEGIN, END = "<!-- lab-recall -->", "<!-- /lab-recall -->"
+MARK = "lab-recall"
 COLUMNS = {
     "recall": "recall",
     "precision_same": "precision, same",
@@ -29,33 +26,8 @@ _OF = ("recall", "precision", "f1")  # what is said of a setting
 _SHOWN = 8  # of the settings that are best on dev
 
 
-def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the figures as tables."""
-    for title, head, rows in _tables(result):
-        table = Table(*head, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-
-
-def write_docs(result: Mapping[str, Any], docs: Path = DOCS) -> None:
-    """Put the tables of ``result`` between the marks in ``docs``."""
-    before, rest = docs.read_text().split(BEGIN)
-    docs.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{rest.split(END)[1]}")
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The tables of ``result``."""
-    what = f"{result['embedder']}, {result['situations']} situations of {len(result['users'])} users"
-    lines = [f"{result['date']}, commit {result['commit'][:7]}: {what}."]
-    for title, head, rows in _tables(result):
-        lines += ["", f"{title}:", ""]
-        lines += [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
-
-
-def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, head and rows of each table."""
+def report(result: Mapping[str, Any]) -> Report:
+    """What was measured, and the figures."""
     setting, sweep = result["setting"], result["sweep"]
     groups = result["users"] | {f"all of {split}": result[split] | {"split": split} for split in ("dev", "test")}
     by_user = [[name, found["split"], *_cells(found)] for name, found in groups.items()]
@@ -75,23 +47,23 @@ def _tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
         for split, found in result["everyday"].items()
     ]
     told = result["stated"]
-    more = []
-    if cases:
-        more.append(("Everyday cases", ["part", "cases", *EVERYDAY.values()], cases))
-    if told:
-        cells = [str(told["stated"]), f"{told['by_likeness']:.2f}", f"{told['by_age']:.2f}"]
-        more.append(("Stated for everywhere, more than fits", ["stated", "came", "by age alone"], [cells]))
+    stated = [[str(told["stated"]), f"{told['by_likeness']:.2f}", f"{told['by_age']:.2f}"]] if told else []
     named = f"k = {setting['k']}, alike = {setting['alike']}, spread = {setting['spread']}"
-    return [
-        (f"The server's settings ({named})", ["user", "part", *COLUMNS.values()], by_user),
-        (f"Dev, spread = {setting['spread']}, recall / precision, all", ["alike", *(f"k = {k}" for k in ks)], grid),
-        (
-            "The settings with the best F1 on dev",
+    tables = (
+        Table(["user", "part", *COLUMNS.values()], by_user, f"The server's settings ({named})", texts=2),
+        Table(
+            ["alike", *(f"k = {k}" for k in ks)], grid, f"Dev, spread = {setting['spread']}, recall / precision, all"
+        ),
+        Table(
             ["k", "alike", "spread", *(f"{split} {COLUMNS[c]}" for split in ("dev", "test") for c in _OF)],
             best,
+            "The settings with the best F1 on dev",
         ),
-        *more,
-    ]
+        Table(["part", "cases", *EVERYDAY.values()], cases, "Everyday cases"),
+        Table(["stated", "came", "by age alone"], stated, "Stated for everywhere, more than fits"),
+    )
+    what = f"{result['embedder']}, {result['situations']} situations of {len(result['users'])} users"
+    return [f"{result['date']}, commit {result['commit'][:7]}: {what}.", *(table for table in tables if table.rows)]
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:

@@ -100,30 +100,13 @@ def detect(text: str, facts: Facts) -> dict[str, str]:
         "question": _match(_QUESTION, [line for line in lines[1:] if line.endswith("?")][-1:]),
     }
     if task == "email":
-        found["greeting"] = next(
-            (v for v in ("dear", "hey", "morning") if head.startswith(_GREETING[v].split(" {}")[0] + " ")),
-            DEFAULT if head.startswith("Hello") else "none",
+        found["greeting"] = _opening(
+            head, {"dear": "Dear ", "hey": "Hey ", "morning": "Good morning ", DEFAULT: "Hello"}
         )
         found["signoff"] = _match(_SIGNOFF, [tail])
     else:
-        found["heading"] = (
-            "question"
-            if head.startswith("What happened")
-            else "title"
-            if head.startswith("Topic:")
-            else DEFAULT
-            if head.startswith("Summary")
-            else "none"
-        )
-        found["ending"] = (
-            "source"
-            if tail.startswith("Source")
-            else "takeaway"
-            if tail.startswith("Takeaway")
-            else DEFAULT
-            if tail.startswith("End of summary")
-            else "none"
-        )
+        found["heading"] = _opening(head, {"question": "What happened", "title": "Topic:", DEFAULT: "Summary"})
+        found["ending"] = _opening(tail, {"source": "Source", "takeaway": "Takeaway", DEFAULT: "End of summary"})
     return {attribute: found[attribute] for attribute in TASK_ATTRIBUTES[task]}
 
 
@@ -194,6 +177,10 @@ def _length(text: str, facts: Facts) -> str:
     if _RECAP.split("{}")[0] in text:
         return "long"
     return "short" if len(_positions(text, facts)) <= 2 else DEFAULT
+
+
+def _opening(line: str, table: dict[str, str]) -> str:
+    return next((value for value, opening in table.items() if line.startswith(opening)), "none")
 
 
 def _match(table: dict[str, str], lines: list[str]) -> str:

@@ -1,14 +1,19 @@
 """The work file of a run: a JSON line for each step that is done, so that a later run can go on."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
 class NotThisRun(Exception):
-    """A run cannot go on: it was of something else. The message says of what."""
+    """A run cannot go on here: it was of something else, or goes on already. The message says of what."""
 
 
 class Work:
@@ -32,33 +37,50 @@ class Work:
         """The step's record, if it is done."""
         return self._done.get((step, mode, id))
 
-    def of(self, step: str, mode: str) -> list[dict[str, Any]]:
-        """All records of a step in a part of the run, in the order of the file."""
-        return [record for (what, where, _), record in self._done.items() if (what, where) == (step, mode)]
+    def of(self, step: str, mode: str | None = None) -> list[dict[str, Any]]:
+        """All records of a step in a part of the run, or in all of it, in the order of the file."""
+        return [r for (what, where, _), r in self._done.items() if what == step and mode in (None, where)]
 
     def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
-        """Record a step, for good."""
-        record = {"step": step, "mode": mode, "id": id, **fields}
+        """Record a step, for good; what a later run will read of it."""
+        line = json.dumps({"step": step, "mode": mode, "id": id, **fields}, ensure_ascii=False)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             # In front, too: it ends half a line that was left.
-            file.write("\n" + json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(f"\n{line}\n")
             file.flush()
             os.fsync(file.fileno())
+        record: dict[str, Any] = json.loads(line)
         self._done[step, mode, id] = record
         return record
 
-    def begin(self, **of: str | float | None) -> None:
-        """Say what the run is of. Raises ``NotThisRun`` where the file is of something else."""
-        before = self.get("run", "", "")
-        if before is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self.add("run", "", "", **of)
-            return
-        for name, value in of.items():
-            if before.get(name) != value:
-                raise NotThisRun(
-                    f"What was played is of another {name}, {before.get(name)}, not {value}: {self._anew}."
-                )
+    def begin(self, **of: str | float | None) -> str:
+        """Say what the run is of; its own name. Raises ``NotThisRun`` where the file is of something else."""
+        run = self.get("run", "", "") or self.add("run", "", "", run=uuid.uuid4().hex[:8], **of)
+        if other := [f"{name} {run.get(name)} (now {now})" for name, now in of.items() if run.get(name) != now]:
+            raise NotThisRun(f"What was played there is of {', '.join(other)}: {self._anew}.")
+        return str(run.get("run"))
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold a run's folder. Raises ``NotThisRun`` where another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotThisRun(f"Another run is using {folder}.") from None
+        yield
+
+
+def clear(folder: Path, *names: str) -> None:
+    """Delete what a run has of these names in its folder, files or folders; all else stays."""
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def digest(content: bytes | str) -> str:

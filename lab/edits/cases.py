@@ -1,14 +1,14 @@
 """The cases: what was asked, drafted and edited, what the edit should teach, and where that applies."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lab.edits import rules
+from lab.reading import parsed, text_of
 from preference.prompt import Message
 
 FOLDER = Path(__file__).resolve().parent
@@ -103,16 +103,12 @@ class Case(BaseModel):
 
 def load(path: Path) -> list[Case]:
     """The cases of a file, a line of JSON for each. Raises ``BadCases``."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise BadCases(f"{path} cannot be read: {reason}.") from error
+    lines = text_of(path, BadCases).splitlines()
     cases: dict[str, Case] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        case = _case(line, f"{path}, line {number}")
+        case = parsed(Case, line, f"{path}, line {number}", BadCases)
         if case.id in cases:
             raise BadCases(f"{path}, line {number}: there is a case {case.id!r} above.")
         cases[case.id] = case
@@ -133,14 +129,3 @@ def chosen(cases: Sequence[Case], only: Sequence[str], limit: int | None) -> lis
     if unknown := set(only) - {case.id for case in cases}:
         raise BadCases(f"There is no case {sorted(unknown)[0]!r}.")
     return [case for case in cases if not only or case.id in only][:limit]
-
-
-def _case(line: str, where: str) -> Case:
-    try:
-        return Case.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise BadCases(f"{where} is no JSON: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadCases(f"{where}: {f'{field}: ' if field else ''}{first['msg']}.") from error

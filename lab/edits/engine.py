@@ -1,17 +1,23 @@
-"""The engine behind the stand-in: a running one, or vLLM with the model that is named, as the server starts it."""
+"""The engine that cases are played on: a running one, or vLLM as the server starts it; and the server in front."""
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.local_server import NotStarted
+from rich.console import Console
+
+from lab.edits.stand_in import StandIn
+from lab.local_server import NotStarted, local_server
 from server.engine import Engine
 from server.engine_process import EngineProcess, command, environment
 from server.settings import Settings
 
 _OWN = "http://engine"
+_HANDED_ON = ("ATTUNE_EMBEDDER", "ATTUNE_LEARN", "ATTUNE_RECALL_", "ATTUNE_PREFERENCE_", "ATTUNE_SYSTEM_ROLE")
+"""The operator's settings of learning and recall: they are what is looked at."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,37 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def own_engine(settings: Settings, log_file: Path) -> AsyncIterator[Running]:
-    """vLLM as ``settings`` describe it, until it is left. Raises ``NotStarted``, or ``StartRefused`` for a setting."""
+async def running_engine(settings: Settings, url: str | None, log_file: Path) -> AsyncIterator[Running]:
+    """The engine at ``url``, or without one vLLM as ``settings`` describe it, until it is left.
+
+    Raises ``NotStarted``, or ``StartRefused`` for a setting.
+    """
+    if url is None:
+        async with _own_engine(settings.model_copy(update={"engine_url": None}), log_file) as running:
+            yield running
+        return
+    async with _engine(url, settings, None) as engine:
+        if not await engine.ready():
+            raise NotStarted(f"No engine answers at {url}.")
+        yield Running(url, None, engine)
+
+
+@contextlib.asynccontextmanager
+async def learning_server(
+    running: Running, folder: Path, model: str | None, console: Console
+) -> AsyncIterator[tuple[str, StandIn]]:
+    """A server that learns as the operator chose: its URL, and what stands in for its engine. Raises ``NotStarted``."""
+    stand_in = StandIn(running.url, running.socket)
+    settings = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_ON)}
+    settings |= {} if model is None else {"ATTUNE_MODEL": model}
+    async with stand_in.running():
+        settings["ATTUNE_ENGINE_URL"] = stand_in.url
+        async with local_server(folder, console, settings) as base:
+            yield base, stand_in
+
+
+@contextlib.asynccontextmanager
+async def _own_engine(settings: Settings, log_file: Path) -> AsyncIterator[Running]:
     settings.check()
     folder = EngineProcess.private_folder()
     socket = folder / "vllm.sock"
@@ -49,15 +84,6 @@ async def own_engine(settings: Settings, log_file: Path) -> AsyncIterator[Runnin
         finally:
             supervised.cancel()
             await asyncio.gather(supervised, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def running_engine(url: str, settings: Settings) -> AsyncIterator[Running]:
-    """The engine at ``url``. Raises ``NotStarted`` where none answers."""
-    async with _engine(url, settings, None) as engine:
-        if not await engine.ready():
-            raise NotStarted(f"No engine answers at {url}.")
-        yield Running(url, None, engine)
 
 
 @contextlib.asynccontextmanager

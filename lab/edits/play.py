@@ -1,19 +1,18 @@
 """Plays cases as an app's users would: a request, its draft, the edit, and later requests, over the public API."""
 
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from openai import BadRequestError
 
-from lab.client import Client
+from lab.client import Client, since
 from lab.edits.cases import Case, Request, messages
-from lab.edits.mode import Mode
 from lab.edits.stand_in import StandIn
-from lab.prelude.meter import Meter
 from lab.work import Work
 
+Mode = Literal["own", "one"]
+"""Each case is a user of its own; or all cases are one user's, in the file's order."""
 _TENANT = "local"  # that of a server without keys
 _SECONDS = 3600.0  # that learning from one edit may take
 
@@ -69,7 +68,7 @@ class Player:
 
     async def _lesson(self, client: Client, mode: str, case: Case) -> dict[str, Any]:
         """What came of the case's edit; its seconds and tokens, unless it was sent by an earlier run."""
-        meter, began = Meter(client, _TENANT), 0.0
+        spent, began = None, 0.0
         sent = self._work.get("sent", mode, case.id)
         fresh = sent is None
         if sent is None:
@@ -79,7 +78,7 @@ class Player:
             answer = await client.chat(messages(case.request), seed=seed)
             if (told := answer.choices[0].message.content) != case.draft:
                 raise NotDrafted(f"{case.id}: the server answered {told!r} in place of the draft.")
-            await meter.start()
+            spent = await client.learning_tokens(_TENANT)
             began = time.monotonic()
             feedback = await client.send_edit(answer.id, case.edited)
             shown = _named(answer.attune["preferences"])
@@ -93,7 +92,7 @@ class Player:
             "candidates": held.get("candidates") or [],
             "shown": sent["shown"],
             "seconds": round(time.monotonic() - began, 2) if fresh else None,
-            "tokens": await meter.spent() if fresh else None,
+            "tokens": since(spent, await client.learning_tokens(_TENANT)) if fresh else None,
         }
 
     async def _ask(self, mode: Mode, case: Case) -> None:
@@ -110,15 +109,9 @@ class Player:
             self._work.add("asked", mode, case.id, **asked)
         self._done()
 
-    @contextlib.asynccontextmanager
-    async def client(self, user: str) -> AsyncIterator[Client]:
+    def client(self, user: str) -> Client:
         """A user's app."""
-        client = Client(self._base, user)
-        try:
-            await client.connect()
-            yield client
-        finally:
-            await client.close()
+        return Client(self._base, user)
 
 
 def user_of(mode: str, case: Case) -> str:

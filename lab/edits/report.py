@@ -1,16 +1,12 @@
 """What `attune lab edits` says: a row for each case, and the figures beside those of who learns without looking."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from lab.edits.cases import Case
-from lab.edits.mode import Mode
+from lab.edits.play import Mode
 from lab.edits.score import CONSTANT_LIST, WHOLE, Outcome, as_if_learned, outcome, summary
+from lab.report import Report, Table
 from lab.work import Work
 
 MODES: dict[Mode, str] = {"own": "each edit by a user of its own", "one": "all edits by one user"}
@@ -21,6 +17,13 @@ _SHARES = {
     "same_recalled": "comes with the same kind of request",
     "other_recalled": "comes with another kind of request",
 }
+_PLAIN = {
+    "false_learning": "edits that teach nothing, learned from",
+    "matches_elsewhere": "learned texts that fit another case",
+    "failed": "failed",
+    "seconds_per_edit": "seconds an edit",
+}
+_YES = {None: "", True: "yes", False: "no"}
 
 
 def outcomes(work: Work, mode: Mode, cases: Sequence[Case]) -> list[Outcome]:
@@ -49,24 +52,20 @@ def result(work: Work, modes: Sequence[Mode], cases: Sequence[Case], about: Mapp
     return told
 
 
-def write(told: Mapping[str, Any], path: Path) -> None:
-    """Write the figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def show(told: Mapping[str, Any], console: Console) -> None:
-    """Print a table for each mode, then the figures."""
-    for mode, figures in told["modes"].items():
-        console.print(_rows(figures["per_case"], MODES[mode]))
-    console.print(_figures(told))
+def report(told: Mapping[str, Any]) -> Report:
+    """A table for each mode, then the figures."""
     functional = told.get("functional")
-    if functional:
-        console.print(
+    match = (
+        [
             f"Functional match: {functional['functional_found']} of {functional['functional_possible']} checks "
             f"that the reference wording passes; {functional['other_changed']} of {functional['other_asked']} other "
             "requests changed though nothing came with them."
-        )
+        ]
+        if functional
+        else []
+    )
+    cases = [_cases(figures["per_case"], MODES[mode]) for mode, figures in told["modes"].items()]
+    return [*cases, _figures(told), *match]
 
 
 def _case(work: Work, mode: Mode, made: Outcome) -> dict[str, Any]:
@@ -92,46 +91,34 @@ def _texts(recalled: Sequence[Mapping[str, str]] | None) -> list[str] | None:
     return None if recalled is None else [held["text"] for held in recalled]
 
 
-def _rows(cases: Sequence[Mapping[str, Any]], title: str) -> Table:
-    table = Table(title=f"Cases, {title}", title_justify="left")
-    table.add_column("case")
-    table.add_column("found", justify="right")
-    table.add_column("learned (+ right)", ratio=1)
-    for name in ("same", "other"):
-        table.add_column(name)
-    table.add_column("s", justify="right")
+def _cases(cases: Sequence[Mapping[str, Any]], title: str) -> Table:
+    rows = []
     for case in cases:
         texts = [f"{'+' if told['right'] else '-'} {told['text']}" for told in case["learned"]]
         if case["status"] not in ("learned", "nothing_learned"):
             texts = [f"{case['status']}: {case['reason']}"]
-        table.add_row(
-            case["id"],
-            f"{case['found']}/{case['expected']}" if case["expected"] else "none",
-            "\n".join(texts),
-            _yes(case["same_recalled"]),
-            _yes(case["other_recalled"]),
-            "" if case["seconds"] is None else f"{case['seconds']:.1f}",
+        rows.append(
+            (
+                case["id"],
+                f"{case['found']}/{case['expected']}" if case["expected"] else "none",
+                "\n".join(texts),
+                _YES[case["same_recalled"]],
+                _YES[case["other_recalled"]],
+                "" if case["seconds"] is None else f"{case['seconds']:.1f}",
+            )
         )
-    return table
+    return Table(("case", "found", "learned (+ right)", "same", "other", "s"), rows, f"Cases, {title}", texts=5)
 
 
 def _figures(told: Mapping[str, Any]) -> Table:
     arms = {f"{mode} user" if mode == "one" else "own users": told["modes"][mode] for mode in told["modes"]}
     arms |= {"constant list": told["constant_list"]}
     arms |= {"reference wordings": told["reference"]} if "reference" in told else {}
-    table = Table("", *arms, title=f"{told['file']}, {told['model']}, {told['cases']} cases", title_justify="left")
-    for part, what in _SHARES.items():
-        table.add_row(what, *(_share(figures, part) for figures in arms.values()))
-    for name, what in (
-        ("false_learning", "edits that teach nothing, learned from"),
-        ("matches_elsewhere", "learned texts that fit another case"),
-        ("failed", "failed"),
-        ("seconds_per_edit", "seconds an edit"),
-    ):
-        table.add_row(what, *(_plain(figures.get(name)) for figures in arms.values()))
+    rows = [(what, *(_share(figures, part) for figures in arms.values())) for part, what in _SHARES.items()]
+    rows += [(what, *(_plain(figures.get(name)) for figures in arms.values())) for name, what in _PLAIN.items()]
     tokens = [figures.get("learner_tokens_per_edit") for figures in arms.values()]
-    table.add_row("learner's tokens an edit", *(_tokens(spent) for spent in tokens))
-    return table
+    rows.append(("learner's tokens an edit", *map(_tokens, tokens)))
+    return Table(("", *arms), rows, f"{told['file']}, {told['model']}, {told['cases']} cases")
 
 
 def _share(figures: Mapping[str, Any], part: str) -> str:
@@ -150,7 +137,3 @@ def _tokens(spent: Mapping[str, float | None] | None) -> str:
     if not spent or spent["prompt"] is None:
         return "–"
     return f"{spent['prompt']:.0f} + {spent['completion']:.0f}"
-
-
-def _yes(recalled: bool | None) -> str:
-    return {None: "", True: "yes", False: "no"}[recalled]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.everyday.wishes import KINDS, WISHES, About, Wanted, Wish, mend
 from lab.prelude.environment import shuffled
-from lab.prelude.ports import Answer, Round
+from lab.prelude.ports import Answer, Environment, Round
 from preference.distance import word_distance
 
 REQUESTS = Path(__file__).resolve().parent / "requests.jsonl"
@@ -27,7 +27,7 @@ class _Asked:
     topic: str
 
 
-class EverydayEnvironment:
+class EverydayEnvironment(Environment):
     """One user's requests, an equal share of each kind in random order; a request comes again once all were asked.
 
     With ``families`` "all" one wish at least of each kind is of a family that is for testing alone, where it has any;
@@ -39,7 +39,6 @@ class EverydayEnvironment:
             raise ValueError("An environment has at least one round.")
         if families not in FAMILIES:
             raise ValueError(f"There are no families {families!r}: {', '.join(FAMILIES)}.")
-        self.name = NAME
         self.kinds: Sequence[str] = KINDS
         rng = random.Random(f"everyday {seed}")
         self._user = rng.choice(USERS)
@@ -56,10 +55,6 @@ class EverydayEnvironment:
         """The wordings of what is wanted of a round."""
         return [one.text for one in self._wanted[round.kind]]
 
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """The same for each kind."""
-        return {kind: [one.text for one in wanted] for kind, wanted in self._wanted.items()}
-
     async def edit(self, round: Round, draft: str) -> str:
         """The smallest correction of a draft; the draft itself where it is right."""
         return self.mended(round, draft)
@@ -68,10 +63,6 @@ class EverydayEnvironment:
         """What ``edit`` returns."""
         edited = mend(draft, self._wanted[round.kind], round.secret)
         return edited if word_distance(draft, edited) > 0 else draft
-
-    def cost(self, round: Round, draft: str, edited: str) -> int:
-        """The words of the edit."""
-        return word_distance(draft, edited)
 
     def broken(self, round: Round, draft: str) -> dict[str, bool]:
         """Each wish by its name, and whether the draft breaks it."""

@@ -1,8 +1,6 @@
 """`attune lab ablate`: what each part of the learner pays, by runs of the benchmark without it."""
 
 import asyncio
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from lab.prelude.ablation import PARTS
+from lab.report import DOCS, Table, about_line, markdown, put, show, write
 
 ARM = "attune"
-OPEN, CLOSE = "<!-- bench-ablation -->", "<!-- /bench-ablation -->"
-_DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmark.md"
 _HEAD = (
     "without",
     "instead",
@@ -41,11 +37,10 @@ def ablate(
 ) -> None:
     """Play the benchmark with the whole learner, then without each of its parts."""
     from lab.local_server import NotStarted
-    from lab.prelude import report as reports
     from lab.prelude.bench import Options, bench
-    from lab.prelude.folder import Refused
-    from lab.prelude.log import read
-    from lab.prelude.machine import about
+    from lab.prelude.report import summarise
+    from lab.provenance import about
+    from lab.work import NotThisRun
     from preference.embedder import SentenceEmbedder
 
     unknown = [name for name in part or () if name not in PARTS]
@@ -62,22 +57,18 @@ def ablate(
         progress.rule(f"without {name}")
         try:
             outcome = asyncio.run(bench(replace(options, out=out / name, without=without), progress, embedder))
-        except (NotStarted, Refused) as error:
+        except (NotStarted, NotThisRun) as error:
             raise typer.BadParameter(str(error)) from error
         if outcome.failures or outcome.stopped:
             raise typer.BadParameter("A run did not end; the same command goes on.")
-        found[name] = _figures(reports.summarise(read(outcome.log)), variant)
-    command = shlex.join(["attune", *sys.argv[1:]])
-    figures = {"parts": found, "variant": variant, **about(command=command, model=outcome.model)}
-    reports.write(figures, out / "figures.json")
-    if report is not None:
-        reports.write(figures, report)
+        found[name] = _figures(summarise(outcome.lines), variant)
+    figures = {"parts": found, "variant": variant, **about(outcome.model)}
+    for file in filter(None, (out / "figures.json", report)):
+        write(figures, file)
+    told = table(found)
     if write_docs:
-        reports.put(_DOCS, OPEN, CLOSE, f"{reports.about_line(figures)}\n\n{markdown(found)}")
-    shown = Table(*_HEAD)
-    for row in rows(found):
-        shown.add_row(*row)
-    Console().print(shown)
+        put(DOCS / "benchmark.md", "bench-ablation", markdown([about_line(figures), told]))
+    show([told], Console())
 
 
 def _figures(summary: Mapping[str, Any], variant: str) -> dict[str, dict[str, Any]]:
@@ -85,9 +76,9 @@ def _figures(summary: Mapping[str, Any], variant: str) -> dict[str, dict[str, An
     return {environment: held["arms"][ARM] for environment, held in part.items()}
 
 
-def rows(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
-    """The table's rows, from each run's figures by environment; the whole learner's is called ``nothing``."""
-    return [_row(name, found) for name in found]
+def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """A row for each run, from its figures by environment; the whole learner's is called ``nothing``."""
+    return Table(_HEAD, [_row(name, found) for name in found], texts=2)
 
 
 def _row(name: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[str, ...]:
@@ -106,9 +97,3 @@ def _row(name: str, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tup
         " / ".join(f"{f['zero_edit_last_quarter']:.0%}" for f in each.values()),
         " / ".join(f"{f['learner_tokens_in'] + f['learner_tokens_out']:,.0f}" for f in each.values()),
     )
-
-
-def markdown(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The table for a document."""
-    head = [f"| {' | '.join(_HEAD)} |", f"|---|---|{'---:|' * (len(_HEAD) - 2)}"]
-    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows(found))])

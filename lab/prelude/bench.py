@@ -1,42 +1,46 @@
-"""One run of the benchmark from its options: environments, server, chains; what was played lies in the folder's log."""
+"""One run of the benchmark from its options: environments, server, chains; what was played lies in the folder."""
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from lab.client import Client
 from lab.everyday import environment as everyday
-from lab.prelude import documents, environment
+from lab.local_server import progress
+from lab.prelude import documents, environment, log
 from lab.prelude.ablation import PARTS
-from lab.prelude.access import RETRIES, Access, own_server
 from lab.prelude.asking import Asking, general
-from lab.prelude.board import Board
-from lab.prelude.folder import Folder
+from lab.prelude.catalog import ARMS, plan
 from lab.prelude.llm_user import LLMUser
+from lab.prelude.log import Chain, Line
 from lab.prelude.memory import Vectors
-from lab.prelude.play import Chain
 from lab.prelude.ports import Environment
-from lab.prelude.roster import ARMS
-from lab.prelude.run import MakeEnvironment, Run, plan, played
+from lab.prelude.run import RETRIES, MakeEnvironment, Run
+from lab.prelude.server import own_server
 from lab.provenance import commit
+from lab.work import Work, clear, only_run
 from preference.ports import Embedder
 from server.settings import BUNDLED_NAME, Settings
 from server.system_role import has_system_role
 
+WORK, SERVER = "rounds.jsonl", "server"
+"""What lies in a run's folder beside its figures."""
+_NO_KEYS: Mapping[str, str] = {}
 DOCUMENTS = "documents"
 EVERYDAY = everyday.NAME
 _MEASURED = (
-    "server", "preference", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/environment.py",
-    "lab/prelude/voice.py",
-    "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/llm_user.py", "lab/prelude/memory.py",
-    "lab/prelude/play.py", "lab/client.py", "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py",
-    "lab/simulated_user.py", "lab/style.py", "lab/world.py", "lab/everyday", "lab/prelude/asking.py",
+    "server", "preference", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/asking.py",
+    "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/environment.py", "lab/prelude/llm_user.py",
+    "lab/prelude/memory.py", "lab/prelude/trial.py", "lab/prelude/voice.py", "lab/everyday", "lab/client.py",
+    "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py", "lab/simulated_user.py", "lab/style.py",
+    "lab/world.py",
 )  # fmt: skip
 """What figures come from: a run that has begun does not go on once these have changed."""
 
@@ -89,53 +93,57 @@ class Outcome:
     """What came of a run. ``stopped``: it was told to stop before its end."""
 
     chains: Sequence[Chain]
-    failures: dict[Chain, str]
+    lines: Sequence[Line]
+    failures: Mapping[Chain, str]
     stopped: bool
     model: str
-    log: Path
 
 
 async def bench(options: Options, console: Console, embedder: Embedder) -> Outcome:
-    """Play what is left of a run. Raises ``ValueError``, ``Refused``, ``NotStarted``, and the server's own errors."""
+    """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``NotStarted``, and the server's own errors."""
     chains = plan(options.environments, options.variants, options.arms, options.seeds)
-    folder = Folder(options.out)
-    async with _environments(options) as made:
+    async with contextlib.AsyncExitStack() as stack:
+        user: LLMUser | None = None
+        if options.user_url is not None and options.user_model is not None:
+            user = LLMUser(options.user_url, options.user_model, options.user_key)
+            stack.push_async_callback(user.close)
+        made = _environments(options, user)
         for environment, variant, seed in {(c.environment, c.variant, c.seed) for c in chains}:
             made(Chain(environment, variant, "none", seed))  # whatever is wrong with them is said at once
         model = options.model or os.environ.get("ATTUNE_MODEL") or BUNDLED_NAME
         if options.url is not None:
-            model = await _served(options.url, options.key)
-        parameters = {
-            "rounds": options.rounds,
-            "seeds": options.seeds,
-            "model": model,
-            "commit": await asyncio.to_thread(commit, *_MEASURED),
-            "server": options.url or "own",
-            "documents": str(options.documents) if options.documents else None,
-            "user_model": options.user_model,
-            "without": options.without,
-            **({"families": options.families} if EVERYDAY in options.environments else {}),
-        }
-        with folder.opened(parameters, fresh=options.fresh) as id:
-            done = {chain: len(lines) for chain, lines in played(folder.log, chains).items()}
-            if all(rounds == options.rounds for rounds in done.values()):
-                return Outcome(chains, {}, False, model, folder.log)
-            async with _access(options, folder, chains, console) as access:
-                run = Run(
-                    chains, id=id, rounds=options.rounds, concurrency=options.concurrency, access=access,
-                    environment=made, vectors=Vectors(embedder), path=folder.log, asking=_asking(options),
-                )  # fmt: skip
-                with Board(console, options.rounds, done) as board, _stopping(run, board):
-                    await run.play(board)
-                return Outcome(chains, run.failures, run.stopped, model, folder.log)
+            async with Client(options.url, "bench", key=options.key, retries=RETRIES) as client:
+                model = client.model
+        stack.enter_context(only_run(options.out))
+        if options.fresh:
+            clear(options.out, WORK, SERVER)
+        work = Work(options.out / WORK, anew="--fresh begins anew, --out takes another folder")
+        id = work.begin(
+            rounds=options.rounds, seeds=options.seeds, model=model,
+            commit=await asyncio.to_thread(commit, *_MEASURED), server=options.url or "own",
+            documents=str(options.documents) if options.documents else None, user_model=options.user_model,
+            without=options.without, **({"families": options.families} if EVERYDAY in options.environments else {}),
+        )  # fmt: skip
+        played = log.played(work)
+        if all(len(played.get(chain, ())) == options.rounds for chain in chains):
+            return Outcome(chains, log.read(work), {}, False, model)
+        base, keys = options.url or "", _NO_KEYS
+        if not base:
+            server = own_server(
+                options.out / SERVER, chains, options.model, console, concurrency=options.concurrency,
+                without=options.without,
+            )  # fmt: skip
+            base, keys = await stack.enter_async_context(server)
+        run = Run(
+            chains, work, id=id, rounds=options.rounds, concurrency=options.concurrency, base=base, keys=keys,
+            key=options.key, environment=made, vectors=Vectors(embedder), asking=_asking(options),
+        )  # fmt: skip
+        with progress(console) as bars, _stopping(run, bars):
+            await run.play(bars)
+        return Outcome(chains, log.read(work), run.failures, run.stopped, model)
 
 
-@contextlib.asynccontextmanager
-async def _environments(options: Options) -> AsyncIterator[MakeEnvironment]:
-    user: LLMUser | None = None
-    if options.user_url is not None and options.user_model is not None:
-        user = LLMUser(options.user_url, options.user_model, options.user_key)
-
+def _environments(options: Options, user: LLMUser | None) -> MakeEnvironment:
     def make(chain: Chain) -> Environment:
         if chain.environment == DOCUMENTS and options.documents is not None and user is not None:
             return documents.make(options.documents, seed=chain.seed, rounds=options.rounds, user=user)
@@ -143,38 +151,17 @@ async def _environments(options: Options) -> AsyncIterator[MakeEnvironment]:
             return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds, families=options.families)
         return environment.make(chain.environment, seed=chain.seed, rounds=options.rounds, variant=chain.variant)
 
-    try:
-        yield make
-    finally:
-        if user is not None:
-            await user.close()
-
-
-@contextlib.asynccontextmanager
-async def _access(options: Options, folder: Folder, chains: Sequence[Chain], console: Console) -> AsyncIterator[Access]:
-    if options.url is not None:
-        yield Access(options.url, options.key)
-    else:
-        server = own_server(
-            folder.server,
-            chains,
-            options.model,
-            console,
-            concurrency=options.concurrency,
-            without=options.without,
-        )
-        async with server as access:
-            yield access
+    return make
 
 
 @contextlib.contextmanager
-def _stopping(run: Run, board: Board) -> Iterator[None]:
+def _stopping(run: Run, bars: Progress) -> Iterator[None]:
     """The first Ctrl-C lets rounds end, so that nothing is played twice later; the second one does not."""
     loop = asyncio.get_running_loop()
     signs = (signal.SIGINT, signal.SIGTERM)
 
     def stop() -> None:
-        board.say("Stopping after the rounds under way; once more stops at once.")
+        bars.console.print("Stopping after the rounds under way; once more stops at once.")
         run.stop()
         for sign in signs:
             loop.remove_signal_handler(sign)
@@ -193,12 +180,3 @@ def _asking(options: Options) -> Asking:
     if EVERYDAY not in options.environments:
         return Asking()
     return general(options.url is not None or has_system_role(Settings(model=options.model)))
-
-
-async def _served(url: str, key: str) -> str:
-    client = Client(url, "bench", key=key, retries=RETRIES)
-    try:
-        await client.connect()
-        return client.model
-    finally:
-        await client.close()

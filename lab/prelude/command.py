@@ -2,36 +2,23 @@
 
 import asyncio
 import os
-import shlex
-import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from lab.prelude.ablation import PARTS
+from lab.refusal import refuse
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
 
 
-class World(StrEnum):
-    """Whose requests are played."""
-
-    SYNTHETIC = "synthetic"
-    EVERYDAY = "everyday"
-
-
-class Families(StrEnum):
-    """Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
-
-    DEV = "dev"
-    ALL = "all"
-
-
-_DOCS = Path(__file__).resolve().parents[2] / "docs"
+World = Literal["synthetic", "everyday"]
+"""Whose requests are played."""
+Families = Literal["dev", "all"]
+"""Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
 
 
 def bench(
@@ -40,10 +27,10 @@ def bench(
     ] = False,
     world: Annotated[
         World, typer.Option(help="synthetic, for the bundled model, or everyday: real English, for real models.")
-    ] = World.SYNTHETIC,
+    ] = "synthetic",
     families: Annotated[
         Families, typer.Option(help="Wishes of everyday users: dev leaves out those that are for testing alone.")
-    ] = Families.ALL,
+    ] = "all",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default, 40 in the everyday world.")
     ] = None,
@@ -98,16 +85,16 @@ def bench(
     from lab.local_server import NotStarted
     from lab.prelude import bench, plots
     from lab.prelude import report as synthetic_report
-    from lab.prelude.folder import Refused
-    from lab.prelude.log import read
-    from lab.prelude.machine import about
-    from lab.prelude.roster import SLOW_ARM, chosen
+    from lab.prelude.catalog import SLOW_ARM, chosen
+    from lab.provenance import about
+    from lab.report import DOCS, about_line, markdown, put, show, write
+    from lab.work import NotThisRun
     from preference.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
-    everyday = world is World.EVERYDAY
+    everyday = world == "everyday"
     if everyday and (environment or variant or documents or feedback is not None or without):
-        _exit("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
+        refuse("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
     reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")
     out = out or Path("out/everyday" if everyday else "out/prelude")
     usual = EVERYDAY_ROUNDS if everyday else ROUNDS
@@ -115,16 +102,11 @@ def bench(
     kinds = None if feedback is None else [name for given in feedback for name in given.split(",")]
     if quick and not named and kinds is None:
         progress.print(f"A quick look leaves out {SLOW_ARM}, whose training takes minutes.")
+    worlds = [bench.EVERYDAY] if everyday else [bench.DOCUMENTS] if documents else ["email", "summary"]
+    plain = everyday or quick or documents or feedback is not None
     options = bench.Options(
-        environments=(
-            [bench.EVERYDAY] if everyday else environment or ([bench.DOCUMENTS] if documents else ["email", "summary"])
-        ),
-        variants=variant
-        or (
-            ["plain"]
-            if everyday or quick or documents or feedback is not None
-            else ["plain", "drift", "noise", "habit"]
-        ),
+        environments=environment or worlds,
+        variants=variant or (["plain"] if plain else ["plain", "drift", "noise", "habit"]),
         arms=chosen(named, kinds, everyday=everyday, quick=quick),
         rounds=rounds or (min(QUICK_ROUNDS, usual) if quick else usual),
         seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
@@ -145,34 +127,30 @@ def bench(
         options.check()
         embedder = SentenceEmbedder()
         outcome = asyncio.run(bench.bench(options, progress, embedder))
-    except (NotStarted, Refused, ValueError, APIError) as error:
-        _exit(str(error))
-    lines = read(outcome.log)
-    command = shlex.join(["attune", *sys.argv[1:]])
-    summary = reports.summarise(lines, embedder, about(command=command, model=outcome.model))
-    reports.write(summary, out / "figures.json")
-    if report is not None:
-        reports.write(summary, report)
-    drawn = plots.write(lines, _DOCS / "benchmark" if write_docs else out, prefix)
+    except (NotStarted, NotThisRun, ValueError, APIError) as error:
+        refuse(str(error))
+    summary = reports.summarise(outcome.lines, embedder, about(outcome.model))
+    told = reports.report(summary)
+    for file in filter(None, (out / "figures.json", report)):
+        write(summary, file)
+    drawn = plots.write(outcome.lines, DOCS / "benchmark" if write_docs else out, prefix)
     if write_docs:
-        reports.write_docs(summary, _DOCS / "benchmark.md", drawn)
-    Console().print(reports.table(summary))
+        content = markdown([about_line(summary), *told])
+        put(DOCS / "benchmark.md", reports.MARK, content, {plot: reports.CAPTIONS[plot.stem] for plot in drawn})
+    show(told, Console())
     progress.print(f"[dim]Rounds, figures and plots in {out}.[/dim]")
     if outcome.failures:
-        told = "\n".join(f"{chain}: {reason}" for chain, reason in outcome.failures.items())
-        _exit(f"{len(outcome.failures)} of {len(outcome.chains)} chains failed; the same command tries again.\n{told}")
+        failed = "\n".join(f"{chain}: {reason}" for chain, reason in outcome.failures.items())
+        refuse(
+            f"{len(outcome.failures)} of {len(outcome.chains)} chains failed; the same command tries again.\n{failed}"
+        )
     if outcome.stopped:
-        _exit("Stopped before the end; the same command goes on.")
+        refuse("Stopped before the end; the same command goes on.")
 
 
 def _secret(variable: str | None) -> str:
     if variable is None:
         return "none"
     if not os.environ.get(variable):
-        _exit(f"The environment variable {variable} is empty.")
+        refuse(f"The environment variable {variable} is empty.")
     return os.environ[variable]
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.prelude.environment import shuffled
-from lab.prelude.ports import Answer, Round
+from lab.prelude.ports import Environment, Round
 from preference.distance import word_distance
 
 MAX_KINDS = 20
@@ -36,47 +36,24 @@ class Editor(Protocol):
 
     async def edit(self, wishes: Sequence[str], request: str, draft: str) -> str:
         """``draft`` itself when it satisfies ``wishes``, else its smallest rewriting that does."""
-        ...
 
 
-@dataclass(frozen=True)
-class DocumentEnvironment:
+@dataclass
+class DocumentEnvironment(Environment):
     """Requests about documents; each kind has one style throughout."""
 
     rounds: Sequence[Round]
     styles: Mapping[str, Sequence[str]]
     user: Editor
-    name: str = "documents"
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The names of the subfolders."""
-        return tuple(self.styles)
 
     def wants(self, round: Round) -> Sequence[str]:
         """The style of the round's kind, a wish a line."""
         return self.styles[round.kind]
 
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """All styles; they never change."""
-        return dict(self.styles)
-
     async def edit(self, round: Round, draft: str) -> str:
         """What the user makes of the draft."""
         edited = await self.user.edit(self.wants(round), round.text, draft)
         return draft if word_distance(draft, edited) == 0 else edited
-
-    def cost(self, round: Round, draft: str, edited: str) -> int:
-        """The words of the edit."""
-        return word_distance(draft, edited)
-
-    def broken(self, round: Round, draft: str) -> dict[str, bool]:
-        """Nothing: only a model could tell."""
-        return {}
-
-    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
-        """Raises ``ValueError``: all documents are of the rounds."""
-        raise ValueError("Of the user of documents no past is known: leave out attune:import.")
 
 
 def make(folder: Path, *, seed: int, rounds: int, user: Editor) -> DocumentEnvironment:

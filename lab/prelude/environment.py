@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.habit import LINES, Habit
 from lab.lexicon import KIND_BY_NAME
 from lab.prelude.careless import SLIPS, Slip, slip
-from lab.prelude.ports import Answer, Round
+from lab.prelude.ports import Answer, Environment, Round
 from lab.render import detect, render
 from lab.simulated_user import SimulatedUser
 from lab.style import PHRASINGS, Style, canonical_phrase, random_style
@@ -32,7 +32,7 @@ class _Secret:
     slip: Slip | None
 
 
-class SyntheticEnvironment:
+class SyntheticEnvironment(Environment):
     """One simulated user's requests in one task. Variants have the same requests, and differ as their names say."""
 
     def __init__(self, name: str, *, seed: int, rounds: int, variant: str) -> None:
@@ -55,10 +55,6 @@ class SyntheticEnvironment:
     def wants(self, round: Round) -> Sequence[str]:
         """The canonical phrases of the style behind a round, and the user's habit."""
         return self._phrases(self._user(round.number).styles[round.kind])
-
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """The same for each kind."""
-        return {kind: self._phrases(style) for kind, style in self._user(number).styles.items()}
 
     async def edit(self, round: Round, draft: str) -> str:
         """The careful user's smallest correction, or what a careless one makes of it."""

@@ -5,10 +5,10 @@ from functools import lru_cache
 from statistics import fmean
 
 from lab.prelude import environment
-from lab.prelude.figures import Chain
+from lab.prelude.figures import Played
 
 
-def faultless(played: Sequence[Chain]) -> float | None:
+def faultless(played: Sequence[Played]) -> float | None:
     """Words, mean over the seeds of chains of one environment and variant; None where the world is not synthetic.
 
     It is no lower bound: who carries over wishes from one kind to another may be lucky.

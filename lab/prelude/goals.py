@@ -6,37 +6,32 @@ from typing import Any
 
 from lab.prelude import figures
 from lab.prelude.faultless import faultless
-from lab.prelude.figures import Chain, cost
+from lab.prelude.figures import Played, cost
 
-Chains = Mapping[tuple[str, str, str], Sequence[Chain]]
+Chains = Mapping[tuple[str, str, str], Sequence[Played]]
 
 
 def goals(chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each goal in each environment: its limit, the figure, and whether it is met; None is not measured."""
     found: list[dict[str, Any]] = []
     for environment in sorted(summary["environments"]):
-        found += _of(environment, chains, summary)
+        found += [{"environment": environment, **one} for one in _of(environment, chains, summary)]
     return found
+
+
+def goal(what: str, sign: str, limit: float, figure: float | None, **more: Any) -> dict[str, Any]:
+    """A goal beside its figure: ``sign`` is "<", "<=" or ">=", ``more`` stands beside them."""
+    met = None if figure is None else {"<": figure < limit, "<=": figure <= limit, ">=": figure >= limit}[sign]
+    return {"what": what, "goal": f"{sign} {limit}", "figure": figure, "met": met, **more}
 
 
 def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     def ratio(ours: str, theirs: str, *, variant: str = "plain", but_first: bool = False) -> float | None:
         a, b = (chains.get((variant, environment, arm), ()) for arm in (ours, theirs))
-        return figures.ratio(a, b, but_first=but_first)
+        return figures.ratio(a, b, figures.later if but_first else list)
 
     def attune(part: str) -> dict[str, Any]:
         return dict(summary.get(part, {}).get(environment, {}).get("arms", {}).get("attune", {}))
-
-    def goal(what: str, sign: str, limit: float, figure: float | None, **more: Any) -> dict[str, Any]:
-        met = None if figure is None else {"<": figure < limit, "<=": figure <= limit, ">=": figure >= limit}[sign]
-        return {
-            "environment": environment,
-            "what": what,
-            "goal": f"{sign} {limit}",
-            "figure": figure,
-            "met": met,
-            **more,
-        }
 
     def above_faultless() -> float | None:
         """Attune's cost over that of a faultless learner with this model, whose own faults are the oracle's cost."""

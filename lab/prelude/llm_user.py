@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cachetools import LRUCache
 from openai import AsyncOpenAI
 
 from preference.distance import words
@@ -41,14 +42,12 @@ class LLMUser:
     def __init__(self, url: str, model: str, api_key: str = "none") -> None:
         self._client = AsyncOpenAI(base_url=url, api_key=api_key, max_retries=5, timeout=120)
         self._model = model
-        self._known: dict[tuple[tuple[str, ...], str, str], str] = {}
+        self._known: LRUCache[tuple[tuple[str, ...], str, str], str] = LRUCache(MAX_CACHED)
 
     async def edit(self, wishes: Sequence[str], request: str, draft: str) -> str:
         """``draft`` itself when the model finds that it satisfies ``wishes``, else its rewriting."""
         key = (tuple(wishes), request, draft)
         if key not in self._known:
-            if len(self._known) >= MAX_CACHED:
-                self._known.pop(next(iter(self._known)))
             self._known[key] = await self._edit(wishes, request, draft)
         return self._known[key]
 

@@ -1,13 +1,39 @@
-"""The log of a run: one JSON line a round, all that the report and a resumed run need."""
+"""What is written down of each round, all that the report and a resumed run need."""
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lab.prelude.ports import Expense
+from lab.work import Work
+
+STEP = "round"
+
+
+@dataclass(frozen=True, order=True)
+class Chain:
+    """Which arm plays which environment, and how."""
+
+    environment: str
+    variant: str
+    arm: str
+    seed: int
+
+    def __str__(self) -> str:
+        """As in ``email plain cipher-5 seed 1``."""
+        return f"{self.environment} {self.variant} {self.arm} seed {self.seed}"
+
+    @property
+    def learns_on_the_server(self) -> bool:
+        """Whether the server learns for its user."""
+        return self.arm.startswith("attune")
+
+    @property
+    def tenant(self) -> str:
+        """Its tenant on a server of our own: one of its own if the server learns for it."""
+        if not self.learns_on_the_server:
+            return "baselines"
+        return f"{self.environment}-{self.variant}-{self.arm.replace(':', '.')}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -41,29 +67,30 @@ class Line:
     broken: dict[str, bool] = field(default_factory=dict)
 
     @property
-    def chain(self) -> tuple[str, str, str, int]:
-        """Environment, variant, arm and seed."""
-        return self.environment, self.variant, self.arm, self.seed
+    def chain(self) -> Chain:
+        """The chain that it is of."""
+        return Chain(self.environment, self.variant, self.arm, self.seed)
 
 
-def append(path: Path, line: Line) -> None:
-    """Add a round to the log, for good: it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        # In front too: a run that was killed may have left half a line.
-        file.write("\n" + json.dumps(asdict(line)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def add(work: Work, line: Line) -> None:
+    """Write a round down, for good."""
+    work.add(STEP, str(line.chain), str(line.number), **asdict(line))
 
 
-def read(path: Path) -> list[Line]:
-    """All whole rounds of a log, chain by chain, by number; a round that was played twice counts as it was last."""
-    found: dict[tuple[Any, ...], Line] = {}
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            held = json.loads(text)
-        except ValueError:
-            continue  # empty, or half a line
-        line = Line(**{**held, "expense": Expense(**held["expense"])})
-        found[*line.chain, line.number] = line
-    return sorted(found.values(), key=lambda line: (line.chain, line.number))
+def read(work: Work) -> list[Line]:
+    """All rounds, chain by chain, by number; one that was played twice counts as it was last."""
+    lines = []
+    for record in work.of(STEP):
+        held = {name: value for name, value in record.items() if name not in ("step", "mode", "id")}
+        lines.append(Line(**{**held, "expense": Expense(**held["expense"])}))
+    return sorted(lines, key=lambda line: (line.chain, line.number))
+
+
+def played(work: Work) -> dict[Chain, list[Line]]:
+    """The rounds of each chain, up to the first one that is missing."""
+    found: dict[Chain, list[Line]] = {}
+    for line in read(work):
+        rounds = found.setdefault(line.chain, [])
+        if line.number == len(rounds):
+            rounds.append(line)
+    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lab.prelude.asking import Asking
+from preference.distance import word_distance
 
 
 @dataclass(frozen=True)
@@ -32,35 +33,27 @@ class Voice(Protocol):
 
     def comment(self, draft: str) -> str | None:
         """What is wrong, in the user's words; None where nothing is."""
-        ...
 
     def misleading(self) -> str | None:
         """A wish that the user has not, now and then."""
-        ...
 
     def thumb(self, draft: str) -> bool:
         """Up."""
-        ...
 
     def rating(self, draft: str) -> int:
         """From 1 to 7."""
-        ...
 
     def prefers(self, one: str, other: str) -> bool:
         """Whether ``one`` is better."""
-        ...
 
     def signal(self, draft: str) -> str:
         """What the user does with it."""
-        ...
 
     def outcome(self, draft: str) -> float:
         """What comes of it."""
-        ...
 
     def own(self) -> str:
         """What the user would have written without a draft."""
-        ...
 
 
 class Arm(ABC):
@@ -68,8 +61,6 @@ class Arm(ABC):
 
     ``asking`` is how it asks the model, set by whoever lets it play.
     """
-
-    name: str
 
     def __init__(self) -> None:
         self.expense = Expense()
@@ -108,43 +99,27 @@ Answer = Callable[[str], Awaitable[str]]
 """What a model that knows nothing of the user answers to a request."""
 
 
-class Environment(Protocol):
+class Environment(ABC):
     """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the log."""
-        ...
+    rounds: Sequence[Round]
+    """In their order."""
 
-    @property
-    def rounds(self) -> Sequence[Round]:
-        """All rounds, in their order."""
-        ...
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The kinds of context that the user has wishes for."""
-        ...
-
+    @abstractmethod
     def wants(self, round: Round) -> Sequence[str]:
         """The true preferences behind a round, as short texts: for the oracle, and for measuring accuracy."""
-        ...
 
-    def wanted_by_kind(self, number: int) -> dict[str, Sequence[str]]:
-        """What the user wants of each kind at that round (styles may drift)."""
-        ...
-
+    @abstractmethod
     async def edit(self, round: Round, draft: str) -> str:
         """The text the user really sends; ``draft`` itself when nothing needs to change."""
-        ...
 
     def cost(self, round: Round, draft: str, edited: str) -> int:
         """What the edit costs in words; a careless edit is charged as a careful one would be."""
-        ...
+        return word_distance(draft, edited)
 
     def broken(self, round: Round, draft: str) -> dict[str, bool]:
         """For each wish by name whether the draft breaks it; none where wishes cannot be told apart."""
-        ...
+        return {}
 
     async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
         """So many requests of each kind from before, each with a draft and what the user made of it.
@@ -152,4 +127,4 @@ class Environment(Protocol):
         ``answer`` writes a draft, where the environment has none of its own. Raises ``ValueError`` where nothing is
         known of the past.
         """
-        ...
+        raise ValueError("Of the user of documents no past is known: leave out attune:import.")

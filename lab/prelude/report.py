@@ -1,21 +1,15 @@
-"""What people read of a run: the JSON, tables for a terminal and for docs/benchmark.md."""
+"""What people read of a run in the synthetic world: all figures, and the report of them."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from lab.prelude import figures
 from lab.prelude.accuracy import Accuracy
 from lab.prelude.faultless import faultless
 from lab.prelude.goals import goals
 from lab.prelude.log import Line
+from lab.report import Cell, Report, Table, number, number_of, share_of
 from preference.ports import Embedder
 
 ARMS = (
@@ -23,19 +17,12 @@ ARMS = (
     "cipher-5", "constant", "attune", "attune+adapter",
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
-OPEN, CLOSE = "<!-- bench-prelude -->", "<!-- /bench-prelude -->"
-_CAPTIONS = {
+MARK = "bench-prelude"
+CAPTIONS = {
     "cumulative": "Cumulative edit cost by round, of all arms and of those that the goals are about",
-    "zero-edit": "Share of drafts that need no edit",
-    "drift": "Edit cost of the changed kind, around its change",
 }
-
-
-@dataclass(frozen=True)
-class _Section:
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+MET = {None: "not measured", True: "yes", False: "no"}
+"""How it is said whether a goal is met."""
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
@@ -49,7 +36,7 @@ def summarise(
     """All figures of a log, also of an unfinished run; without ``embedder`` no preference accuracy.
 
     ``environments`` has those of the plain variant, each other variant its own; ``faultless`` of an environment is
-    what a faultless learner pays. ``about`` is what ``machine.about`` says, and goes along as it is.
+    what a faultless learner pays. ``about`` is what ``provenance.about`` says, and goes along as it is.
     """
     accuracy = Accuracy(embedder, lines) if embedder else None
     chains = figures.chains(lines)
@@ -76,108 +63,56 @@ def summarise(
     }
 
 
-def write(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-
-
-def table(summary: Mapping[str, Any]) -> Group:
-    """The tables for a terminal."""
-    made: list[Table | Text] = [Text(_partial(summary), style="yellow")] if summary["partial"] else []
-    for section in _sections(summary):
-        shown = Table(title=section.title, title_justify="left")
-        for i, name in enumerate(section.head):
-            # The kind of feedback is at the end of an arm's name.
-            shown.add_column(name, justify="right" if i else "left", min_width=0 if i else 12, overflow="fold")
-        for row in section.rows:
-            shown.add_row(*row)
-        made.append(shown)
-    return Group(*made)
-
-
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The tables for a document."""
-    blocks = [about_line(summary)] if "machine" in summary else []
-    blocks += [f"**{_partial(summary)}**"] if summary["partial"] else []
-    for section in _sections(summary):
-        head = [f"| {' | '.join(section.head)} |", f"|---|{'---:|' * (len(section.head) - 1)}"]
-        blocks.append("\n".join([f"{section.title}:", "", *head, *(f"| {' | '.join(row)} |" for row in section.rows)]))
-    return "\n\n".join([*blocks, *_adapters(summary)])
-
-
-def write_docs(summary: Mapping[str, Any], path: Path, plots: Sequence[Path] = ()) -> None:
-    """Put the tables and ``plots``, which lie beside or below it, between the markers of a document.
-
-    ``ValueError`` if it has none.
-    """
-    images = [f"![{_CAPTIONS[plot.stem]}]({plot.relative_to(path.parent).as_posix()})" for plot in plots]
-    put(path, OPEN, CLOSE, "\n\n".join([markdown(summary), *images]))
-
-
-def put(path: Path, opening: str, closing: str, content: str) -> None:
-    """Put ``content`` between two markers of a document; ``ValueError`` if it has them not."""
-    before, opened, rest = path.read_text().partition(opening)
-    _, closed, after = rest.partition(closing)
-    if not (opened and closed):
-        raise ValueError(f"{path} has no {opening} and {closing}.")
-    path.write_text(f"{before}{opening}\n{content}\n{closing}{after}")
-
-
-def _sections(summary: Mapping[str, Any]) -> list[_Section]:
-    made = []
-    for part, (title, head, row) in _PARTS.items():
+def report(summary: Mapping[str, Any]) -> Report:
+    """What there is to tell of the figures."""
+    blocks: list[str | Table] = [unfinished(summary)] if summary["partial"] else []
+    adapters = []
+    for part, (title, columns) in _PARTS.items():
         for environment, held in sorted(summary[part].items()):
-            rows = [row(arm, f) for arm, f in held["arms"].items()]
-            made.append(_Section(f"{environment}{title}, {_size(held)}{_faultless(held)}", head, rows))
+            rows = [[name_of(arm, f), *(cell(f) for cell in columns.values())] for arm, f in held["arms"].items()]
+            least = "" if held["faultless"] is None else f" (a faultless learner pays {number(held['faultless'])})"
+            blocks.append(Table(("arm", *columns), rows, f"{environment}{title}, {_size(held)}{least}"))
+            adapters += _adapters(environment + title, held)
     if summary["goals"]:
         head = ("goal", "environment", "limit", "figure", "met")
-        made.append(_Section("Goals", head, [_goal(g) for g in summary["goals"]]))
-    return made
+        blocks.append(Table(head, [_goal(goal) for goal in summary["goals"]], "Goals"))
+    return [*blocks, *adapters]
 
 
-def _plain(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        _name(arm, f), *_costs(f), _number(f["first_encounters"]), _share(f["zero_edit"]),
-        _share(f["zero_edit_last_quarter"]), _share(f["preference_accuracy"]),
-        *(_number(f[f"{whose}_tokens_{way}"]) for whose in ("learner", "answer") for way in ("in", "out")),
-        _number(f["rounds_per_second"], 2),
-    )  # fmt: skip
+def unfinished(summary: Mapping[str, Any]) -> str:
+    """What is said of a run that is."""
+    return f"This run is not finished: {summary['rounds_played']} rounds were played, and unfinished arms say so."
 
 
-def _drift(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        _name(arm, f), *_costs(f), _number(f["cost_after_change"]), _number(f["recovery_rounds_mean"], 1),
-        _number(f["recovery_rounds_max"]), str(f["not_recovered"]), _share(f["zero_edit_last_quarter"]),
-    )  # fmt: skip
+def name_of(arm: str, figures: Mapping[str, Any]) -> str:
+    """An arm in its row."""
+    return f"{arm} (unfinished)" if figures["partial"] else arm
 
 
-def _noise(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
-    return _name(arm, f), *_costs(f), _percent(f["loss_percent"]), _share(f["zero_edit_last_quarter"])
+def _loss(f: Mapping[str, Any]) -> str:
+    return "-" if f["loss_percent"] is None else f"{f['loss_percent']:+.1f}%"
 
 
-def _habit(arm: str, f: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        _name(arm, f), *_costs(f), _share(f["zero_edit"]), _share(f["zero_edit_last_quarter"]),
-        _number(f["answer_tokens_in"]),
-    )  # fmt: skip
-
-
-_PARTS: dict[str, tuple[str, Sequence[str], Callable[[str, Mapping[str, Any]], tuple[str, ...]]]] = {
-    "environments": (
-        "",
-        ("arm", "cost", "± sd", "first", "zero-edit", "last ¼", "accuracy",
-         "learner in", "learner out", "answer in", "answer out", "rounds/s"),
-        _plain,
-    ),
-    "drift": (
-        " with drift",
-        ("arm", "cost", "± sd", "changed kind, after", "rounds to recover", "slowest", "never", "zero-edit, last ¼"),
-        _drift,
-    ),
-    "noise": (" with noise", ("arm", "cost", "± sd", "above plain", "zero-edit, last ¼"), _noise),
-    "habit": (" with a habit", ("arm", "cost", "± sd", "zero-edit", "last ¼", "answer in"), _habit),
+_COST = {"cost": number_of("cumulative_cost_mean"), "± sd": number_of("cumulative_cost_sd")}
+_LAST = share_of("zero_edit_last_quarter")
+_PARTS: Mapping[str, tuple[str, Mapping[str, Cell]]] = {
+    "environments": ("", {
+        **_COST, "first": number_of("first_encounters"), "zero-edit": share_of("zero_edit"), "last ¼": _LAST,
+        "accuracy": share_of("preference_accuracy"), "learner in": number_of("learner_tokens_in"),
+        "learner out": number_of("learner_tokens_out"), "answer in": number_of("answer_tokens_in"),
+        "answer out": number_of("answer_tokens_out"), "rounds/s": number_of("rounds_per_second", 2),
+    }),
+    "drift": (" with drift", {
+        **_COST, "changed kind, after": number_of("cost_after_change"),
+        "rounds to recover": number_of("recovery_rounds_mean", 1), "slowest": number_of("recovery_rounds_max"),
+        "never": number_of("not_recovered"), "zero-edit, last ¼": _LAST,
+    }),
+    "noise": (" with noise", {**_COST, "above plain": _loss, "zero-edit, last ¼": _LAST}),
+    "habit": (" with a habit", {
+        **_COST, "zero-edit": share_of("zero_edit"), "last ¼": _LAST, "answer in": number_of("answer_tokens_in"),
+    }),
 }  # fmt: skip
+"""What is said of each part of the summary."""
 
 
 def _goal(goal: Mapping[str, Any]) -> tuple[str, ...]:
@@ -190,16 +125,7 @@ def _goal(goal: Mapping[str, Any]) -> tuple[str, ...]:
         figure += f" ({loss:g} of a faultless learner)"
     if goal.get("not_recovered"):
         figure += f" ({goal['not_recovered']} never)"
-    met = {None: "not measured", True: "yes", False: "no"}[goal["met"]]
-    return goal["what"], goal["environment"], goal["goal"], figure, met
-
-
-def _name(arm: str, f: Mapping[str, Any]) -> str:
-    return f"{arm} (unfinished)" if f["partial"] else arm
-
-
-def _costs(f: Mapping[str, Any]) -> tuple[str, str]:
-    return _number(f["cumulative_cost_mean"]), _number(f["cumulative_cost_sd"])
+    return goal["what"], goal["environment"], goal["goal"], figure, MET[goal["met"]]
 
 
 def _size(held: Mapping[str, Any]) -> str:
@@ -209,49 +135,13 @@ def _size(held: Mapping[str, Any]) -> str:
     return f"{rounds} rounds, {range_of} seed{'s' * (seeds[-1] > 1)}"
 
 
-def _faultless(held: Mapping[str, Any]) -> str:
-    return "" if held["faultless"] is None else f" (a faultless learner pays {held['faultless']:,.0f})"
-
-
-def _partial(summary: Mapping[str, Any]) -> str:
-    return f"This run is not finished: {summary['rounds_played']} rounds were played, and unfinished arms say so."
-
-
-def about_line(summary: Mapping[str, Any]) -> str:
-    """Model, engine, machine, commit, date and command, as a sentence."""
-    machine = summary["machine"]
-    where = ", ".join([*machine["accelerators"], f"{machine['cores']} cores of {machine['processor']}"])
-    commit, dash, changed = summary["commit"].partition("-")
-    return (
-        f"Model {summary['model']} on vLLM {machine['vllm']}, {where}; "
-        f"commit {commit[:12]}{dash}{changed}, {summary['date']}: `{summary['command']}`"
-    )
-
-
-def _adapters(summary: Mapping[str, Any]) -> list[str]:
-    """What became of the adapters, in a sentence for each environment that has some."""
-    told = []
-    for part, (title, *_) in _PARTS.items():
-        for environment, held in sorted(summary[part].items()):
-            states = Counter(_state(a) for f in held["arms"].values() for a in f["adapters"])
-            if states:
-                counted = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-                told.append(f"Adapters trained for {environment}{title}: {counted}.")
-    return told
+def _adapters(where: str, held: Mapping[str, Any]) -> list[str]:
+    """What became of the adapters of an environment, in a sentence if it has some."""
+    states = Counter(_state(adapter) for f in held["arms"].values() for adapter in f["adapters"])
+    counted = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    return [f"Adapters trained for {where}: {counted}."] if states else []
 
 
 def _state(adapter: Mapping[str, Any]) -> str:
     state = str(adapter.get("state", "unknown"))
     return f"{state} as {adapter['mode']}" if state == "ready" and adapter.get("mode") else state
-
-
-def _number(value: float | None, digits: int = 0) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}%"

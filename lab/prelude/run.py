@@ -1,67 +1,60 @@
-"""All chains of a run, side by side; each goes on where its log ends."""
+"""All chains of a run, side by side; each goes on where its work file ends."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from openai import APIError
+from rich.progress import Progress
 
 from lab.client import Client
 from lab.prelude import log
-from lab.prelude.access import RETRIES, Access
 from lab.prelude.asking import Asking
-from lab.prelude.board import Board
-from lab.prelude.log import Line
+from lab.prelude.catalog import ARMS
+from lab.prelude.log import Chain, Line
 from lab.prelude.memory import Vectors
-from lab.prelude.meter import Meter
-from lab.prelude.play import Chain, Table
 from lab.prelude.ports import Environment
-from lab.prelude.roster import ARMS, DEFAULT_ARMS, HARD_ARMS, Means, learns_on_the_server
+from lab.prelude.trial import Trial
+from lab.work import Work
 
 MakeEnvironment = Callable[[Chain], Environment]
+RETRIES = 8
+"""How often a request is sent again to a busy server, within about half a minute."""
 TRAINING_SHARES = (0.3, 0.6)
 """After which parts of its rounds an arm has an adapter trained."""
 
 
-def plan(
-    environments: Sequence[str], variants: Sequence[str], arms: Sequence[str] | None, seeds: int
-) -> tuple[Chain, ...]:
-    """The chains of a run, the slow ones first. Without named arms all play, and ``HARD_ARMS`` the harder variants."""
-    chains = [
-        Chain(environment, variant, arm, seed)
-        for environment in environments
-        for variant in variants
-        for arm in arms or HARD_ARMS.get(variant, DEFAULT_ARMS)
-        for seed in range(1, seeds + 1)
-    ]
-    return tuple(sorted(chains, key=lambda chain: (not learns_on_the_server(chain.arm), chain.seed)))
-
-
 class Run:
-    """Plays ``chains`` of ``rounds`` rounds on a server, ``concurrency`` at a time. ``id`` sets its users apart."""
+    """Plays ``chains`` of ``rounds`` rounds on the server at ``base``, ``concurrency`` at a time.
+
+    ``id`` sets its users apart. ``keys`` are by tenant; without any, ``key`` is everybody's.
+    """
 
     def __init__(
         self,
         chains: Sequence[Chain],
+        work: Work,
         *,
         id: str,
         rounds: int,
         concurrency: int,
-        access: Access,
+        base: str,
+        keys: Mapping[str, str],
         environment: MakeEnvironment,
         vectors: Vectors,
-        path: Path,
+        key: str = "none",
         asking: Asking | None = None,
     ) -> None:
         self._chains = chains
+        self._work = work
         self._id = id
         self._rounds = rounds
         self._slots = asyncio.Semaphore(concurrency)
-        self._access = access
+        self._base = base
+        self._keys = keys
+        self._key = key
         self._environment = environment
         self._vectors = vectors
-        self._path = path
         self._asking = asking or Asking()
         self._writing = asyncio.Lock()
         self.stopped = False
@@ -71,53 +64,47 @@ class Run:
         """Let each chain end with the round that it is at."""
         self.stopped = True
 
-    async def play(self, board: Board) -> None:
+    async def play(self, bars: Progress) -> None:
         """Play what is left. A chain that fails is in ``failures``, and the others go on."""
-        played = self.played()
+        played = log.played(self._work)
+        shown = {
+            arm: bars.add_task(
+                arm,
+                total=self._rounds * sum(chain.arm == arm for chain in self._chains),
+                completed=sum(len(played.get(chain, ())) for chain in self._chains if chain.arm == arm),
+            )
+            for arm in dict.fromkeys(chain.arm for chain in self._chains)
+        }
+
+        async def in_turn(chain: Chain) -> None:
+            async with self._slots:
+                try:
+                    await self._play(chain, played.get(chain, []), lambda: bars.advance(shown[chain.arm]))
+                except (APIError, TimeoutError, ValueError) as error:
+                    self.failures[chain] = f"{type(error).__name__}: {error}"
+                    bars.console.print(f"[red]{chain} failed:[/red] {self.failures[chain]}")
+
         async with asyncio.TaskGroup() as group:
             for chain in self._chains:
-                if len(played[chain]) < self._rounds:
-                    group.create_task(self._in_turn(chain, played[chain], board))
+                if len(played.get(chain, ())) < self._rounds:
+                    group.create_task(in_turn(chain))
 
-    def played(self) -> dict[Chain, list[Line]]:
-        """The rounds of each chain that the log holds."""
-        return played(self._path, self._chains)
-
-    async def _in_turn(self, chain: Chain, played: Sequence[Line], board: Board) -> None:
-        async with self._slots:
-            if self.stopped:
-                return
-            try:
-                await self._play(chain, played, board)
-            except (APIError, TimeoutError, ValueError) as error:
-                self.failures[chain] = f"{type(error).__name__}: {error}"
-                board.say(f"[red]{chain} failed:[/red] {self.failures[chain]}")
-
-    async def _play(self, chain: Chain, played: Sequence[Line], board: Board) -> None:
-        client = Client(self._access.base, f"{self._id} {chain}", key=self._access.key_of(chain), retries=RETRIES)
-        try:
-            await client.connect()
-            meter = Meter(client, self._access.own_tenant(chain))
-            await meter.start()
-            table = Table(chain, await asyncio.to_thread(self._environment, chain))
+    async def _play(self, chain: Chain, played: Sequence[Line], done: Callable[[], None]) -> None:
+        own = chain.tenant if chain.learns_on_the_server and chain.tenant in self._keys else None
+        key = self._keys.get(chain.tenant, self._key)
+        async with Client(self._base, f"{self._id} {chain}", key=key, retries=RETRIES) as client:
             training = {max(1, round(share * self._rounds)) for share in TRAINING_SHARES}
-            arm = ARMS[chain.arm](Means(client, self._vectors, meter, training, table.truth, table.at))
+            environment = await asyncio.to_thread(self._environment, chain)
+            trial = Trial(environment, client, self._vectors, own, training)
+            arm = ARMS[chain.arm](trial)
             arm.asking = self._asking
-
-            async def write(line: Line) -> None:
+            await arm.restore([line.lesson for line in played])
+            if played:
+                arm.expense = replace(played[-1].expense)
+            for asked in environment.rounds[len(played) :]:
+                if self.stopped:
+                    return
+                line = await trial.turn(chain, arm, asked)
                 async with self._writing:
-                    await asyncio.to_thread(log.append, self._path, line)
-                board.advance(chain)
-
-            await table.play(arm, played, write, lambda: self.stopped)
-        finally:
-            await client.close()
-
-
-def played(path: Path, chains: Sequence[Chain]) -> dict[Chain, list[Line]]:
-    """The rounds of each chain that a log holds, up to the first one that is missing."""
-    found: dict[tuple[str, str, str, int], list[Line]] = defaultdict(list)
-    for line in log.read(path):
-        if line.number == len(found[line.chain]):
-            found[line.chain].append(line)
-    return {chain: found[chain.environment, chain.variant, chain.arm, chain.seed] for chain in chains}
+                    await asyncio.to_thread(log.add, self._work, line)
+                done()

@@ -1,12 +1,13 @@
 """Drafts that several writers edited, each in their own way: the file, and its split into learning and testing."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lab.reading import parsed, text_of
 
 LEAST_TESTED = 4
 """Drafts below which an interval says nothing."""
@@ -59,18 +60,7 @@ class Split:
 
 def load(path: Path) -> Writers:
     """The file's content. Raises ``BadWriters``."""
-    try:
-        return Writers.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise BadWriters(f"{path} cannot be read: {reason}.") from error
-    except json.JSONDecodeError as error:
-        raise BadWriters(f"{path} is no JSON: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise BadWriters(f"{path}: {f'{field}: ' if field else ''}{said}.") from error
+    return parsed(Writers, text_of(path, BadWriters), str(path), BadWriters)
 
 
 def split(held: Writers, learn: int, test: int, only: Sequence[str] = ()) -> Split:

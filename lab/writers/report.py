@@ -1,48 +1,37 @@
 """What `attune lab writers` says: a row for each kind of what was learned, a plot, and who could fool it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from lab.report import Report, Table
 
-OPEN, CLOSE = "<!-- bench-writers -->", "<!-- /bench-writers -->"
+MARK = "bench-writers"
+CAPTION = "Own minus other, of each writer"
 HEAD = ("learned", "tokens", "own − other", "95% interval", "by chance", "drafts above 0", "own − nothing")
+TITLE = "Nats a token by which a text is likelier, relative to its draft"
 _TOKENS = {"all_tokens": "all", "changed_tokens": "changed"}
 
 
-def rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table: all writers, then each."""
-    found: list[tuple[str, ...]] = []
+def report(told: Mapping[str, Any]) -> Report:
+    """The table: all writers, then each; and what a table does not say."""
+    rows: list[tuple[str, ...]] = []
     for kind, of in told["kinds"].items():
         for part, label in _TOKENS.items():
             figures = of[part]
             whole = figures["own_minus_other"]
-            found.append(
+            rows.append(
                 (
                     kind, label, _nats(whole["mean"]), _span(whole), f"{figures['p']:.3f}",
                     f"{figures['drafts_above_0']:.0%}", _nats(figures["own"]["mean"]),
                 )
             )  # fmt: skip
         for writer, one in of["all_tokens"]["by_writer"].items():
-            found.append((f"{kind} of {writer}", "all", _nats(one["mean"]), _span(one), "", "", ""))
-    return found
+            rows.append((f"{kind} of {writer}", "all", _nats(one["mean"]), _span(one), "", "", ""))
+    return [Table(HEAD, rows, TITLE, texts=2), *_sentences(told)]
 
 
-def show(told: Mapping[str, Any], console: Console) -> None:
-    """Print the table."""
-    table = Table(*HEAD, title="Nats a token by which a text is likelier, relative to its draft")
-    for row in rows(told):
-        table.add_row(*row)
-    console.print(table)
-    for line in sentences(told):
-        console.print(line)
-
-
-def sentences(told: Mapping[str, Any]) -> list[str]:
-    """What a table does not say."""
+def _sentences(told: Mapping[str, Any]) -> list[str]:
     said = []
     preferences = told["kinds"].get("preferences")
     if preferences is not None:
@@ -65,28 +54,13 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def write(told: Mapping[str, Any], path: Path) -> None:
-    """Write the figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def markdown(told: Mapping[str, Any]) -> str:
-    """The table for docs/benchmark.md."""
-    lines = [f"| {' | '.join(HEAD)} |", f"|---|---|{'---:|' * (len(HEAD) - 2)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(told)]
-    return "\n".join([*lines, "", *sentences(told)])
-
-
 def plot(told: Mapping[str, Any], path: Path) -> None:
     """Draw own minus other with its interval: of all writers, and of each."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     shown = [row for kind in told["kinds"] for row in _points(kind, told["kinds"][kind]["all_tokens"])][::-1]
-    figure, axes = pyplot.subplots(figsize=(7, 0.45 * len(shown) + 1.2))
+    figure = Figure(figsize=(7, 0.45 * len(shown) + 1.2), layout="tight")
+    axes = figure.subplots()
     for at, (label, one) in enumerate(shown):
         bold = " of " not in label
         axes.plot(one["interval"], [at, at], color="tab:blue" if bold else "0.6", linewidth=2 if bold else 1)
@@ -95,10 +69,8 @@ def plot(told: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(shown)), [label for label, _ in shown])
     axes.set_xlabel("own − other, nats a token (95% interval over drafts)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)
 
 
 def _points(kind: str, figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

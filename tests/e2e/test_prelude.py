@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.prelude import log
+from lab.work import Work
 
 ROUNDS = 10
 
@@ -17,7 +18,7 @@ def test_a_short_play_of_three_arms(server: str, tmp_path: Path) -> None:
     sizes = ["--rounds", str(ROUNDS), "--seeds", "1", "--out", str(out), "--json", str(tmp_path / "figures.json")]
     result = CliRunner().invoke(app, [*command, *sizes])
     assert result.exit_code == 0, result.stderr
-    lines = log.read(out / "rounds.jsonl")
+    lines = log.read(Work(out / "rounds.jsonl"))
     assert {(line.arm, line.number) for line in lines} == {
         (arm, number) for arm in ("none", "oracle", "attune") for number in range(ROUNDS)
     }

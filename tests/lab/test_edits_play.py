@@ -186,7 +186,7 @@ async def test_a_stopped_run_goes_on_where_it_was(double: AttuneDouble, stand_in
 def test_a_run_goes_on_with_the_same_file_and_engine_only(tmp_path: Path) -> None:
     Work(tmp_path / "work").begin(file="1", engine="a")
     Work(tmp_path / "work").begin(file="1", engine="a")
-    with pytest.raises(NotThisRun, match="of another engine, a, not b: leave out --resume"):
+    with pytest.raises(NotThisRun, match=r"is of engine a \(now b\): leave out --resume"):
         Work(tmp_path / "work", "leave out --resume").begin(file="1", engine="b")
 
 

@@ -12,6 +12,7 @@ from lab.cli import app
 from lab.edits import report
 from lab.edits.cases import DEV, TEST, Case, load
 from lab.edits.score import CONSTANT_LIST, Outcome, as_if_learned, matches_elsewhere, outcome, summary
+from lab.report import show, write
 from lab.work import Work
 
 
@@ -139,11 +140,11 @@ def test_a_result_has_every_case_and_can_be_shown(tmp_path: Path) -> None:
     assert {name: told[name] for name in named} == {name: told["modes"]["own"][name] for name in named}
     assert {"other", "other_recalled", "seconds_per_edit", "learner_tokens_per_edit"} <= set(told)
     assert "reference" not in told  # no reference wordings in these
-    report.write(told, tmp_path / "new" / "told.json")
+    write(told, tmp_path / "new" / "told.json")
     assert json.loads((tmp_path / "new" / "told.json").read_text())["constant_list"]["learned"] == 8
     functional = {"functional_found": 1, "functional_possible": 2, "other_asked": 3, "other_changed": 0, "checks": []}
     console = Console(record=True, width=160)
-    report.show({**told, "functional": functional}, console)
+    show(report.report({**told, "functional": functional}), console)
     shown = console.export_text()
     assert "+ Be brief." in shown
     assert "- Be kind." in shown
@@ -165,7 +166,7 @@ def test_bad_input_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     (bad := tmp_path / "bad.jsonl").write_text('{"id": "a"\n')
     assert "bad.jsonl, line 1 is no JSON" in run(str(bad), *out)
     bad.write_text(json.dumps({"id": "a", "request": "W", "draft": "x", "edited": "y", "expect": ["["]}))
-    assert "line 1: expect: Value error, '[' is no regular expression" in run(str(bad), *out)
+    assert "line 1: expect: '[' is no regular expression" in run(str(bad), *out)
     assert "There is no case 'nobody'" in run("--only", "nobody", *out)
     assert "needs --as own or both" in run("--functional", "--as", "one", *out)
     assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from lab.prelude import plots
 from lab.prelude.asking import general
 from lab.prelude.log import Line
 from lab.prelude.ports import Expense
+from lab.report import markdown
 from preference.distance import word_distance
 
 ABOUT = About("Anna", "printer back", "Mara")
@@ -146,9 +147,9 @@ def test_the_report_has_goals_in_both_halves_and_intervals_over_users(tmp_path: 
     assert goals["attune / oracle, after first encounters"] == (0.25, True)
     assert goals["attune+adapter / attune"] == (None, None)
     assert told["partial"]
-    assert "none (unfinished)" in report.markdown(told)
+    assert "none (unfinished)" in markdown(report.report(told))
     drawn = plots.write(log, tmp_path, "everyday-")
-    assert [path.name for path in drawn] == ["everyday-cumulative.png", "everyday-zero-edit.png"]
+    assert [path.name for path in drawn] == ["everyday-cumulative.png"]
 
 
 def test_what_the_everyday_world_has_not_is_refused_before_anything_starts(tmp_path: Path) -> None:

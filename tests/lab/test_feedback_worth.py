@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.prelude.catalog import ARMS
 from lab.prelude.environment import SyntheticEnvironment, make
 from lab.prelude.memory import Vectors
-from lab.prelude.meter import Meter
-from lab.prelude.ports import Environment, Round
-from lab.prelude.roster import ARMS, Means
-from tests.lab.test_prelude_arms import client_of, nobody_knows, world
+from lab.prelude.trial import Trial
+from tests.lab.test_prelude_arms import client_of, world
 from tests.server.conftest import Running, WordEmbedder
 
 ROUNDS = 24
@@ -32,15 +31,12 @@ def running(
 
 async def cost(name: str, running: Running, environment: SyntheticEnvironment) -> int:
     """Words of the edits that the user of an arm would have made."""
-    at = environment.rounds[0]
     total = 0
-
-    def here() -> tuple[Environment, Round]:
-        return environment, at
-
     async with client_of(running, f"user of {name}") as client:
-        arm = ARMS[name](Means(client, Vectors(WordEmbedder()), Meter(client, None), (), nobody_knows, here))
+        trial = Trial(environment, client, Vectors(WordEmbedder()))
+        arm = ARMS[name](trial)
         for at in environment.rounds:
+            trial.round = at
             draft = await arm.complete(at.text)
             edited = await environment.edit(at, draft.text)
             total += environment.cost(at, draft.text, edited)

@@ -20,11 +20,12 @@ def test_a_part_is_compared_with_the_whole_learner_after_the_first_encounters() 
         "nothing": {"email": _figures(150, 100, 0.9), "summary": _figures(200, 130, 0.8)},
         "likeness": {"email": _figures(180, 100, 0.85), "summary": _figures(190, 130, 0.8)},
     }
-    whole, part = ablate.rows(found)
+    table = ablate.table(found)
+    whole, part = table.rows
     assert whole == ("nothing", "", "150 ± 5 / 200 ± 5", "50 / 70", "+0 / +0", "90% / 80%", "1,000 / 1,000")
     assert part[:2] == ("likeness", ablation.PARTS["likeness"])
     assert part[3:5] == ("80 / 60", "+30 / -10")
-    assert ablate.markdown(found).count("\n") == 3
+    assert table.markdown().count("\n") == 3
 
 
 def test_a_part_that_there_is_not_is_said() -> None:

@@ -2,8 +2,8 @@
 
 import ast
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ import lab
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
 from lab.prelude.arms.cipher import Cipher
-from lab.prelude.arms.continual import Continual
-from lab.prelude.arms.explore import ExploreThenExploit
+from lab.prelude.arms.edits import InContext
 from lab.prelude.arms.feedback import MISLED
-from lab.prelude.arms.icl import InContext
+from lab.prelude.arms.single import Continual, ExploreThenExploit
+from lab.prelude.catalog import ARMS, DEFAULT_ARMS
 from lab.prelude.environment import KINDS, SyntheticEnvironment, make
 from lab.prelude.memory import Memory
 from lab.prelude.memory import Vectors as RequestVectors
-from lab.prelude.meter import Meter
-from lab.prelude.ports import Arm, Draft, Environment, Round
-from lab.prelude.roster import ARMS, DEFAULT_ARMS, Means
+from lab.prelude.ports import Arm, Draft, Round
+from lab.prelude.trial import Trial
 from preference.ports import Vectors
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
@@ -33,8 +32,8 @@ from tests.server.conftest import Running, WordEmbedder, serving
 ROOT = Path(lab.__file__).parent.parent
 HIDDEN = {
     "lab.world", "lab.style", "lab.render", "lab.lexicon", "lab.simulated_user", "lab.prelude.environment",
-    "lab.prelude.careless", "lab.prelude.documents", "lab.prelude.llm_user", "lab.prelude.play", "lab.prelude.log",
-    "lab.prelude.run", "lab.prelude.roster", "lab.prelude.voice",
+    "lab.prelude.careless", "lab.prelude.documents", "lab.prelude.llm_user", "lab.prelude.trial", "lab.prelude.log",
+    "lab.prelude.run", "lab.prelude.catalog", "lab.prelude.voice",
 }  # fmt: skip
 """What knows the user, or could ask for what they want."""
 
@@ -97,22 +96,18 @@ def engine_of(running: Running) -> WorldEngine:
     return running.engine
 
 
-@asynccontextmanager
-async def client_of(running: Running, user: str = "ann") -> AsyncIterator[Client]:
-    client = Client(running.url, user)
-    try:
-        await client.connect()
-        yield client
-    finally:
-        await client.close()
+def client_of(running: Running, user: str = "ann") -> Client:
+    return Client(running.url, user)
 
 
-def nobody_knows() -> Sequence[str]:
-    raise AssertionError("this arm asked what the user wants")
+class Blind(Trial):
+    """Says nothing of what the user wants."""
 
+    def at(self) -> Round:
+        raise AssertionError("this arm asked what the user says beside edits")
 
-def nowhere() -> tuple[Environment, Round]:
-    raise AssertionError("this arm asked what the user says beside edits")
+    def truth(self) -> Sequence[str]:
+        raise AssertionError("this arm asked what the user wants")
 
 
 async def played(
@@ -131,9 +126,8 @@ def costs(environment: SyntheticEnvironment, drafts: Sequence[Draft], start: int
     return [environment.cost(environment.rounds[start + i], d.text, "") for i, d in enumerate(drafts)]
 
 
-def made(name: str, client: Client, environment: SyntheticEnvironment, truth: Any = nobody_knows) -> Arm:
-    means = Means(client, RequestVectors(WordEmbedder()), Meter(client, None), {100}, truth, nowhere)
-    return ARMS[name](means)
+def made(name: str, client: Client, environment: SyntheticEnvironment, of: type[Trial] = Blind) -> Arm:
+    return ARMS[name](of(environment, client, RequestVectors(WordEmbedder()), training={100}))
 
 
 @pytest.mark.parametrize("name", [name for name in DEFAULT_ARMS if name != "oracle"])
@@ -142,7 +136,6 @@ async def test_an_arm_goes_on_after_an_interruption_and_never_asks_for_the_truth
 ) -> None:
     async with client_of(running) as client:
         arm = made(name, client, environment)
-        assert arm.name == name
         _, lessons = await played(arm, environment, slice(0, 8))
         restored = made(name, client, environment)
         await restored.restore(lessons)
@@ -157,8 +150,13 @@ async def test_an_arm_goes_on_after_an_interruption_and_never_asks_for_the_truth
 
 async def test_the_oracle_is_told_and_nobody_edits_it(running: Running, environment: SyntheticEnvironment) -> None:
     at = iter(environment.rounds)
+
+    class Telling(Trial):
+        def truth(self) -> Sequence[str]:
+            return environment.wants(next(at))
+
     async with client_of(running) as client:
-        arm = made("oracle", client, environment, lambda: environment.wants(next(at)))
+        arm = made("oracle", client, environment, Telling)
         drafts, lessons = await played(arm, environment, slice(0, 6))
     assert costs(environment, drafts) == [0] * 6
     assert lessons == [{}] * 6
@@ -166,9 +164,9 @@ async def test_the_oracle_is_told_and_nobody_edits_it(running: Running, environm
 
 def reachable(thing: Any, seen: set[int]) -> bool:
     """Whether an arm's own attributes, and theirs, lead to what tells the truth."""
-    if thing is nobody_knows:
+    if getattr(thing, "__func__", None) is Blind.truth:
         return True
-    if id(thing) in seen or not type(thing).__module__.startswith(("lab.", "collections")):
+    if id(thing) in seen or not type(thing).__module__.startswith(("lab.", "tests.", "collections")):
         return False
     seen.add(id(thing))
     return any(reachable(value, seen) for value in vars(thing).values()) if hasattr(thing, "__dict__") else False
@@ -190,11 +188,11 @@ async def test_a_round_that_was_not_written_down_is_forgotten_before_it_is_playe
 
     first, second = environment.rounds[:2]
     async with client_of(running) as client:
-        killed = Attune(client, Meter(client, None))
+        killed = Attune(client)
         await killed.restore([])
         lesson = await played(killed, first)
         lost = (await played(killed, second))["feedback"]
-        again = Attune(client, Meter(client, None))
+        again = Attune(client)
         await again.restore([lesson])
         with pytest.raises(NotFoundError):
             await client.learned(lost)
@@ -205,15 +203,12 @@ async def test_a_round_that_was_not_written_down_is_forgotten_before_it_is_playe
 async def test_users_of_one_kind_of_feedback_give_that_and_nothing_else(
     name: str, running: Running, environment: SyntheticEnvironment
 ) -> None:
-    at = environment.rounds[0]
     kind = name.removeprefix("attune:")
     async with client_of(running) as client:
-        voice: tuple[Environment, Round] = (environment, at)
-        means = Means(client, RequestVectors(WordEmbedder()), Meter(client, None), {100}, nobody_knows, lambda: voice)
-        arm = ARMS[name](means)
-        assert arm.name == name
+        trial = Trial(environment, client, RequestVectors(WordEmbedder()), training={100})
+        arm = ARMS[name](trial)
         for at in environment.rounds[:4]:
-            voice = (environment, at)
+            trial.round = at
             draft = await arm.complete(at.text)
             lesson = await arm.learn(at.text, draft, await environment.edit(at, draft.text))
             assert "status" in lesson
@@ -241,8 +236,8 @@ async def test_learning_by_context_beats_one_list_for_all(running: Running, envi
     spent = {}
     async with client_of(running) as client:
         for name in ("none", "explore-then-exploit", "continual", "cot-edit", "cipher-1", "cipher-5"):
-            means = Means(client, RequestVectors(KindWords()), Meter(client, None), {100}, nobody_knows, nowhere)
-            drafts, _ = await played(ARMS[name](means), environment, slice(0, 12))
+            trial = Blind(environment, client, RequestVectors(KindWords()), training={100})
+            drafts, _ = await played(ARMS[name](trial), environment, slice(0, 12))
             spent[name] = sum(costs(environment, drafts)[8:])
     assert spent["cipher-1"] < 0.5 * min(spent["none"], spent["explore-then-exploit"], spent["continual"])
     assert max(spent["cipher-5"], spent["cot-edit"]) < spent["none"]
@@ -251,22 +246,31 @@ async def test_learning_by_context_beats_one_list_for_all(running: Running, envi
 async def test_before_the_first_edit_there_is_nothing_in_the_prompt(
     running: Running, environment: SyntheticEnvironment
 ) -> None:
+    class Nothing(Trial):
+        def truth(self) -> Sequence[str]:
+            return ()
+
     request = environment.rounds[0].text
     for name in DEFAULT_ARMS:
         async with client_of(running) as client:
-            await made(name, client, environment, lambda: ()).complete(request)
+            await made(name, client, environment, Nothing).complete(request)
         assert engine_of(running).prompts()[-1] == request
 
 
 async def test_preferences_stand_where_attune_puts_them(running: Running, environment: SyntheticEnvironment) -> None:
     request = environment.rounds[0].text
     wants = list(environment.wants(environment.rounds[0]))[:1]
+
+    class Wanting(Trial):
+        def truth(self) -> Sequence[str]:
+            return wants
+
     http = running.http(headers={"X-User-Id": "ann"})
     async with client_of(running) as client:
         await client.answer(request)  # makes the user known
         assert http.post("/v1/users/ann/preferences", json={"text": wants[0]}).is_success
         ours = await made("attune", client, environment).complete(request)
-        theirs = await made("oracle", client, environment, lambda: wants).complete(request)
+        theirs = await made("oracle", client, environment, Wanting).complete(request)
     assert (ours.text, list(ours.preferences)) == (theirs.text, wants)
     first, second = engine_of(running).requests[-2:]
     assert first["messages"] == second["messages"]
@@ -394,7 +398,7 @@ async def test_an_adapter_is_trained_after_its_rounds_and_what_came_of_it_is_tol
     running: Running, environment: SyntheticEnvironment
 ) -> None:
     async with client_of(running) as client:
-        arm = Attune(client, Meter(client, None), training={2})
+        arm = Attune(client, training={2})
         _, lessons = await played(arm, environment, slice(0, 3))
     assert {lesson["status"] for lesson in lessons} <= {"learned", "nothing_learned"}
     assert ["adapter" in lesson for lesson in lessons] == [False, True, False]
@@ -406,7 +410,7 @@ async def test_a_draft_that_was_sent_confirms_what_was_used(
     running: Running, environment: SyntheticEnvironment
 ) -> None:
     async with client_of(running) as client:
-        arm = Attune(client, Meter(client, None))
+        arm = Attune(client)
         request = environment.rounds[0].text
         await arm.learn(request, await arm.complete(request), await environment.edit(environment.rounds[0], ""))
         draft = await arm.complete(request)

@@ -46,7 +46,6 @@ def engine() -> Iterator[FakeEngine]:
 
 async def test_folders_become_kinds_and_files_requests(folder: Path) -> None:
     environment: Environment = make(folder, seed=1, rounds=12, user=Shouting())
-    assert environment.kinds == ("letters", "memos", "notes")
     counts = Counter((r.kind, r.text) for r in environment.rounds)
     assert {kind for kind, _ in counts} == {"letters", "memos", "notes"}
     assert counts["notes", f"{TASK}\n\nnotes 0"] == 4
@@ -63,12 +62,11 @@ async def test_the_user_edits_by_the_kinds_style_and_edits_cost_words(folder: Pa
     assert user.asked == [(("Be brief.", "Use bullet points."), memo.text)]
     assert environment.cost(memo, "two words", "TWO WORDS") == 2
     assert await environment.edit(memo, "FINE ALREADY") == "FINE ALREADY"
-    assert environment.wanted_by_kind(0)["memos"] == environment.wants(memo)
 
 
 def test_styles_are_drawn_by_the_seed_and_differ(folder: Path) -> None:
-    drawn = {s: make(folder, seed=s, rounds=6, user=Shouting()).wanted_by_kind(0) for s in range(5)}
-    assert drawn[1] == make(folder, seed=1, rounds=6, user=Shouting()).wanted_by_kind(5)
+    drawn = {s: make(folder, seed=s, rounds=6, user=Shouting()).styles for s in range(5)}
+    assert drawn[1] == make(folder, seed=1, rounds=6, user=Shouting()).styles
     assert len({tuple(map(tuple, styles.values())) for styles in drawn.values()}) > 1
     for styles in drawn.values():
         assert styles["letters"] != styles["notes"]

@@ -15,21 +15,20 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lab.cli import app
-from lab.client import Client
+from lab.client import Client, since
+from lab.local_server import progress
 from lab.prelude import log
 from lab.prelude.ablation import PARTS
-from lab.prelude.access import Access, make_keys, tenant_of
-from lab.prelude.bench import Options, bench
-from lab.prelude.board import Board
+from lab.prelude.bench import SERVER, WORK, Options, bench
+from lab.prelude.catalog import DEFAULT_ARMS, HARD_ARMS, SLOW_ARM, chosen, plan
 from lab.prelude.environment import make
-from lab.prelude.folder import Folder, Refused
-from lab.prelude.log import Line
+from lab.prelude.log import Chain, Line
 from lab.prelude.memory import Vectors
-from lab.prelude.meter import Meter
-from lab.prelude.play import Chain, Table
 from lab.prelude.ports import Arm, Draft, Environment
-from lab.prelude.roster import DEFAULT_ARMS, HARD_ARMS, SLOW_ARM, chosen
-from lab.prelude.run import Run, plan
+from lab.prelude.run import Run
+from lab.prelude.server import make_keys
+from lab.prelude.trial import Trial
+from lab.work import NotThisRun, Work, clear, only_run
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
 from tests.server.conftest import Running, WordEmbedder, serving
@@ -78,7 +77,7 @@ def what_was_played(lines: Sequence[Line]) -> list[dict[str, Any]]:
 async def test_every_chain_is_played_and_every_round_written(running: Running, tmp_path: Path) -> None:
     arms = ["none", "oracle", "cipher-5", "attune", "attune+adapter"]
     outcome = await bench(options(running, tmp_path / "out", arms=arms, seeds=2), QUIET, WordEmbedder())
-    lines = log.read(outcome.log)
+    lines = outcome.lines
     assert (outcome.failures, outcome.stopped, outcome.model) == ({}, False, MODEL)
     assert {(line.arm, line.seed, line.number) for line in lines} == {
         (arm, seed, number) for arm in arms for seed in (1, 2) for number in range(ROUNDS)
@@ -103,27 +102,25 @@ async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running,
     arms = ["none", "explore-then-exploit", "continual", "icl-edit-1", "cot-edit", "cipher-1", "attune"]
     whole = await bench(options(running, tmp_path / "whole", arms=arms), QUIET, WordEmbedder())
     chains = plan(["email"], ["plain"], arms, 1)
-    path = tmp_path / "parts.jsonl"
     for _ in range(ROUNDS):
-        run = Run(
-            chains, id="parts", rounds=ROUNDS, concurrency=24, access=Access(running.url), environment=environment,
-            vectors=Vectors(WordEmbedder()), path=path,
-        )  # fmt: skip
-        done = {chain: len(lines) for chain, lines in run.played().items()}
 
-        class Stopping(Board):
+        class Stopping(Work):
             """Stops the run after each round of any chain."""
 
-            def advance(self, chain: Chain) -> None:
-                super().advance(chain)
+            def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
                 run.stop()  # noqa: B023 # of this turn
+                return super().add(step, mode, id, **fields)
 
-        with Stopping(QUIET, ROUNDS, done) as board:
-            await run.play(board)
-    again = log.read(path)
+        run = Run(
+            chains, Stopping(tmp_path / "parts.jsonl"), id="parts", rounds=ROUNDS, concurrency=24, base=running.url,
+            keys={}, environment=environment, vectors=Vectors(WordEmbedder()),
+        )  # fmt: skip
+        with progress(QUIET) as bars:
+            await run.play(bars)
+    again = log.read(Work(tmp_path / "parts.jsonl"))
     assert len(again) > len(chains)
     expected: dict[str, list[dict[str, Any]]] = {line["arm"]: [] for line in what_was_played(again)}
-    for line in what_was_played(log.read(whole.log)):
+    for line in what_was_played(whole.lines):
         expected[line["arm"]].append(line)
     for line in what_was_played(again):
         assert line == expected[line["arm"]][line["number"]]
@@ -135,7 +132,7 @@ async def test_what_is_whole_is_not_played_again(running: Running, tmp_path: Pat
     asked = len(engine_of(running).requests)
     outcome = await bench(chosen, QUIET, WordEmbedder())
     assert len(engine_of(running).requests) == asked
-    assert len(log.read(outcome.log)) == 2 * ROUNDS
+    assert len(outcome.lines) == 2 * ROUNDS
 
 
 async def test_a_chain_that_fails_says_so_and_the_others_go_on(running: Running, tmp_path: Path) -> None:
@@ -144,54 +141,48 @@ async def test_a_chain_that_fails_says_so_and_the_others_go_on(running: Running,
     (chain,) = outcome.failures
     assert chain == Chain("email", "plain", "oracle", 1)
     assert "longer than the context" in outcome.failures[chain]
-    assert [line.arm for line in log.read(outcome.log)] == ["none"] * ROUNDS
+    assert [line.arm for line in outcome.lines] == ["none"] * ROUNDS
     engine_of(running).refuses = None
     outcome = await bench(options(running, tmp_path / "out"), QUIET, WordEmbedder())
     assert outcome.failures == {}
-    assert len(log.read(outcome.log)) == 2 * ROUNDS
+    assert len(outcome.lines) == 2 * ROUNDS
 
 
 async def test_a_busy_server_is_asked_again(running: Running, tmp_path: Path) -> None:
     engine_of(running).enqueue(Script(status=503, error="loading"))
     outcome = await bench(options(running, tmp_path / "out", arms=["none"]), QUIET, WordEmbedder())
     assert outcome.failures == {}
-    assert len(log.read(outcome.log)) == ROUNDS
+    assert len(outcome.lines) == ROUNDS
     assert len(engine_of(running).requests) == ROUNDS + 1
 
 
 async def test_another_run_does_not_go_on_in_the_same_folder(running: Running, tmp_path: Path) -> None:
     await bench(options(running, tmp_path / "out", arms=["none"]), QUIET, WordEmbedder())
     other = options(running, tmp_path / "out", arms=["none"], seeds=2)
-    with pytest.raises(Refused, match=r"seeds 1 \(now 2\).*--fresh"):
+    with pytest.raises(NotThisRun, match=r"seeds 1 \(now 2\).*--fresh"):
         await bench(other, QUIET, WordEmbedder())
     outcome = await bench(replace(other, fresh=True), QUIET, WordEmbedder())
-    assert len(log.read(outcome.log)) == 2 * ROUNDS
+    assert len(outcome.lines) == 2 * ROUNDS
 
 
 def test_a_folder_is_one_runs_at_a_time_and_fresh_clears_its_own_files_alone(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "run")
-    with folder.opened({"rounds": 1}, fresh=False) as first:
-        (folder.path / "mine.txt").write_text("keep")
-        (folder.server / "attune.db").write_text("rows")
-        folder.log.write_text("{}\n")
-        with pytest.raises(Refused, match="Another run"), Folder(tmp_path / "run").opened({"rounds": 1}, fresh=True):
+    with only_run(tmp_path):
+        (tmp_path / "mine.txt").write_text("keep")
+        make_keys(tmp_path / SERVER, ["baselines"])
+        first = Work(tmp_path / WORK).begin(rounds=1)
+        with pytest.raises(NotThisRun, match="Another run"), only_run(tmp_path):
             pass
-        assert folder.log.exists()
-    with folder.opened({"rounds": 1}, fresh=False) as again:
-        assert again == first
-        assert (folder.server / "attune.db").exists()
-    with folder.opened({"rounds": 2}, fresh=True) as other:
-        assert other != first
-        assert not folder.log.exists()
-        assert list(folder.server.iterdir()) == []
-    assert (folder.path / "mine.txt").read_text() == "keep"
-    assert stat.S_IMODE(folder.server.stat().st_mode) == 0o700
+    with only_run(tmp_path):
+        assert Work(tmp_path / WORK).begin(rounds=1) == first
+        assert stat.S_IMODE((tmp_path / SERVER).stat().st_mode) == 0o700
+        clear(tmp_path, WORK, SERVER)
+        assert not (tmp_path / SERVER).exists()
+        assert Work(tmp_path / WORK).begin(rounds=2) != first
+    assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
 class Witness(Arm):
     """Learns nothing, and keeps everything that it was given."""
-
-    name = "witness"
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,16 +198,12 @@ class Witness(Arm):
         return {}
 
 
-async def test_an_arm_is_given_texts_and_its_own_draft_and_nothing_else(tmp_path: Path) -> None:
+async def test_an_arm_is_given_texts_and_its_own_draft_and_nothing_else() -> None:
     there = make("email", seed=1, rounds=2)
-    arm, lines = Witness(), []
-
-    async def write(line: Line) -> None:
-        assert len(arm.given) == 2 * (line.number + 1)  # before the next round begins
-        lines.append(line)
-
-    table = Table(Chain("email", "plain", "witness", 1), there)
-    await table.play(arm, (), write, lambda: False)
+    arm, client = Witness(), Client("http://127.0.0.1:1", "ann")
+    trial = Trial(there, client, Vectors(WordEmbedder()))
+    lines = [await trial.turn(Chain("email", "plain", "witness", 1), arm, at) for at in there.rounds]
+    await client.close()
     assert len(lines) == 2
     for at, (asked, told) in zip(there.rounds, (arm.given[:2], arm.given[2:]), strict=True):
         assert asked == (at.text,)
@@ -295,15 +282,13 @@ def test_a_quick_look_plays_the_kinds_of_feedback_and_what_is_named(
 
 async def test_each_user_that_the_server_learns_for_has_a_tenant(data: Path) -> None:
     chains = plan(["email"], ["plain"], ["none", "oracle", "attune"], 2)
-    make_keys(data, {tenant_of(chain) for chain in chains})
-    keys = make_keys(data, {tenant_of(chain) for chain in chains})
+    make_keys(data, {chain.tenant for chain in chains})
+    keys = make_keys(data, {chain.tenant for chain in chains})
     assert sorted(keys) == ["baselines", "email-plain-attune-1", "email-plain-attune-2"]
     with WorldEngine(make("email", seed=1, rounds=ROUNDS)) as engine:
         settings = Settings(engine_url=engine.url, data_dir=data)
         with serving(settings, engine) as running:
-            access = Access(running.url, keys=keys)
-            assert {access.own_tenant(chain) for chain in chains} == {*keys, None} - {"baselines"}
-            for key in {access.key_of(chain) for chain in chains}:
+            for key in {keys[chain.tenant] for chain in chains}:
                 headers = {"Authorization": f"Bearer {key}"}
                 assert running.http(headers=headers).get("/v1/models").status_code == 200
             assert running.http().get("/v1/models").status_code == 401
@@ -330,12 +315,11 @@ async def test_learning_tokens_are_those_of_one_tenant_since_they_were_last_read
     served.router.add_get("/metrics", metrics)
     async with TestServer(served) as server:
         client = Client(f"http://{server.host}:{server.port}", "ann")
-        ours, new, unknown = Meter(client, "a"), Meter(client, "nobody"), Meter(client, None)
-        for meter in (ours, new, unknown):
-            await meter.start()
+        tenants = ("a", "nobody", None)
+        before = [await client.learning_tokens(tenant) for tenant in tenants]
         shown.pop(0)
-        assert [await meter.spent() for meter in (ours, new, unknown)] == [(30, 0), (0, 0), None]
-        assert await ours.spent() == (0, 0)
+        now = [await client.learning_tokens(tenant) for tenant in tenants]
+        assert list(map(since, before, now)) == [(30, 0), (0, 0), None]
         shown.pop(0)
-        assert await ours.spent() is None
+        assert await client.learning_tokens("a") is None
         await client.close()

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from lab.prelude import plots, report
 from lab.prelude.figures import chains, changed_kind, curve, first_encounters, recovery
-from lab.prelude.log import Line, append, read
-from lab.prelude.machine import about
+from lab.prelude.log import Line, add, read
 from lab.prelude.ports import Expense
+from lab.provenance import about
+from lab.report import about_line, markdown, put, show, write
+from lab.work import Work
 from preference.ports import Vectors
 
 
@@ -54,14 +56,14 @@ class Letters:
 
 def test_the_log_keeps_whole_lines_and_the_last_of_equal_rounds(tmp_path: Path) -> None:
     path = tmp_path / "new" / "rounds.jsonl"
-    assert read(path) == []
+    assert read(Work(path)) == []
     rounds = chain([7, 5, 0, 0], adapter={"state": "ready"})
-    append(path, rounds[1])
+    add(Work(path), rounds[1])
     with path.open("a") as file:
         file.write(json.dumps({"environment": "email"})[:-4])
     for one in (line(0, 99, rounds=4), rounds[0], rounds[3], rounds[2]):
-        append(path, one)
-    assert read(path) == rounds
+        add(Work(path), one)
+    assert read(Work(path)) == rounds
 
 
 def test_costs_are_means_over_seeds_with_their_sample_deviation() -> None:
@@ -102,20 +104,20 @@ def test_an_unfinished_run_says_so_and_whole_chains_count() -> None:
     assert alone["rounds_played"] == 2
     assert alone["environments"]["email"]["arms"]["attune"]["cumulative_cost_mean"] == 100
     assert alone["environments"]["email"]["arms"]["attune"]["zero_edit_last_quarter"] is None
-    assert "not finished" in report.markdown(alone)
-    assert "attune (unfinished)" in report.markdown(alone)
+    assert "not finished" in markdown(report.report(alone))
+    assert "attune (unfinished)" in markdown(report.report(alone))
     both = arm([*part, *chain([10, 0, 0, 0])])
     assert (both["cumulative_cost_mean"], both["seeds"], both["partial"]) == (10, 1, True)
     whole = report.summarise(chain([10, 0, 0, 0]))
     assert not whole["partial"]
-    assert "finished" not in report.markdown(whole)
+    assert "finished" not in markdown(report.report(whole))
 
 
 def test_an_empty_log_is_a_report_too() -> None:
     summary = report.summarise([])
     assert summary["environments"] == {}
     assert summary["goals"] == []
-    assert report.markdown(summary) == ""
+    assert report.report(summary) == []
 
 
 def test_accuracy_is_of_rounds_with_preferences_only() -> None:
@@ -280,13 +282,14 @@ def everything() -> list[Line]:
 
 def test_the_tables_name_every_arm_and_goal(tmp_path: Path) -> None:
     lines = [*everything(), *chain([5] * 40, arm="attune+adapter", adapter={"state": "ready", "mode": "adapter"})[:1]]
-    summary = report.summarise(lines, Letters(), about(command="attune lab bench", model="tiny"))
+    summary = report.summarise(lines, Letters(), about("tiny"))
     assert list(summary["environments"]["email"]["arms"]) == [
         "none", "oracle", "cipher-5", "attune", "attune+adapter", "my-own",
     ]  # fmt: skip
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(report.table(summary))
-    shown, written = console.export_text(), report.markdown(summary)
+    told = report.report(summary)
+    show(told, console)
+    shown, written = console.export_text(), markdown([about_line(summary), *told])
     for text in (shown, written):
         for part in (
             "email, 40 rounds, 1 to 3 seeds",
@@ -310,7 +313,7 @@ def test_the_tables_name_every_arm_and_goal(tmp_path: Path) -> None:
     assert len(heads) == 9
     widths = {rows[i - 1].count("|") == rows[i].count("|") == rows[i + 1].count("|") for i in heads}
     assert widths == {True}
-    report.write(summary, tmp_path / "new" / "figures.json")
+    write(summary, tmp_path / "new" / "figures.json")
     held = json.loads((tmp_path / "new" / "figures.json").read_text())
     assert held == summary
     for key in ("environments", "drift", "noise", "goals", "machine", "commit", "command", "model", "date"):
@@ -320,33 +323,34 @@ def test_the_tables_name_every_arm_and_goal(tmp_path: Path) -> None:
 def test_the_document_keeps_all_but_what_is_between_its_markers(tmp_path: Path) -> None:
     document = tmp_path / "benchmark.md"
     summary = report.summarise(chain([10, 0, 0, 0]))
-    document.write_text(f"# Before\n{report.OPEN}\nold\n{report.CLOSE}\nafter\n")
-    report.write_docs(summary, document)
+    document.write_text(f"# Before\n<!-- {report.MARK} -->\nold\n<!-- /{report.MARK} -->\nafter\n")
+    content = markdown(report.report(summary))
+    put(document, report.MARK, content)
     first = document.read_text()
-    report.write_docs(summary, document)
+    put(document, report.MARK, content)
     assert document.read_text() == first
-    assert first == f"# Before\n{report.OPEN}\n{report.markdown(summary)}\n{report.CLOSE}\nafter\n"
-    report.write_docs(summary, document, plots.write(everything(), tmp_path / "benchmark"))
+    assert first == f"# Before\n<!-- {report.MARK} -->\n{content}\n<!-- /{report.MARK} -->\nafter\n"
+    drawn = plots.write(everything(), tmp_path / "benchmark")
+    put(document, report.MARK, content, {plot: report.CAPTIONS[plot.stem] for plot in drawn})
     with_plots = document.read_text()
-    for name in ("cumulative", "zero-edit", "drift"):
-        assert f"](benchmark/{name}.png)" in with_plots
-    assert with_plots.endswith(f"{report.CLOSE}\nafter\n")
+    assert "](benchmark/cumulative.png)" in with_plots
+    assert with_plots.endswith(f"<!-- /{report.MARK} -->\nafter\n")
     document.write_text("# No markers\n")
     with pytest.raises(ValueError, match="has no <!-- bench-prelude -->"):
-        report.write_docs(summary, document)
+        put(document, report.MARK, content)
 
 
 def test_plots_are_written_also_of_an_unfinished_run(tmp_path: Path) -> None:
     from matplotlib import image
 
     written = plots.write(everything(), tmp_path / "plots")
-    assert [p.name for p in written] == ["cumulative.png", "zero-edit.png", "drift.png"]
+    assert [p.name for p in written] == ["cumulative.png"]
     for path in written:
         pixels = image.imread(path)
         assert pixels.shape[1] > 1000
         assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
     started = [*chain([9] * 40)[:3], *chain([9] * 40, seed=1)[:1], *drifting([9] * 40)[:5]]
-    assert [p.name for p in plots.write(started, tmp_path)] == ["cumulative.png", "zero-edit.png"]
+    assert [p.name for p in plots.write(started, tmp_path)] == ["cumulative.png"]
     assert plots.write([], tmp_path) == []
 
 

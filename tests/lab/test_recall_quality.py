@@ -8,6 +8,7 @@ from rich.console import Console
 
 from lab import recall_report
 from lab.recall_quality import SPLITS, SWEEP_ALIKE, SWEEP_K, SWEEP_SPREAD, load, measure
+from lab.report import DOCS, markdown, show
 from preference.preferences import MAX_TEXT
 from server.settings import Settings
 from tests.preference.oracle import WordEmbedder
@@ -62,17 +63,11 @@ async def test_figures_count_what_came(tmp_path: Path) -> None:
     assert result["best_on_dev"]["dev"]["f1"] == max(found["dev"]["f1"] for found in result["sweep"])
     assert 0.5 <= result["test"]["mrr"] <= 1
 
-    docs = tmp_path / "recall.md"
-    docs.write_text(f"before\n{recall_report.BEGIN}\nold\n{recall_report.END}\nafter\n")
-    recall_report.show(result, Console(quiet=True))
-    recall_report.write_docs(result, docs)
-    written = docs.read_text()
-    assert written.startswith("before\n")
-    assert written.endswith("after\n")
-    assert "old" not in written
-    assert "| all of test | test | 0.50 |" in written
+    told = recall_report.report(result)
+    show(told, Console(quiet=True))
+    assert "| all of test | test | 0.50 |" in markdown(told)
 
 
 def test_the_document_has_the_marks() -> None:
-    text = recall_report.DOCS.read_text()
-    assert re.search(re.escape(recall_report.BEGIN) + ".*" + re.escape(recall_report.END), text, re.DOTALL)
+    text = (DOCS / "recall.md").read_text()
+    assert re.search(f"<!-- {recall_report.MARK} -->.*<!-- /{recall_report.MARK} -->", text, re.DOTALL)

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cli import app
+from lab.report import Table
 from lab.work import Work
 from lab.writers import figures, report, scoring
 from lab.writers.data import BadWriters, load, split
@@ -127,7 +128,9 @@ def test_the_report_has_a_row_for_each_writer(tmp_path: Path) -> None:
     of = {part: figures.figures(gains, WRITERS) for part in ("all_tokens", "changed_tokens")}
     kinds = {"preferences": {**of, "scorer": "m", "held": {"A": 1}, "recalled": 0.5, "constant_list_gain": {"mean": 0}}}
     told = {"kinds": kinds, "learned": 20}
-    assert [row[0] for row in report.rows(told)] == ["preferences"] * 2 + [f"preferences of {w}" for w in WRITERS]
-    assert "own − other is 0" in report.markdown(told)
+    table, sentence = report.report(told)
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == ["preferences"] * 2 + [f"preferences of {w}" for w in WRITERS]
+    assert "own − other is 0" in str(sentence)
     report.plot(told, tmp_path / "writers.png")
     assert (tmp_path / "writers.png").stat().st_size > 1000

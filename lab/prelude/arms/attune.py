@@ -6,8 +6,7 @@ from typing import Any
 
 from openai import ConflictError
 
-from lab.client import Client
-from lab.prelude.meter import Meter
+from lab.client import Client, Tokens, since
 from lab.prelude.ports import Arm, Draft
 
 ADAPTER_SECONDS = 7200.0
@@ -18,14 +17,16 @@ class Attune(Arm):
     """Drafts that were sent as they are count as edits of no cost, which confirm what was used.
 
     After the rounds in ``training`` (counted from 1) an adapter is trained and waited for, and from then on it may
-    serve.
+    serve. What learning costs is known where the user has a ``tenant`` alone.
     """
 
-    def __init__(self, client: Client, meter: Meter, training: Collection[int] | None = None) -> None:
+    sends_edits = True
+
+    def __init__(self, client: Client, tenant: str | None = None, training: Collection[int] | None = None) -> None:
         super().__init__()
-        self.name = "attune" if training is None else "attune+adapter"
         self._client = client
-        self._meter = meter
+        self._tenant = tenant
+        self._spent: Tokens | None = None
         self._personalize = "retrieval" if training is None else "auto"
         self._training = frozenset(training or ())
         self._rounds = 0
@@ -41,21 +42,28 @@ class Attune(Arm):
         return Draft(answer.choices[0].message.content or "", used, answer.id)
 
     async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
-        """Send what the user sent, and wait until it was learned from."""
-        held = await self._client.edit(draft.completion_id, edited, self.asking.learn_seconds)
+        """Give feedback, and wait until it was learned from."""
+        given = await self._give(request, draft, edited)
+        held = await self._client.learned(given, self.asking.learn_seconds) if given else {}
         await self._count()
         self._rounds += 1
-        lesson: dict[str, Any] = {"status": held["status"], "reason": held["reason"], "feedback": held["id"]}
+        lesson: dict[str, Any] = {"status": held.get("status"), "reason": held.get("reason")}
+        if self.sends_edits:
+            lesson["feedback"] = given
         if self._rounds in self._training:
             lesson["adapter"] = await self._train(request)
         return lesson
 
     async def restore(self, lessons: Sequence[dict[str, Any]]) -> None:
         """The server remembers everything else; it forgets the edit of a round that was not written down."""
+        self._spent = await self._client.learning_tokens(self._tenant)
         self._rounds = len(lessons)
-        known = {lesson.get("feedback") for lesson in lessons}
-        if None not in known:  # a run of before they were noted
-            await self._client.forget_since(known)
+        if self.sends_edits:
+            await self._client.forget_since({lesson["feedback"] for lesson in lessons})
+
+    async def _give(self, request: str, draft: Draft, edited: str) -> str | None:
+        """Send what the user sent; the feedback's id, None where there is nothing to say."""
+        return await self._client.send_edit(draft.completion_id, edited)
 
     async def _train(self, request: str) -> dict[str, Any]:
         """Have an adapter made, and wait until it answers or was refused."""
@@ -69,7 +77,8 @@ class Attune(Arm):
         return {**told, "seconds": round(time.monotonic() - began, 1)}
 
     async def _count(self) -> None:
-        spent, expense = await self._meter.spent(), self.expense
+        before, self._spent = self._spent, await self._client.learning_tokens(self._tenant)
+        spent, expense = since(before, self._spent), self.expense
         if spent is None or expense.learner_in is None or expense.learner_out is None:
             expense.learner_in = expense.learner_out = None
         else:

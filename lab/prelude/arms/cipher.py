@@ -17,7 +17,6 @@ class Cipher(Baseline):
 
     def __init__(self, client: Client, vectors: Vectors, k: int) -> None:
         super().__init__(client)
-        self.name = f"cipher-{k}"
         self._k = k
         self._preferences: Memory[list[str]] = Memory(vectors)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
-from lab.prelude.meter import Meter
 from lab.prelude.ports import Draft, Voice
 
 KINDS = ("demonstration", "comment", "rating", "ranking", "thumbs", "signal", "outcome", "history")
@@ -24,28 +23,17 @@ GO_ON = "Thanks, and have a nice day."
 class AttuneBy(Attune):
     """``kind`` is one of ``KINDS`` or ``MISLED``; what the user says comes from ``voice``."""
 
-    def __init__(self, client: Client, meter: Meter, kind: str, voice: Voice, training: Collection[int]) -> None:
-        super().__init__(client, meter, training if kind in OBJECTIVES else None)
-        self.name = f"attune:{kind}"
+    def __init__(self, client: Client, tenant: str | None, kind: str, voice: Voice, training: Collection[int]) -> None:
+        super().__init__(client, tenant, training if kind in OBJECTIVES else None)
+        self.sends_edits = kind in MISLED
         self._kind = kind
         self._voice = voice
 
-    async def learn(self, request: str, draft: Draft, edited: str) -> dict[str, Any]:
-        """Say what this user says, and wait until it was learned from."""
-        if self._kind in MISLED:
-            await self._mislead(request, draft, edited)
-            return await super().learn(request, draft, edited)
-        given = await self._give(request, draft, edited)
-        held = await self._client.learned(given) if given else {"status": None, "reason": None}
-        await self._count()
-        self._rounds += 1
-        lesson: dict[str, Any] = {"status": held["status"], "reason": held["reason"]}
-        if self._rounds in self._training:
-            lesson["adapter"] = await self._train(request)
-        return lesson
-
     async def _give(self, request: str, draft: Draft, edited: str) -> str | None:
-        """Give this kind of feedback; its id, None where there is nothing to say."""
+        """Say what this user says."""
+        if self._kind in MISLED:
+            await self._mislead(request, draft)
+            return await super()._give(request, draft, edited)
         about: dict[str, Any] = {"type": self._kind, "completion_id": draft.completion_id}
         if self._kind == "demonstration":
             messages = [{"role": "user", "content": request}]
@@ -96,7 +84,7 @@ class AttuneBy(Attune):
             await asyncio.sleep(0.05)
         return None
 
-    async def _mislead(self, request: str, draft: Draft, edited: str) -> None:
+    async def _mislead(self, request: str, draft: Draft) -> None:
         """Something that is not so, before the edit that is."""
         if self._kind == "copied-signals":
             await self._client.send({"type": "signal", "completion_id": draft.completion_id, "signal": "copied"})

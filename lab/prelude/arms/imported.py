@@ -5,7 +5,6 @@ from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
-from lab.prelude.meter import Meter
 from lab.prelude.ports import Answer, Draft
 
 SAMPLES = 3
@@ -19,9 +18,8 @@ Past = Callable[[int, Answer], Awaitable[Sequence[tuple[str, str, str]]]]
 class AttuneImported(Attune):
     """The past is imported before the first answer, and learned from."""
 
-    def __init__(self, client: Client, meter: Meter, past: Past) -> None:
-        super().__init__(client, meter)
-        self.name = "attune:import"
+    def __init__(self, client: Client, tenant: str | None, past: Past) -> None:
+        super().__init__(client, tenant)
         self._past = past
         self._imported = False
 
