@@ -8,12 +8,10 @@ import asyncio
 import ctypes
 import gc
 import inspect
-import json
 import random
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
@@ -23,13 +21,13 @@ import numpy as np
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
 from threadpoolctl import threadpool_limits
 
-from bench import machine, recall_report, shared_index
+from bench import machine, recall_report, report, shared_index
 from bench.crowd import REQUESTS, Crowd, CrowdEmbedder
-from bench.measure import Figures, medians, percentile
+from bench.load import Figures, medians
+from bench.stopwatch import Stopwatch, microseconds
 from preference.database import Database
 from preference.recall import Recall, RecallLimits
 from preference.users import User
@@ -61,22 +59,6 @@ class Plan:
 
 FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=5000)
 QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=500)
-
-
-class Stopwatch:
-    """Nanoseconds of what is done while it is held: by the wall's clock, and of this thread's processor time."""
-
-    def __init__(self) -> None:
-        self.wall: list[int] = []
-        self.cpu: list[int] = []
-
-    def __enter__(self) -> None:
-        self._cpu = time.thread_time_ns()
-        self._wall = time.perf_counter_ns()
-
-    def __exit__(self, *_: object) -> None:
-        self.wall.append(time.perf_counter_ns() - self._wall)
-        self.cpu.append(time.thread_time_ns() - self._cpu)
 
 
 class CountingDatabase(Database):
@@ -113,9 +95,9 @@ class Run:
             await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
             await self._warm(default, few, "recall: as many as the default holds")
-        with self._memory("flat"), self.bar("shared flat index") as told:
+        with self._memory("flat"), self._bar("shared flat index", crowd.users) as told:
             exact = shared_index.flat(crowd, told)
-        with self._memory("ivf"), self.bar("shared inverted file") as told:
+        with self._memory("ivf"), self._bar("shared inverted file", crowd.users) as told:
             approximate = shared_index.inverted(crowd, told)
         searches = shared_index.searches(exact, approximate)
 
@@ -125,21 +107,22 @@ class Run:
             **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
         }
         blocks: dict[str, list[Figures]] = {name: [] for name in arms}
-        with self.bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
+        with self._bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
             for block in range(-1, self.plan.blocks):  # the first one warms up
                 for name, arm in arms.items():
                     watch = await arm()
                     if block >= 0:
-                        cpu = {f"cpu_{figure}": value for figure, value in _figures(watch.cpu[WARM:]).items()}
-                        blocks[name].append(_figures(watch.wall[WARM:]) | cpu)
+                        cpu = {f"cpu_{figure}": value for figure, value in microseconds(watch.cpu[WARM:]).items()}
+                        blocks[name].append(microseconds(watch.wall[WARM:]) | cpu)
                     told(1)
         return {
             "arms": {name: {"median": medians(found), "blocks": found} for name, found in blocks.items()},
             "found": {"recall": await self._found(everyone), **{n: self._agreement(s) for n, s in searches.items()}},
             "default_capacity": await self._default_capacity(default),
             "changes": {
-                "recall": {"delete or add": _figures(await self._changes(everyone))},
-                **{name: self._shared_changes(index) for name, index in (("flat", exact), ("ivf", approximate))},
+                "recall": {"delete or add": await self._changes(everyone)},
+                "flat": shared_index.changes(exact, self.embedder.requests[0, :1]),
+                "ivf": shared_index.changes(approximate, self.embedder.requests[0, :1]),
             },
             "memory_mb": self.memory,
         }
@@ -153,7 +136,7 @@ class Run:
         return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
 
     async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
-        with self.bar(title, len(numbers)) as told:
+        with self._bar(title, len(numbers)) as told:
             for number in numbers:
                 for request in range(REQUESTS):
                     await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
@@ -170,9 +153,7 @@ class Run:
         return watch
 
     async def _searches(self, search: shared_index.Search) -> Stopwatch:
-        drawn = [
-            (self.rng.randrange(self.crowd.users), self.rng.randrange(REQUESTS)) for _ in range(self.plan.searches)
-        ]
+        drawn = self._numbers(self.plan.searches)
         for user, _ in drawn:
             search.prepare(user, self.crowd.rows)
         watch = Stopwatch()
@@ -184,34 +165,27 @@ class Run:
 
     async def _default_capacity(self, recall: Recall) -> dict[str, Any]:
         """Users at random, of whom the default capacity holds some: the others are loaded from rows."""
-        hits: list[int] = []
-        misses: list[int] = []
+        hits, misses = Stopwatch(), Stopwatch()
         for user, text in self._draw(self.plan.misses * self.plan.blocks):
-            reads = self.database.reads
-            started = time.perf_counter_ns()
-            await recall.recall(user, text, k=K)
-            taken = time.perf_counter_ns() - started
-            (misses if self.database.reads > reads else hits).append(taken)
+            reads, watch = self.database.reads, Stopwatch()
+            with watch:
+                await recall.recall(user, text, k=K)
+            (misses if self.database.reads > reads else hits).wall += watch.wall
         return {
             "capacity_vectors": self.plan.capacity,
-            "share_of_misses": round(len(misses) / (len(misses) + len(hits)), 4),
-            "miss": _figures(misses),
-            "hit": _figures(hits),
+            "share_of_misses": round(len(misses.wall) / (len(misses.wall) + len(hits.wall)), 4),
+            "miss": microseconds(misses.wall),
+            "hit": microseconds(hits.wall),
         }
 
-    async def _changes(self, recall: Recall) -> list[int]:
+    async def _changes(self, recall: Recall) -> Figures:
         """What a change of one row costs the next recall of its user: the index is loaded anew."""
-        taken = []
+        watch = Stopwatch()
         for user, text in self._draw(self.plan.misses):
-            changed = replace(user, revision=user.revision + 1)
-            started = time.perf_counter_ns()
-            await recall.recall(changed, text, k=K)
-            taken.append(time.perf_counter_ns() - started)
+            with watch:
+                await recall.recall(replace(user, revision=user.revision + 1), text, k=K)
             await recall.recall(user, text, k=K)
-        return taken
-
-    def _shared_changes(self, index: Any) -> dict[str, Figures]:
-        return {what: _figures(t) for what, t in shared_index.changes(index, self.embedder.requests[0, :1]).items()}
+        return microseconds(watch.wall)
 
     async def _found(self, recall: Recall) -> float:
         """Share of recalls that bring the preference of the request's kind, and nothing else."""
@@ -237,46 +211,28 @@ class Run:
         yield
         self.memory[name] = round(_resident_mb() - before, 1)
 
-    @contextmanager
-    def bar(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A progress bar, over users unless ``total`` says otherwise; call it with the steps taken."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
-            bar = progress.add_task(title, total=total or self.crowd.users)
-            yield lambda steps: progress.advance(bar, steps)
+    def _bar(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        return report.bar(self.console, title, total)
 
 
 async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
     """The whole benchmark over a new database in ``folder``; what it found, as the JSON that is written."""
-    about = await asyncio.to_thread(machine.about)
+    about = machine.about()
     threadpool_limits(1)  # as a server's embedder has it
     file = folder / "recall.db"
     database = CountingDatabase(f"sqlite:///{file}")
     try:
         database.migrate()
-        run = Run(crowd, plan, database, console)
-        with run.bar("rows") as told:
+        with report.bar(console, "rows", crowd.users) as told:
             await asyncio.to_thread(crowd.fill, database, told)
         await database.scrub()  # the log into the file, so that reads find everything in one place
-        found = await run.measure()
+        found = await Run(crowd, plan, database, console).measure()
     finally:
         database.close()
     about["versions"] |= {"faiss": faiss.__version__, "numpy": np.__version__}
-    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
+    about["machine"]["load_average_1m_after"] = machine.load()
     sizes = {"users": crowd.users, "rows": crowd.users * crowd.rows, "dimension": crowd.dimension, "k": K}
     return recall_report.result({**sizes, "database_mb": round(file.stat().st_size / 1e6, 1), **found}, about)
-
-
-def _figures(taken: Sequence[int]) -> Figures:
-    """Microseconds of ``taken`` nanoseconds."""
-    if not taken:
-        return {}
-    figures: Mapping[str, float] = {
-        "p50_us": percentile(taken, 50) / 1000,
-        "p99_us": percentile(taken, 99) / 1000,
-        "max_us": max(taken) / 1000,
-    }
-    return {name: round(value, 1) for name, value in figures.items()}
 
 
 def _resident_mb() -> float:
@@ -303,13 +259,10 @@ def recall(
     console = Console()
     with tempfile.TemporaryDirectory(prefix="bench-recall-") as folder:
         result = uvloop.run(measure(crowd, QUICK if quick else FULL, Path(folder), console))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    recall_report.show(result, console)
-    console.print(f"Figures in {out}.", style="dim")
-    if write_docs:
-        recall_report.write_docs(result)
-        console.print(f"{recall_report.DOCS} is rewritten.", style="dim")
+    met = "met" if result["goal_met"] else "missed"
+    document = recall_report.DOCS if write_docs else None
+    report.conclude(result, out, recall_report.parts(result), document, recall_report.MARK)
+    console.print(f"p99 {result['recall_p99_us']} µs, goal {recall_report.GOAL_US} µs: {met}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Only the search is measured: no votes, no texts, no look-up of whose rows are where; selectors are made beforehand.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.crowd import Crowd
+from bench.load import Figures
+from bench.stopwatch import Stopwatch, microseconds
 from preference.ports import Vectors
 
 LISTS_VISITED = 16
@@ -81,18 +82,16 @@ def searches(exact: Any, approximate: Any) -> dict[str, Search]:
     }
 
 
-def changes(index: Any, vector: Vectors) -> dict[str, list[int]]:
-    """Nanoseconds of deleting a row from the middle and of adding ``vector``, [1, dimension], some times each."""
-    taken: dict[str, list[int]] = {"delete": [], "add": []}
+def changes(index: Any, vector: Vectors) -> dict[str, Figures]:
+    """What it takes to delete a row from the middle, and to add ``vector``, [1, dimension]."""
+    delete, add = Stopwatch(), Stopwatch()
     for turn in range(_CHANGES):
         row = index.ntotal // 2 + turn
-        started = time.perf_counter_ns()
-        index.remove_ids(faiss.IDSelectorRange(row, row + 1))
-        taken["delete"].append(time.perf_counter_ns() - started)
-        started = time.perf_counter_ns()
-        index.add(vector)
-        taken["add"].append(time.perf_counter_ns() - started)
-    return taken
+        with delete:
+            index.remove_ids(faiss.IDSelectorRange(row, row + 1))
+        with add:
+            index.add(vector)
+    return {"delete": microseconds(delete.wall), "add": microseconds(add.wall)}
 
 
 def _add(index: Any, crowd: Crowd, told: Callable[[int], None]) -> None:

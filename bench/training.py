@@ -22,11 +22,11 @@ from rich.console import Console
 from adapters import progress
 from adapters.amount import SMALL
 from adapters.train import FIGURES, Recipe, TrainingJob
-from bench import machine, training_report
+from bench import machine, report, training_report
 from bench.apprentices import Apprentice
 from bench.recipes import RECIPES
-from bench.servers import ROOT
-from bench.shapes import BUNDLED, SHAPES
+from bench.servers import BUNDLED, ROOT
+from bench.shapes import SHAPES
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
@@ -188,7 +188,7 @@ def figures(
         if each_recipe:
             found["recipes"] = measure_recipes(job, root, console)
     about["versions"]["torch"] = importlib.metadata.version("torch")
-    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
+    about["machine"]["load_average_1m_after"] = machine.load()
     settings = {
         "model": f"{shape}, {dtype}" if shape else "bundled",
         "threads": recipe.threads,
@@ -232,13 +232,8 @@ def training(
     console = Console()
     numbers = [int(number) for number in counts.split(",")]
     result = figures(numbers, recipe, console, shape=shape, dtype=dtype, each_recipe=each_recipe)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    training_report.show(result, console)
-    console.print(f"Figures in {out}.", style="dim")
-    if write_docs:
-        training_report.write_docs(result)
-        console.print(f"{training_report.DOCS} is rewritten.", style="dim")
+    document = training_report.DOCS if write_docs else None
+    report.conclude(result, out, training_report.parts(result), document, training_report.mark(result))
 
 
 if __name__ == "__main__":

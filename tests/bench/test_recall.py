@@ -1,13 +1,12 @@
 """The benchmark of recall end to end, small and without timing anything: real rows, real `Recall`, real FAISS."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import recall_report, shared_index
+from bench import recall_report, report, shared_index
 from bench.crowd import PREFERENCES, REQUESTS, Crowd, CrowdEmbedder
 from bench.recall import CountingDatabase, Plan, measure
 from preference import preferences
@@ -16,7 +15,7 @@ SMALL = Plan(blocks=2, recalls=60, misses=20, searches=60, capacity=5 * 63)  # f
 CROWD = Crowd(users=25, rows=60, dimension=64)
 
 
-async def test_a_small_run_finds_what_was_stored_and_fills_the_document(tmp_path: Path) -> None:
+async def test_a_small_run_finds_what_was_stored(tmp_path: Path) -> None:
     result = await measure(CROWD, SMALL, tmp_path, Console(quiet=True))
 
     assert set(result["arms"]) == set(recall_report.ARMS)
@@ -30,14 +29,7 @@ async def test_a_small_run_finds_what_was_stored_and_fills_the_document(tmp_path
     assert set(result["default_capacity"]["miss"]) == set(result["default_capacity"]["hit"]) == {*recall_report.COLUMNS}
     assert result["goal_met"] is (result["recall_p99_us"] <= recall_report.GOAL_US)
 
-    docs = tmp_path / "recall.md"
-    docs.write_text(f"# Before\n{recall_report.BEGIN}\nold\n{recall_report.END}\nafter\n")
-    recall_report.show(result, Console(quiet=True))
-    recall_report.write_docs(result, docs)
-    written = docs.read_text()
-    assert written.startswith("# Before\n")
-    assert written.endswith("after\n")
-    assert "old" not in written
+    written = report.markdown(recall_report.parts(result))
     assert all(label in written for label in recall_report.ARMS.values())
 
 
@@ -68,8 +60,3 @@ def test_a_filtered_search_brings_rows_of_one_user(name: str) -> None:
     rows = search.rows(7, CROWD.vectors(7)[1][:1], 5)
     assert all(7 * CROWD.rows <= row < 8 * CROWD.rows for row in rows)
     assert sum(built) == 2 * CROWD.users
-
-
-def test_the_document_has_the_marks() -> None:
-    text = recall_report.DOCS.read_text()
-    assert re.search(re.escape(recall_report.BEGIN) + ".*" + re.escape(recall_report.END), text, re.DOTALL)
