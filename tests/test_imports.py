@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from importlib.metadata import entry_points
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,32 @@ def test_the_command_leaves_the_lab_alone_until_asked(tmp_path: Path) -> None:
     assert {"lab", "bench", "vllm"}.isdisjoint(loaded.split())
 
 
+def command(name: str) -> EntryPoint:
+    """A command as the package declares it."""
+    group = "attune.commands"
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][group]
+    return EntryPoint(name, declared[name], group)
+
+
 @pytest.mark.parametrize("name", ["lab", "demo"])
 def test_plug_in_commands_resolve(name: str) -> None:
-    (command,) = entry_points(group="attune.commands", name=name)
-    assert command.load().info is not None
+    assert command(name).load().info is not None
+
+
+def test_without_the_extra_the_server_is_there_and_the_lab_says_what_to_install(tmp_path: Path) -> None:
+    lab = command("lab")
+    code = f"""
+import sys
+from importlib.metadata import EntryPoint
+sys.modules["matplotlib"] = sys.modules["openai"] = None
+import server.app
+from server import cli
+cli._plugins = lambda: {{"lab": EntryPoint("lab", {lab.value!r}, {lab.group!r})}}
+cli.app(["lab", "--help"])
+"""
+    said = " ".join(run(code, tmp_path).split())
+    assert "`attune lab` cannot be loaded" in said
+    assert "pip install 'attune[lab]'" in said
 
 
 def test_transformers_imports_beside_this_torch(tmp_path: Path) -> None:
