@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("server", "adapters", "preference", "lab")
+"""What the wheel installs."""
 
 
 def run(code: str, folder: Path) -> str:
@@ -18,11 +20,26 @@ def run(code: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("package", ["server", "adapters", "preference", "lab"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_the_packages_imported_are_ours(package: str, tmp_path: Path) -> None:
     """`adapters` is also the import name of a package that transformers once used: it must never shadow ours."""
     found = run(f"import {package}; print({package}.__file__)", tmp_path)
     assert Path(found) == ROOT / package / "__init__.py"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_other_distribution_brings_a_package_of_our_name(package: str) -> None:
+    """Two distributions with one import name overwrite each other's files, and pip says nothing: none is locked."""
+    assert set(packages_distributions().get(package, ())) <= {"attune"}
+    for lock in (ROOT / "requirements").glob("lock-*.txt"):
+        assert f"\n{package}==" not in lock.read_text(), lock.name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_types_are_told_to_who_imports_a_package(package: str) -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert (ROOT / package / "py.typed").is_file()
+    assert "py.typed" in data[package]
 
 
 def test_the_command_leaves_the_lab_alone_until_asked(tmp_path: Path) -> None:
@@ -48,7 +65,7 @@ def test_without_the_extra_the_server_is_there_and_the_lab_says_what_to_install(
     lab = command("lab")
     code = f"""
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, packages_distributions
 sys.modules["matplotlib"] = sys.modules["openai"] = None
 import server.app
 from server import cli
