@@ -73,13 +73,9 @@ class Fleet:
 
         def run() -> AbstractAsyncContextManager[Server]:
             return servers.vllm(
-                self.folder,
-                port=port,
-                max_loras=8,
-                max_cpu_loras=24,
-                adapter_store=self.store,
-                adapter_cache_dir=caches,
-            )
+                self.folder, port=port, max_loras=8, max_cpu_loras=24,
+                adapter_store=self.store, adapter_cache_dir=caches,
+            )  # fmt: skip
 
         return Process("engine", port, run)
 

@@ -65,28 +65,7 @@ FULL: Mapping[str, Plan] = {
         "crowd": Crowd(tokens=16, blocks=2, clients=CLIENTS, seconds=8),
     },
 }
-QUICK: Mapping[str, Plan] = {
-    "mock": {
-        "whole": Scenario(tokens=16, blocks=3, requests=40),
-        "stream": Scenario(tokens=16, blocks=3, requests=40),
-        "paced": Scenario(tokens=32, blocks=3, requests=6),
-        "load": Crowd(tokens=16, blocks=1, clients=(1, 4, 16), seconds=1),
-        "crowd": Crowd(tokens=16, blocks=1, clients=CLIENTS, seconds=1),
-    },
-    "vllm": {
-        "whole": Scenario(tokens=16, blocks=2, requests=12),
-        "stream": Scenario(tokens=16, blocks=2, requests=12),
-        "first": Scenario(tokens=1, blocks=3, requests=20),
-        "load": Crowd(tokens=8, blocks=1, clients=(1, 4), seconds=1),
-        "crowd": Crowd(tokens=16, blocks=1, clients=CLIENTS, seconds=2),
-    },
-    "smollm": {
-        "whole": Scenario(tokens=16, blocks=1, requests=8),
-        "stream": Scenario(tokens=16, blocks=1, requests=8),
-        "first": Scenario(tokens=1, blocks=2, requests=10),
-        "crowd": Crowd(tokens=16, blocks=1, clients=CLIENTS, seconds=4),
-    },
-}
+QUICK = {engine: {name: asked.quick() for name, asked in plan.items()} for engine, plan in FULL.items()}
 ENGINES = {"mock": servers.mock_engine, "vllm": servers.vllm, "smollm": servers.smollm}
 CROWD = ("raw-prompt", "raw-prompt-fresh", "personalised", "uncached")
 CROWD_OF_MOCK = ("raw", "personalised", "uncached", "litellm", "router")

@@ -94,12 +94,6 @@ class Judge(LocalModel):
             found.append(float(told[row, :length].gather(1, chosen[:, None]).mean()))
         return found
 
-    def follow_up(self, request: str, answer: str) -> float:
-        """How much likelier content turns are than discontent ones after an answer, nats a token."""
-        before: list[Message] = [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
-        told = self.likelihoods(before, CONTENT + DISCONTENT)
-        return fmean(told[: len(CONTENT)]) - fmean(told[len(CONTENT) :])
-
     def leans(self, request: str, reference: str, a: str, b: str) -> float:
         """By how many nats A is likelier than B as the nearer one."""
         import torch
@@ -113,8 +107,16 @@ class Judge(LocalModel):
 
 
 def follow_up(judge: Judge, pair: Pair) -> bool:
-    """Whether content turns fit the edited text better."""
-    return judge.follow_up(pair.request, pair.edited) > judge.follow_up(pair.request, pair.draft)
+    """Whether content turns, more than discontent ones, fit the edited text better."""
+
+    def content(answer: str) -> float:
+        before: list[Message] = [
+            {"role": "user", "content": pair.request}, {"role": "assistant", "content": answer},
+        ]  # fmt: skip
+        told = judge.likelihoods(before, CONTENT + DISCONTENT)
+        return fmean(told[: len(CONTENT)]) - fmean(told[len(CONTENT) :])
+
+    return content(pair.edited) > content(pair.draft)
 
 
 def self_reference(judge: Judge, pair: Pair) -> bool:
@@ -130,11 +132,7 @@ def shorter(_: Judge, pair: Pair) -> bool:
     return len(pair.edited.split()) < len(pair.draft.split())
 
 
-JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {
-    "follow_up": follow_up,
-    "self_reference": self_reference,
-    "shorter": shorter,
-}
+JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {one.__name__: one for one in (follow_up, self_reference, shorter)}
 
 
 def main(

@@ -11,7 +11,7 @@ import inspect
 import random
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
@@ -95,9 +95,9 @@ class Run:
             await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
             await self._warm(default, few, "recall: as many as the default holds")
-        with self._memory("flat"), self._bar("shared flat index", crowd.users) as told:
+        with self._memory("flat"), report.bar(self.console, "shared flat index", crowd.users) as told:
             exact = shared_index.flat(crowd, told)
-        with self._memory("ivf"), self._bar("shared inverted file", crowd.users) as told:
+        with self._memory("ivf"), report.bar(self.console, "shared inverted file", crowd.users) as told:
             approximate = shared_index.inverted(crowd, told)
         searches = shared_index.searches(exact, approximate)
 
@@ -107,7 +107,7 @@ class Run:
             **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
         }
         blocks: dict[str, list[Figures]] = {name: [] for name in arms}
-        with self._bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
+        with report.bar(self.console, "in turn", (self.plan.blocks + 1) * len(arms)) as told:
             for block in range(-1, self.plan.blocks):  # the first one warms up
                 for name, arm in arms.items():
                     watch = await arm()
@@ -136,7 +136,7 @@ class Run:
         return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
 
     async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
-        with self._bar(title, len(numbers)) as told:
+        with report.bar(self.console, title, len(numbers)) as told:
             for number in numbers:
                 for request in range(REQUESTS):
                     await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
@@ -210,9 +210,6 @@ class Run:
         before = _resident_mb()
         yield
         self.memory[name] = round(_resident_mb() - before, 1)
-
-    def _bar(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        return report.bar(self.console, title, total)
 
 
 async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
