@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench import gateway_report, machine, report, servers
 from bench.arms import FRESH_USER, USER, Arm, introduce
-from bench.load import Crowd, Failures, Figures, Scenario, throughput, times
+from bench.load import Failures, Figures, ManyClients, OneClient, throughput, times
 from bench.servers import Server
 
 PACE_MS = 5
@@ -38,31 +38,31 @@ MEASUREMENTS = {
 ``crowd`` are many clients that stream, of some arms.
 """
 
-Plan = Mapping[str, Scenario | Crowd]
+Plan = Mapping[str, OneClient | ManyClients]
 """How much is measured, by measurement."""
 Found = dict[str, dict[str, list[Figures]]]
 """Measurement, then arm, then one entry a block, or a number of clients."""
 
 FULL: Mapping[str, Plan] = {
     "mock": {
-        "whole": Scenario(tokens=16, blocks=9, requests=150),
-        "stream": Scenario(tokens=16, blocks=9, requests=150),
-        "paced": Scenario(tokens=32, blocks=7, requests=12),
-        "load": Crowd(tokens=16, blocks=3, clients=(1, 2, 4, 8, 16, 32, 64), seconds=1),
-        "crowd": Crowd(tokens=16, blocks=3, clients=CLIENTS, seconds=2),
+        "whole": OneClient(tokens=16, blocks=9, requests=150),
+        "stream": OneClient(tokens=16, blocks=9, requests=150),
+        "paced": OneClient(tokens=32, blocks=7, requests=12),
+        "load": ManyClients(tokens=16, blocks=3, clients=(1, 2, 4, 8, 16, 32, 64), seconds=1),
+        "crowd": ManyClients(tokens=16, blocks=3, clients=CLIENTS, seconds=2),
     },
     "vllm": {
-        "whole": Scenario(tokens=16, blocks=5, requests=20),
-        "stream": Scenario(tokens=16, blocks=5, requests=20),
-        "first": Scenario(tokens=1, blocks=9, requests=30),
-        "load": Crowd(tokens=8, blocks=2, clients=(1, 2, 3, 4, 8, 16), seconds=1.5),
-        "crowd": Crowd(tokens=16, blocks=2, clients=CLIENTS, seconds=4),
+        "whole": OneClient(tokens=16, blocks=5, requests=20),
+        "stream": OneClient(tokens=16, blocks=5, requests=20),
+        "first": OneClient(tokens=1, blocks=9, requests=30),
+        "load": ManyClients(tokens=8, blocks=2, clients=(1, 2, 3, 4, 8, 16), seconds=1.5),
+        "crowd": ManyClients(tokens=16, blocks=2, clients=CLIENTS, seconds=4),
     },
     "smollm": {
-        "whole": Scenario(tokens=16, blocks=2, requests=8),
-        "stream": Scenario(tokens=16, blocks=2, requests=8),
-        "first": Scenario(tokens=1, blocks=5, requests=15),
-        "crowd": Crowd(tokens=16, blocks=2, clients=CLIENTS, seconds=8),
+        "whole": OneClient(tokens=16, blocks=2, requests=8),
+        "stream": OneClient(tokens=16, blocks=2, requests=8),
+        "first": OneClient(tokens=1, blocks=5, requests=15),
+        "crowd": ManyClients(tokens=16, blocks=2, clients=CLIENTS, seconds=8),
     },
 }
 QUICK = {engine: {name: asked.quick() for name, asked in plan.items()} for engine, plan in FULL.items()}
@@ -103,12 +103,12 @@ async def _measured(arms: list[Arm], engine: Server, plan: Plan, failures: Failu
             some = arms
             if name == "crowd":
                 some = [arm for arm in arms if arm.name in (CROWD_OF_MOCK if engine.name == "mock" else CROWD)]
-            steps = len(asked.clients) * asked.blocks if isinstance(asked, Crowd) else asked.blocks + 1
+            steps = len(asked.clients) * asked.blocks if isinstance(asked, ManyClients) else asked.blocks + 1
             bar = bars.add_task(f"{engine.name}: {MEASUREMENTS[name]}", total=steps * len(some))
             told = partial(bars.advance, bar)
             if name == "paced":
                 await servers.set_pace(engine, PACE_MS)
-            if isinstance(asked, Crowd):
+            if isinstance(asked, ManyClients):
                 slow = 500 if name == "load" else math.inf
                 found[name] = await throughput(some, asked, failures, told, stream=stream, too_slow_ms=slow)
             else:

@@ -23,7 +23,7 @@ Told = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Scenario:
+class OneClient:
     """One client that asks ``requests`` times a block. Times of the first ``warm`` requests of a block do not count."""
 
     tokens: int
@@ -31,13 +31,13 @@ class Scenario:
     requests: int
     warm: int = 3
 
-    def quick(self) -> "Scenario":
+    def quick(self) -> "OneClient":
         """A rough one: a third of the blocks, and half of the requests."""
         return replace(self, blocks=math.ceil(self.blocks / 3), requests=max(8, self.requests // 2))
 
 
 @dataclass(frozen=True)
-class Crowd:
+class ManyClients:
     """So many ``clients`` at a time, one number after the other, that ask without a pause for ``seconds`` a block."""
 
     tokens: int
@@ -45,7 +45,7 @@ class Crowd:
     clients: tuple[int, ...]
     seconds: float
 
-    def quick(self) -> "Crowd":
+    def quick(self) -> "ManyClients":
         """A rough one: a third of the blocks, half of the time, of many numbers of clients every other one."""
         some = self.clients[::2] if len(self.clients) > 3 else self.clients
         return replace(self, blocks=math.ceil(self.blocks / 3), clients=some, seconds=max(1, self.seconds / 2))
@@ -143,7 +143,7 @@ def before(deadline: float) -> Callable[[], bool]:
 
 
 async def times(
-    arms: Sequence[Arm], scenario: Scenario, failures: Failures, told: Told, *, stream: bool
+    arms: Sequence[Arm], scenario: OneClient, failures: Failures, told: Told, *, stream: bool
 ) -> dict[str, list[Figures]]:
     """Figures of each arm, one entry a block, in microseconds: ``..._p50`` and ``..._p99``, and ``cpu``.
 
@@ -166,7 +166,7 @@ async def times(
 
 
 async def throughput(
-    arms: Sequence[Arm], crowd: Crowd, failures: Failures, told: Told, *, stream: bool, too_slow_ms: float = 500
+    arms: Sequence[Arm], crowd: ManyClients, failures: Failures, told: Told, *, stream: bool, too_slow_ms: float = 500
 ) -> dict[str, list[Figures]]:
     """For each arm and each number of clients: what ``load`` finds, the median over blocks.
 

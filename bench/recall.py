@@ -25,8 +25,8 @@ from sqlalchemy import Connection
 from threadpoolctl import threadpool_limits
 
 from bench import machine, recall_report, report, shared_index
-from bench.crowd import REQUESTS, Crowd, CrowdEmbedder
 from bench.load import Figures, medians
+from bench.population import REQUESTS, Population, PopulationEmbedder
 from bench.stopwatch import Stopwatch, microseconds
 from preference.database import Database
 from preference.recall import Recall, RecallLimits
@@ -73,32 +73,32 @@ class CountingDatabase(Database):
 
 
 class Run:
-    """One run over one crowd: recalls of what is in memory and what is not, the shared indexes, and their memory."""
+    """One run over one population: recalls of what is in memory and what is not, the shared indexes, and their memory."""
 
-    def __init__(self, crowd: Crowd, plan: Plan, database: CountingDatabase, console: Console) -> None:
-        self.crowd = crowd
+    def __init__(self, population: Population, plan: Plan, database: CountingDatabase, console: Console) -> None:
+        self.population = population
         self.plan = plan
         self.database = database
         self.console = console
-        self.rng = random.Random(crowd.seed)
-        self.embedder = CrowdEmbedder(crowd)
+        self.rng = random.Random(population.seed)
+        self.embedder = PopulationEmbedder(population)
         self.memory: dict[str, float] = {}
 
     async def measure(self) -> dict[str, Any]:
         """Everything, as JSON."""
-        crowd = self.crowd
+        population = self.population
         default = Recall(self.database, self.embedder, RecallLimits(), capacity=self.plan.capacity)
-        per_user = 1 + crowd.rows + REQUESTS
-        everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=crowd.users * per_user)
-        few = range(min(crowd.users, self.plan.capacity // per_user))
+        per_user = 1 + population.rows + REQUESTS
+        everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=population.users * per_user)
+        few = range(min(population.users, self.plan.capacity // per_user))
         with self._memory("recall"):
-            await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
+            await self._warm(everyone, range(population.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
             await self._warm(default, few, "recall: as many as the default holds")
-        with self._memory("flat"), report.bar(self.console, "shared flat index", crowd.users) as told:
-            exact = shared_index.flat(crowd, told)
-        with self._memory("ivf"), report.bar(self.console, "shared inverted file", crowd.users) as told:
-            approximate = shared_index.inverted(crowd, told)
+        with self._memory("flat"), report.bar(self.console, "shared flat index", population.users) as told:
+            exact = shared_index.flat(population, told)
+        with self._memory("ivf"), report.bar(self.console, "shared inverted file", population.users) as told:
+            approximate = shared_index.inverted(population, told)
         searches = shared_index.searches(exact, approximate)
 
         arms: dict[str, Callable[[], Awaitable[Stopwatch]]] = {
@@ -128,18 +128,18 @@ class Run:
         }
 
     def _draw(self, count: int, among: Sequence[int] | None = None) -> Asked:
-        return [(self.crowd.user(u), self.crowd.text(u, r)) for u, r in self._numbers(count, among)]
+        return [(self.population.user(u), self.population.text(u, r)) for u, r in self._numbers(count, among)]
 
     def _numbers(self, count: int, among: Sequence[int] | None = None) -> list[tuple[int, int]]:
         """Users and requests at random."""
-        numbers = self.rng.choices(among or range(self.crowd.users), k=count)
+        numbers = self.rng.choices(among or range(self.population.users), k=count)
         return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
 
     async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
         with report.bar(self.console, title, len(numbers)) as told:
             for number in numbers:
                 for request in range(REQUESTS):
-                    await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
+                    await recall.recall(self.population.user(number), self.population.text(number, request), k=K)
                 told(1)
 
     async def _recalls(self, recall: Recall, asked: Asked) -> Stopwatch:
@@ -155,7 +155,7 @@ class Run:
     async def _searches(self, search: shared_index.Search) -> Stopwatch:
         drawn = self._numbers(self.plan.searches)
         for user, _ in drawn:
-            search.prepare(user, self.crowd.rows)
+            search.prepare(user, self.population.rows)
         watch = Stopwatch()
         for user, request in drawn:
             vector = self.embedder.requests[user, request][None]
@@ -190,7 +190,7 @@ class Run:
     async def _found(self, recall: Recall) -> float:
         """Share of recalls that bring the preference of the request's kind, and nothing else."""
         drawn = self._numbers(1000)
-        brought = [await recall.recall(self.crowd.user(u), self.crowd.text(u, r), k=K) for u, r in drawn]
+        brought = [await recall.recall(self.population.user(u), self.population.text(u, r), k=K) for u, r in drawn]
         right = [[b.id for b in found] == [f"pref-{r:032x}"] for found, (_, r) in zip(brought, drawn, strict=True)]
         return sum(right) / len(right)
 
@@ -198,9 +198,9 @@ class Run:
         """Share of a user's true nearest rows that a search brings."""
         right = wanted = 0
         for user, request in self._numbers(100):
-            rows, requests = self.crowd.vectors(user)
-            nearest = np.argsort(-(rows @ requests[request]))[:K] + user * self.crowd.rows
-            search.prepare(user, self.crowd.rows)
+            rows, requests = self.population.vectors(user)
+            nearest = np.argsort(-(rows @ requests[request]))[:K] + user * self.population.rows
+            search.prepare(user, self.population.rows)
             right += len(set(nearest.tolist()) & set(search.rows(user, requests[request][None], K).tolist()))
             wanted += len(nearest)
         return right / wanted
@@ -212,7 +212,7 @@ class Run:
         self.memory[name] = round(_resident_mb() - before, 1)
 
 
-async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
+async def measure(population: Population, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
     """The whole benchmark over a new database in ``folder``; what it found, as the JSON that is written."""
     about = machine.about()
     threadpool_limits(1)  # as a server's embedder has it
@@ -220,15 +220,20 @@ async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> d
     database = CountingDatabase(f"sqlite:///{file}")
     try:
         database.migrate()
-        with report.bar(console, "rows", crowd.users) as told:
-            await asyncio.to_thread(crowd.fill, database, told)
+        with report.bar(console, "rows", population.users) as told:
+            await asyncio.to_thread(population.fill, database, told)
         await database.scrub()  # the log into the file, so that reads find everything in one place
-        found = await Run(crowd, plan, database, console).measure()
+        found = await Run(population, plan, database, console).measure()
     finally:
         database.close()
     about["versions"] |= {"faiss": faiss.__version__, "numpy": np.__version__}
     about["machine"]["load_average_1m_after"] = machine.load()
-    sizes = {"users": crowd.users, "rows": crowd.users * crowd.rows, "dimension": crowd.dimension, "k": K}
+    sizes = {
+        "users": population.users,
+        "rows": population.users * population.rows,
+        "dimension": population.dimension,
+        "k": K,
+    }
     return recall_report.result({**sizes, "database_mb": round(file.stat().st_size / 1e6, 1), **found}, about)
 
 
@@ -252,10 +257,10 @@ def recall(
     """Measure recall without embedding, beside one shared FAISS index with a filter."""
     if rows % users or rows < users:
         raise typer.BadParameter("must be a multiple of --users", param_hint="--rows")
-    crowd = Crowd(max(1, users // 10) if quick else users, rows // users)
+    population = Population(max(1, users // 10) if quick else users, rows // users)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="bench-recall-") as folder:
-        result = uvloop.run(measure(crowd, QUICK if quick else FULL, Path(folder), console))
+        result = uvloop.run(measure(population, QUICK if quick else FULL, Path(folder), console))
     met = "met" if result["goal_met"] else "missed"
     document = recall_report.DOCS if write_docs else None
     report.conclude(result, out, recall_report.parts(result), document, recall_report.MARK)

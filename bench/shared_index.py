@@ -11,8 +11,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.crowd import Crowd
 from bench.load import Figures
+from bench.population import Population
 from bench.stopwatch import Stopwatch, microseconds
 from preference.ports import Vectors
 
@@ -43,20 +43,24 @@ class Search:
         return np.asarray(rows[0])
 
 
-def flat(crowd: Crowd, told: Callable[[int], None]) -> Any:
+def flat(population: Population, told: Callable[[int], None]) -> Any:
     """Every row in one exact index, a user's rows beside each other."""
-    index = faiss.IndexFlatIP(crowd.dimension)
-    _add(index, crowd, told)
+    index = faiss.IndexFlatIP(population.dimension)
+    _add(index, population, told)
     return index
 
 
-def inverted(crowd: Crowd, told: Callable[[int], None]) -> Any:
+def inverted(population: Population, told: Callable[[int], None]) -> Any:
     """Every row in one inverted file, of which a search visits some lists."""
-    lists = max(1, min(1024, crowd.users * crowd.rows // 200))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(crowd.dimension), crowd.dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    picked = np.linspace(0, crowd.users - 1, min(crowd.users, -(-lists * _TRAINING_ROWS // crowd.rows)), dtype=int)
-    index.train(np.concatenate([crowd.vectors(int(number))[0] for number in picked]))
-    _add(index, crowd, told)
+    lists = max(1, min(1024, population.users * population.rows // 200))
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(population.dimension), population.dimension, lists, faiss.METRIC_INNER_PRODUCT
+    )
+    picked = np.linspace(
+        0, population.users - 1, min(population.users, -(-lists * _TRAINING_ROWS // population.rows)), dtype=int
+    )
+    index.train(np.concatenate([population.vectors(int(number))[0] for number in picked]))
+    _add(index, population, told)
     return index
 
 
@@ -94,7 +98,7 @@ def changes(index: Any, vector: Vectors) -> dict[str, Figures]:
     return {"delete": microseconds(delete.wall), "add": microseconds(add.wall)}
 
 
-def _add(index: Any, crowd: Crowd, told: Callable[[int], None]) -> None:
-    for numbers in crowd.batches():
-        index.add(np.concatenate([crowd.vectors(number)[0] for number in numbers]))
+def _add(index: Any, population: Population, told: Callable[[int], None]) -> None:
+    for numbers in population.batches():
+        index.add(np.concatenate([population.vectors(number)[0] for number in numbers]))
         told(len(numbers))

@@ -9,16 +9,16 @@ from rich.console import Console
 from bench import gateway_report, report, servers
 from bench.arms import NOTES, Arm
 from bench.gateway import measure
-from bench.load import Crowd, Failures, Scenario, best, medians, percentile, times
+from bench.load import Failures, ManyClients, OneClient, best, medians, percentile, times
 from bench.profile_gateway import RATE, read
 from bench.servers import Server
 
 SMALL = {
-    "whole": Scenario(tokens=3, blocks=1, requests=5),
-    "stream": Scenario(tokens=3, blocks=1, requests=5),
-    "paced": Scenario(tokens=3, blocks=1, requests=5),
-    "load": Crowd(tokens=3, blocks=1, clients=(1, 2), seconds=0.1),
-    "crowd": Crowd(tokens=3, blocks=1, clients=(1, 3), seconds=0.1),
+    "whole": OneClient(tokens=3, blocks=1, requests=5),
+    "stream": OneClient(tokens=3, blocks=1, requests=5),
+    "paced": OneClient(tokens=3, blocks=1, requests=5),
+    "load": ManyClients(tokens=3, blocks=1, clients=(1, 2), seconds=0.1),
+    "crowd": ManyClients(tokens=3, blocks=1, clients=(1, 3), seconds=0.1),
 }
 
 
@@ -50,7 +50,7 @@ async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> N
         arms = [Arm("raw", engine), Arm("litellm", Server("gone", servers.free_port(), engine.pid))]
         failures = Failures()
         found = await times(
-            arms, Scenario(tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None, stream=False
+            arms, OneClient(tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None, stream=False
         )
     assert len(found["raw"]) == 2
     assert found["litellm"] == []
