@@ -15,7 +15,7 @@ from bench.fleet import READ_TIMEOUT, Fleet, Process
 from bench.servers import MODEL, Server, ServerFailed, call
 
 WRITERS = 4
-_KINDS = {"store": False, "personalize": "adapter"}
+_BY_ADAPTER = {"store": False, "personalize": "adapter"}
 
 
 @dataclass
@@ -40,7 +40,7 @@ async def ask(
     while not stop.is_set():
         user, prompt, streamed = rng.choice(users), rng.randrange(len(PROMPTS)), rng.random() < 0.5
         process, started = rng.choice(fleet.servers), time.monotonic()
-        arm = Arm("user", _at(fleet, process), user=user.name, more={"attune": _KINDS})
+        arm = Arm("user", _at(fleet, process), user=user.name, more={"attune": _BY_ADAPTER})
         request = arm.request(PROMPTS[prompt], stream=streamed, tokens=tokens)
         try:
             connection = await Connection.open("127.0.0.1", process.port)

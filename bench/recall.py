@@ -73,7 +73,7 @@ class CountingDatabase(Database):
 
 
 class Run:
-    """One run over one population: recalls of what is in memory and what is not, the shared indexes, and their memory."""
+    """One run: recalls of what is in memory and what is not, the shared indexes, and their memory."""
 
     def __init__(self, population: Population, plan: Plan, database: CountingDatabase, console: Console) -> None:
         self.population = population
