@@ -39,7 +39,7 @@ class Answer:
     @property
     def streamed(self) -> bool:
         """Whether it came as events."""
-        return bool(self.pieces) and self.pieces[0][1].startswith(b"data: ")
+        return self.body.startswith(b"data: ")
 
     def json(self) -> Any:
         """The body of an answer that was not streamed."""
