@@ -70,8 +70,9 @@ class Tally:
         served = version if told is None else told
         if served is None:
             raise ValueError("the answer does not tell its version")
+        expected = user.said[served][prompt]
         self.answers[served] += 1
-        if text != user.said[served][prompt]:
+        if text != expected:
             self.leaks += 1
             whose = [f"user {user.number} v{v}" for v, said in user.said.items() if text in said]
             self.first = self.first or f"user {user.number} v{served}, prompt {prompt}: {text[:200]!r} {whose}"
