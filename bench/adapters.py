@@ -27,7 +27,6 @@ from preference.database import Database
 
 SPARE = 8
 """Places in the engine's memory beside the users': swaps, and adapters that are heard alone."""
-app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,6 @@ async def _loaded(engine: Server) -> list[str]:
     return [model["id"] for model in models["data"] if model.get("parent")]
 
 
-@app.command()
 def adapters(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-adapters.json"),
     quick: Annotated[bool, typer.Option("--quick", help="A rough run in some four minutes.")] = False,
@@ -171,4 +169,4 @@ def adapters(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(adapters)

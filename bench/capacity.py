@@ -28,7 +28,6 @@ from preference.ports import Generation
 from preference.prompt import Message
 from preference.users import User
 
-app = typer.Typer(add_completion=False)
 USERS = 256
 PLACES = (16, 64, 128)
 EXPONENTS = (0.8, 1.0, 1.2)
@@ -168,7 +167,6 @@ def parts(found: dict[str, Any]) -> list[Part]:
     ]
 
 
-@app.command()
 def main(
     seconds: Annotated[float, typer.Option(help="Seconds of each of the nine measurements.")] = 20,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
@@ -183,4 +181,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

@@ -28,8 +28,6 @@ DOCS = report.DOCS / "recall.md"
 MARK = "bench-embedding"
 Embed = Callable[[str], Vectors]
 
-app = typer.Typer(add_completion=False)
-
 
 def arms() -> dict[str, Embed]:
     """What embeds one text, by name; the first one is what a request takes."""
@@ -90,7 +88,6 @@ def parts(result: dict[str, Any]) -> list[Part]:
     ]
 
 
-@app.command()
 def embedding(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-embedding.json"),
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/recall.md.")] = False,
@@ -105,4 +102,4 @@ def embedding(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(embedding)

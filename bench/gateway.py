@@ -70,8 +70,6 @@ ENGINES = {"mock": servers.mock_engine, "vllm": servers.vllm, "smollm": servers.
 CROWD = ("raw-prompt", "raw-prompt-fresh", "personalised", "uncached")
 CROWD_OF_MOCK = ("raw", "personalised", "uncached", "litellm", "router")
 
-app = typer.Typer(add_completion=False)
-
 
 async def measure(
     plans: Mapping[str, Plan], console: Console, *, with_litellm: bool, with_router: bool
@@ -139,7 +137,6 @@ async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
     ]
 
 
-@app.command()
 def gateway(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-gateway.json"),
     quick: Annotated[bool, typer.Option("--quick", help="A rough run in two minutes.")] = False,
@@ -173,4 +170,4 @@ def gateway(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(gateway)

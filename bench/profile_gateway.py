@@ -30,8 +30,6 @@ WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "ru
 """Functions that only wait while nothing is below them."""
 PY_SPY = Path(sys.executable).with_name("py-spy")
 
-app = typer.Typer(add_completion=False)
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -54,7 +52,11 @@ def read(stacks: Iterable[str], requests: float) -> Profile:
         samples.total.update(dict.fromkeys(frames, int(count)))
         samples.own[frames[-1] if frames else thread] += int(count)
     each = 1_000_000 / RATE / requests
-    return Profile(*(_scaled(counter, each) for counter in (samples.own, samples.total, samples.threads)))
+    scaled = (
+        Counter({name: round(count * each) for name, count in counter.items()})
+        for counter in (samples.own, samples.total, samples.threads)
+    )
+    return Profile(*scaled)
 
 
 async def sample(
@@ -91,7 +93,6 @@ async def sample(
         return figures
 
 
-@app.command()
 def profile(
     arm: Annotated[str, typer.Argument(help=" | ".join(ARMS))] = "personalised",
     clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
@@ -123,9 +124,5 @@ def profile(
     console.print(f"Folded stacks in {file}.")
 
 
-def _scaled(samples: Counter[str], each: float) -> Counter[str]:
-    return Counter({name: round(count * each) for name, count in samples.items()})
-
-
 if __name__ == "__main__":
-    app()
+    typer.run(profile)

@@ -36,7 +36,6 @@ TESTED = 12
 ROOM = 160
 """Tokens of a draft."""
 AT_ONCE = 8
-app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,6 @@ def compared(scores: Sequence[Sequence[float]], base: Sequence[Sequence[float]])
     return told
 
 
-@app.command()
 def rates(
     model: Annotated[str, typer.Option(help="A name of `attune models list` that is fetched, or a folder.")],
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
@@ -211,4 +209,4 @@ def _told(trial: Trial, work: Work, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(rates)

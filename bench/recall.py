@@ -40,8 +40,6 @@ WARM = 50
 DEFAULT_CAPACITY: int = inspect.signature(Recall).parameters["capacity"].default
 Asked = Sequence[tuple[User, str]]
 
-app = typer.Typer(add_completion=False)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -246,7 +244,6 @@ def _resident_mb() -> float:
     return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
 
 
-@app.command()
 def recall(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-recall.json"),
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 10_000,
@@ -268,4 +265,4 @@ def recall(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(recall)

@@ -30,7 +30,6 @@ from bench.load import Caller, Failures, Figures, load
 from bench.servers import Server, ServerFailed
 from preference.database import Database
 
-app = typer.Typer(add_completion=False)
 BUDGET = 20_000
 """Tokens a day that two servers may spend together, of a key."""
 
@@ -161,7 +160,6 @@ async def _load(server: Server, clients: int, tokens: int, seconds: float) -> Fi
     return figures
 
 
-@app.command()
 def main(
     quick: Annotated[bool, typer.Option(help="A rough run of some minutes.")] = False,
     kill: Annotated[int | None, typer.Option("--kills", help="Of engines, and of servers.")] = None,
@@ -180,4 +178,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

@@ -47,10 +47,8 @@ ROWS: dict[str, Callable[[Outcome], object]] = {
     "seconds": lambda o: o.seconds,
 }
 """What a reader wants to know."""
-app = typer.Typer(add_completion=False)
 
 
-@app.command()
 def crash(
     kills: Annotated[int, typer.Option(min=1, help="How often the server is killed, on each store.")] = 500,
     store: Annotated[Store, typer.Option(help="Which store.")] = Store.both,
@@ -89,4 +87,4 @@ def _run(store: Store, kills: int, seed: int, console: Console) -> Outcome:
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(crash)
