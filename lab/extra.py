@@ -15,6 +15,6 @@ def __getattr__(name: str) -> typer.Typer:
     if name not in COMMANDS:
         raise AttributeError(name)
     if missing := [package for package in NEEDS if find_spec(package) is None]:
-        raise ImportError(f"pip install 'attune[lab]' brings {' and '.join(missing)}, which it needs")
+        raise ImportError(f"the extra lab, which brings {' and '.join(missing)}, is missing: pip install 'attune[lab]'")
     command: typer.Typer = import_module(COMMANDS[name]).app
     return command
