@@ -79,7 +79,8 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
         counts = [2 if number < plan.swapping else 1 for number in range(most)]
         publisher = Publisher(engine, database, directories, plan.tokens)
         users = await publisher.publish(counts, bar("adapters, each heard alone", sum(counts)))
-        shared = {"database_url": database.url.render_as_string(), "adapter_store": store, "model": BUNDLED}
+        shared: dict[str, Any] = {"database_url": database.url.render_as_string(), "adapter_store": store}
+        shared["model"] = BUNDLED
         async with servers.attune(folder, engine, **shared, max_cpu_loras=most + SPARE) as attune:
             everyone = Swaps(users, engine, attune, directories, plan.tokens, failures)
             await everyone.activate_all(bar("adapters loaded", most))

@@ -65,7 +65,9 @@ FULL: Mapping[str, Plan] = {
         "crowd": ManyClients(tokens=16, blocks=2, clients=CLIENTS, seconds=8),
     },
 }
-QUICK = {engine: {name: asked.quick() for name, asked in plan.items()} for engine, plan in FULL.items()}
+QUICK: Mapping[str, Plan] = {
+    engine: {name: asked.quick() for name, asked in plan.items()} for engine, plan in FULL.items()
+}
 ENGINES = {"mock": servers.mock_engine, "vllm": servers.vllm, "smollm": servers.smollm}
 CROWD = ("raw-prompt", "raw-prompt-fresh", "personalised", "uncached")
 CROWD_OF_MOCK = ("raw", "personalised", "uncached", "litellm", "router")

@@ -132,7 +132,9 @@ def shorter(_: Judge, pair: Pair) -> bool:
     return len(pair.edited.split()) < len(pair.draft.split())
 
 
-JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {one.__name__: one for one in (follow_up, self_reference, shorter)}
+JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {
+    "follow_up": follow_up, "self_reference": self_reference, "shorter": shorter,
+}  # fmt: skip
 
 
 def main(
