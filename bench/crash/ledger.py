@@ -38,7 +38,7 @@ class Feedback:
     @property
     def is_edit(self) -> bool:
         """Whether it is an edit."""
-        return self.body["type"] == "edit"
+        return bool(self.body["type"] == "edit")
 
     @property
     def about(self) -> str | None:
@@ -48,8 +48,8 @@ class Feedback:
 
     def stands_in(self, row: Row[Any]) -> bool:
         """Whether a row of feedback is this."""
-        same_text = not self.is_edit or row.edited_text == self.body["edited_text"]
-        return bool(row.type == self.body["type"] and self.about in (None, row.completion_id) and same_text)
+        same_text = not self.is_edit or bool(row.edited_text == self.body["edited_text"])
+        return bool(row.type == self.body["type"]) and self.about in (None, row.completion_id) and same_text
 
 
 @dataclass(eq=False)
