@@ -118,7 +118,7 @@ bench-capacity: $(STAMP) ## Measure who finds their adapter loaded, beside the s
 	$(BIN)/python -m bench.capacity --json out/bench-capacity.json $(ARGS)
 
 lock: $(STAMP_DEV) ## Pin requirements/*.in again, with hashes (ARGS="--upgrade" for newer versions)
-	$(call compile,lock-cpu,attune.in vllm.in,--no-emit-package=torch --no-emit-package=triton)
+	$(call compile,lock-cpu,attune.in lab.in vllm.in,--no-emit-package=torch --no-emit-package=triton)
 	$(call compile,engine-cpu,engine-cpu.in,--no-deps)
 	$(call compile,torch-cuda,torch-cuda.in,--constraint=lock-cpu.txt)
 	$(call compile,lock-gpu,gpu.in)

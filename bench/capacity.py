@@ -5,7 +5,6 @@ load and each answer, so that any number of users fits on a small machine. docs/
 """
 
 import asyncio
-import json
 import logging
 import tempfile
 import time
@@ -16,43 +15,42 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from adapters.directories import Directories
 from adapters.manifest import Manifest
 from adapters.registry import Registry
 from adapters.versions import Serving, Version
-from bench import lru, machine
-from bench.lru import Crowd, Told
+from bench import lru, machine, report
+from bench.lru import Told, Workload
+from bench.report import Part, Table
 from preference.owner import Owner
 from preference.ports import Generation
 from preference.prompt import Message
 from preference.users import User
 
-app = typer.Typer(add_completion=False)
 USERS = 256
 PLACES = (16, 64, 128)
 EXPONENTS = (0.8, 1.0, 1.2)
 WARM = 0.25
 """The share of a run that does not count: at its beginning nobody is loaded."""
-VLLM = Crowd(users=64, places=16, answer=8 * 40 / 351, load=0.3, seconds=40)
+VLLM = Workload(users=64, places=16, answer=8 * 40 / 351, load=0.3, seconds=40)
 """What `make bench-adapters` measured with a real vLLM: 64 users, 16 places, 8 clients, 351 answers in 40 seconds from
 an empty disk, 54% by the adapter (docs/adapters.md). A load, the fetch included, is taken to be .3 seconds."""
 VLLM_MEASURED = 0.54
-CROWDS = (10**4, 10**6, 10**8)
+MANY = (10**4, 10**6, 10**8)
 
 
 class Pause:
     """An ``AdapterHost`` that takes its time and has no model."""
 
-    def __init__(self, crowd: Crowd) -> None:
-        self._crowd = crowd
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
         self.loads = 0
         self._names: set[str] = set()
 
     async def load(self, name: str, path: Path) -> None:
         """AdapterHost."""
-        await asyncio.sleep(self._crowd.load)
+        await asyncio.sleep(self._workload.load)
         self._names.add(name)
         self.loads += 1
 
@@ -77,31 +75,31 @@ class Pause:
         return 0.0
 
 
-async def measured(crowd: Crowd, directories: Directories, users: Sequence[User], seed: int = 0) -> Told:
-    """What the registry really does with such a crowd."""
+async def measured(workload: Workload, directories: Directories, users: Sequence[User], seed: int = 0) -> Told:
+    """What the registry really does with such a workload."""
     version = Version(1, "ready", "adapter", 0.0, {}, 0.0, 0.0)
 
     async def serving(user: User) -> Serving:
         return Serving(version, None)
 
-    host = Pause(crowd)
-    registry = Registry(host, directories, capacity=crowd.places, version_of=serving, retry_seconds=lru.RETRY)
-    draws, told, started = crowd.draws(seed), Told(), time.monotonic()
+    host = Pause(workload)
+    registry = Registry(host, directories, capacity=workload.places, version_of=serving, retry_seconds=lru.RETRY)
+    draws, told, started = workload.draws(seed), Told(), time.monotonic()
     early = 0
 
     async def client() -> None:
         nonlocal early
-        while (now := time.monotonic() - started) < crowd.seconds:
+        while (now := time.monotonic() - started) < workload.seconds:
             lease = registry.acquire(users[next(draws)])
-            if now >= WARM * crowd.seconds:
+            if now >= WARM * workload.seconds:
                 told.answers += 1
                 told.hits += bool(lease.version)
             else:
                 early = host.loads
-            await asyncio.sleep(crowd.answer)
+            await asyncio.sleep(workload.answer)
             registry.release(lease)
 
-    await asyncio.gather(*(client() for _ in range(crowd.clients)))
+    await asyncio.gather(*(client() for _ in range(workload.clients)))
     told.loads = host.loads - early
     await registry.close()
     return told
@@ -117,30 +115,27 @@ def _publish(directories: Directories, users: Sequence[User]) -> None:
 def run(seconds: float, console: Console) -> dict[str, Any]:
     """Everything that is found."""
     rows = []
-    folder = tempfile.TemporaryDirectory(prefix="bench-capacity-")
-    directories = Directories(Path(folder.name))
     users = [User(Owner("bench", f"user-{n}"), f"{n:032x}", (), 1, revision=1) for n in range(USERS)]
-    _publish(directories, users)
-    plan = [(places, exponent) for places in PLACES for exponent in EXPONENTS]
-    for places, exponent in track(plan, "256 users", console=console):
-        crowd = Crowd(users=USERS, places=places, exponent=exponent, seconds=seconds)
-        real, simulated = (
-            asyncio.run(measured(crowd, directories, users)),
-            lru.simulate(crowd, seed=1, warm=WARM * seconds),
-        )
-        rows.append({
-            "places": places, "exponent": exponent, "measured": real.share, "simulated": simulated.share,
-            "on_paper": lru.on_paper(USERS, places, exponent),
-            "loads_measured": real.loads, "loads_simulated": simulated.loads, "answers": real.answers,
-        })  # fmt: skip
-    folder.cleanup()
+    with tempfile.TemporaryDirectory(prefix="bench-capacity-") as folder:
+        directories = Directories(Path(folder))
+        _publish(directories, users)
+        plan = [(places, exponent) for places in PLACES for exponent in EXPONENTS]
+        for places, exponent in track(plan, f"{USERS} users", console=console):
+            workload = Workload(users=USERS, places=places, exponent=exponent, seconds=seconds)
+            real = asyncio.run(measured(workload, directories, users))
+            simulated = lru.simulate(workload, seed=1, warm=WARM * seconds)
+            rows.append({
+                "places": places, "exponent": exponent, "measured": real.share, "simulated": simulated.share,
+                "on_paper": lru.on_paper(USERS, places, exponent),
+                "loads_measured": real.loads, "loads_simulated": simulated.loads, "answers": real.answers,
+            })  # fmt: skip
     paper = [
         {
-            "users": users, "exponent": exponent,
-            "hits": {str(places): lru.on_paper(users, places, exponent) for places in (100, 1_000, 10_000, 100_000)},
-            "places_for": {str(share): lru.places_for(users, share, exponent) for share in (0.5, 0.8, 0.9)},
+            "users": many, "exponent": exponent,
+            "hits": {str(places): lru.on_paper(many, places, exponent) for places in (100, 1_000, 10_000, 100_000)},
+            "places_for": {str(share): lru.places_for(many, share, exponent) for share in (0.5, 0.8, 0.9)},
         }
-        for users in CROWDS for exponent in EXPONENTS
+        for many in MANY for exponent in EXPONENTS
     ]  # fmt: skip
     return {
         **machine.about(),
@@ -151,7 +146,27 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     }
 
 
-@app.command()
+def parts(found: dict[str, Any]) -> list[Part]:
+    """The report of a run."""
+    shares = ("measured", "simulated", "on_paper")
+    rows = [
+        [str(row["places"]), str(row["exponent"]), *(f"{row[name]:.1%}" for name in shares)] for row in found["at_256"]
+    ]
+    paper = [
+        [
+            f"{row['users']:,}", str(row["exponent"]), *(f"{share:.0%}" for share in row["hits"].values()),
+            f"{row['places_for']['0.8']:,}",
+        ]
+        for row in found["on_paper"]
+    ]  # fmt: skip
+    told = found["vllm"]
+    return [
+        Table(["places", "exponent", "measured", "simulated", "on paper"], rows, "256 users: answers by the adapter"),
+        f"vLLM, 64 users on 16 places: measured {told['measured']:.0%}, simulated {told['simulated']:.0%}",
+        Table(["users", "exponent", "100", "1,000", "10,000", "100,000 places", "places for 80%"], paper, "On paper"),
+    ]
+
+
 def main(
     seconds: Annotated[float, typer.Option(help="Seconds of each of the nine measurements.")] = 20,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there.")] = None,
@@ -160,22 +175,10 @@ def main(
     logging.disable(logging.WARNING)  # that there is no room is what this is about
     console = Console()
     found = run(seconds, console)
-    table = Table("places", "exponent", "measured", "simulated", "on paper", title="256 users: answers by the adapter")
-    for row in found["at_256"]:
-        shown = (f"{row[name]:.1%}" for name in ("measured", "simulated", "on_paper"))
-        table.add_row(str(row["places"]), str(row["exponent"]), *shown)
-    console.print(table)
-    told = found["vllm"]
-    console.print(f"vLLM, 64 users on 16 places: measured {told['measured']:.0%}, simulated {told['simulated']:.0%}")
-    table = Table("users", "exponent", "100", "1,000", "10,000", "100,000 places", "places for 80%", title="On paper")
-    for row in found["on_paper"]:
-        hits = (f"{share:.0%}" for share in row["hits"].values())
-        table.add_row(f"{row['users']:,}", str(row["exponent"]), *hits, f"{row['places_for']['0.8']:,}")
-    console.print(table)
+    report.show(parts(found), console)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(found, indent=1))
+        report.write(found, json_file)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

@@ -36,6 +36,11 @@ class Answer:
         """Nanoseconds from the request to the last byte."""
         return self.ended - self.asked
 
+    @property
+    def streamed(self) -> bool:
+        """Whether it came as events."""
+        return self.body.startswith(b"data: ")
+
     def json(self) -> Any:
         """The body of an answer that was not streamed."""
         return json.loads(self.body)
@@ -57,6 +62,28 @@ class Answer:
                 if text := (choices[0].get("delta") or {}).get("content"):
                     found.append((stamp, text))
         return found
+
+    @property
+    def id(self) -> str:
+        """What the server calls it."""
+        told = json.loads(self.events()[0][1]) if self.streamed else self.json()
+        return str(told["id"])
+
+    def said(self) -> tuple[str, int | None]:
+        """The text, and the adapter's version where Attune tells it. Raises ``Broken`` unless the answer is whole."""
+        if self.status != 200:
+            raise Broken(f"{self.status}: {self.body.decode(errors='replace')[:300]}")
+        if not self.streamed:
+            whole = self.json()
+            return whole["choices"][0]["message"]["content"] or "", whole.get("attune", {}).get("adapter_version")
+        events = [event for _, event in self.events()]
+        if events[-1:] != [b"[DONE]"]:
+            raise Broken(f"The stream has no end: {events[-1:]}")
+        parts = [json.loads(event) for event in events[:-1]]
+        if error := next((part["error"] for part in parts if "error" in part), None):
+            raise Broken(f"The stream has an error: {error}")
+        version = next((part["attune"]["adapter_version"] for part in parts if "attune" in part), None)
+        return "".join(text for _, text in self.tokens()), version
 
 
 class Connection(asyncio.Protocol):

@@ -4,15 +4,15 @@ A server has to run; each start is in a browser without a cache. First paint is 
 when its first screen stands, with what it shows from the API.
 """
 
-import argparse
-import json
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from playwright.sync_api import Browser
+from rich.console import Console
 
-from bench.machine import about
+from bench import machine, report
 from server.console import assets
 from tests.browser import browser
 
@@ -20,24 +20,22 @@ STARTS = 15
 _READY = ".screen"
 
 
-def main() -> None:
+def main(
+    out: Annotated[Path, typer.Option("--json", help="Where to write the figures.")],
+    url: Annotated[str, typer.Option(help="A server that runs.")] = "http://127.0.0.1:8000",
+) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="A server that runs.")
-    parser.add_argument("--json", type=Path, required=True, help="Where to write the figures.")
-    given = parser.parse_args()
     with browser() as chromium:
-        starts = [start(chromium, given.url) for _ in range(STARTS + 1)][1:]  # the first one warms the server
+        starts = [start(chromium, url) for _ in range(STARTS + 1)][1:]  # the first one warms the server
     packed = sum(len(asset.packed or asset.content) for asset in assets.assets().values())
     figures = {
-        **about(),
+        **machine.about(),
         "starts": STARTS,
         "asset_bytes_compressed": packed,
         **{name: round(statistics.median(one[name] for one in starts), 1) for name in starts[0]},
     }
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    Console().print_json(data=figures)
+    report.write(figures, out)
 
 
 def start(chromium: Browser, url: str) -> dict[str, float]:
@@ -61,4 +59,4 @@ def start(chromium: Browser, url: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

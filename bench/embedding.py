@@ -4,7 +4,6 @@ The texts are the requests of `lab/recall_pairs.jsonl`. Each is embedded by one 
 that warm up. Processor time is shown beside the wall's: where others have the core, it is the fairer figure.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
-from bench import machine
+from bench import machine, report
+from bench.report import Part, Table
 from lab.recall_quality import load
 from preference import embedder
 from preference.embedder import SentenceEmbedder
@@ -25,11 +24,9 @@ from preference.ports import Vectors
 
 GOAL_MS = 6.0
 WARM = 10
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "recall.md"
-BEGIN, END = "<!-- bench-embedding -->", "<!-- /bench-embedding -->"
+DOCS = report.DOCS / "recall.md"
+MARK = "bench-embedding"
 Embed = Callable[[str], Vectors]
-
-app = typer.Typer(add_completion=False)
 
 
 def arms() -> dict[str, Embed]:
@@ -78,23 +75,19 @@ def measure(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The figures as they stand in the document."""
+def parts(result: dict[str, Any]) -> list[Part]:
+    """The report of a run."""
     where = result["machine"]
-    lines = [
+    rows = [[name, *(str(arm[figure]) for figure in ("p50_ms", "min_ms", "cpu_p50_ms"))]
+            for name, arm in result["arms"].items()]  # fmt: skip
+    return [
         f"{result['date']}, commit {result['commit'][:7]}, one core of {where['processor']} "
         f"(load {where['load_average_1m']}), {result['texts']} requests; cosine of eight bits to the original: "
         f"{result['cosine_min']} at least, {result['cosine_p50']} in the median.",
-        "",
-        "|  | p50, ms | min, ms | CPU p50, ms |",
-        "| --- | --- | --- | --- |",
+        Table(["", "p50, ms", "min, ms", "CPU p50, ms"], rows),
     ]
-    for name, arm in result["arms"].items():
-        lines.append(f"| {name} | {arm['p50_ms']} | {arm['min_ms']} | {arm['cpu_p50_ms']} |")
-    return "\n".join(lines)
 
 
-@app.command()
 def embedding(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-embedding.json"),
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/recall.md.")] = False,
@@ -105,13 +98,8 @@ def embedding(
     about = machine.about()
     situations = [situation for person in load() for situation in person.situations]
     result = measure([text for s in situations for text in (s.context, s.same)]) | about
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    Console().print(markdown(result), highlight=False)
-    if write_docs:
-        before, rest = DOCS.read_text().split(BEGIN)
-        DOCS.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{rest.split(END)[1]}")
+    report.conclude(result, out, parts(result), DOCS if write_docs else None, MARK)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(embedding)

@@ -6,7 +6,6 @@ time is the whole server's, with what it does after an answer.
 
 import asyncio
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -14,16 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import machine, servers
+from bench import machine, report, servers
 from bench.arms import USER, Arm, introduce
-from bench.measure import Caller, Failures
+from bench.load import Caller, Failures
 
 WARM, TAIL_SECONDS = 100, 2.0
 DAYS = {"looks": 14, "does not": 0}
 
 
 async def _one(days: int, requests: int) -> tuple[float, float]:
-    """Milliseconds of an answer: of a core, mean; and until it is there, median. Raises ``NotStarted``."""
+    """Milliseconds of an answer: of a core, mean; and until it is there, median. Raises ``ServerFailed``."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         engine = await stack.enter_async_context(servers.mock_engine(folder))
@@ -32,13 +31,12 @@ async def _one(days: int, requests: int) -> tuple[float, float]:
         caller = Caller(Arm("user", server, user=USER), failures := Failures(), stream=False, tokens=32)
         for _ in range(WARM):
             await caller.ask()
-        before, taken = machine.cpu_seconds(server.pid), []
-        for _ in range(requests):
-            if (answer := await caller.ask()) is not None:
-                taken.append(answer.whole / 1e6)
+        before = machine.cpu_seconds(server.pid)
+        answers = [await caller.ask() for _ in range(requests)]
+        taken = [answer.whole / 1e6 for answer in answers if answer is not None]
         await asyncio.sleep(TAIL_SECONDS)
         if len(taken) < requests:
-            raise servers.NotStarted(f"requests failed: {failures.reasons}")
+            raise servers.ServerFailed(f"requests failed: {failures.reasons}")
         return (machine.cpu_seconds(server.pid) - before) / requests * 1e3, median(taken)
 
 
@@ -49,17 +47,12 @@ def main(
 ) -> None:
     """Measure a user's answers with and without the look at their history."""
     told: dict[str, Any] = {"requests": requests, "blocks": blocks, **machine.about()}
-    blocks_of: dict[str, list[tuple[float, float]]] = {name: [] for name in DAYS}
-    for _ in range(blocks):
-        for name, days in DAYS.items():
-            blocks_of[name].append(asyncio.run(_one(days, requests)))
-    for name, found in blocks_of.items():
-        cpu, whole = (round(median(column), 2) for column in zip(*found, strict=True))
+    found = [{name: asyncio.run(_one(days, requests)) for name, days in DAYS.items()} for _ in range(blocks)]
+    for name in DAYS:
+        cpu, whole = (round(median(column), 2) for column in zip(*(block[name] for block in found), strict=True))
         told[name] = {"core_ms": cpu, "answer_ms": whole}
         typer.echo(f"{name}: {cpu} ms of a core, {whole} ms until the answer is there")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(told, indent=2) + "\n")
-    typer.echo(f"Figures in {out}.")
+    report.write(told, out)
 
 
 if __name__ == "__main__":

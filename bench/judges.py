@@ -19,8 +19,10 @@ from typing import Annotated, Any
 import typer
 from rich.progress import track
 
-from bench import machine
+from bench import machine, report
+from bench.local_model import LocalModel
 from lab.edits.cases import DEV, load
+from preference.prompt import Message
 
 CONTENT = (
     "Perfect, thank you!",
@@ -68,76 +70,58 @@ def pairs(lamp: Path | None) -> dict[str, list[Pair]]:
     return found
 
 
-class Judge:
-    """A model in this process."""
+class Judge(LocalModel):
+    """A model that is asked about answers."""
 
-    def __init__(self, folder: Path) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self._torch = torch
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
-
-    def _ids(self, messages: Sequence[dict[str, str]], *, asks: bool) -> list[int]:
-        text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=asks)
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def likelihoods(self, before: Sequence[dict[str, str]], texts: Sequence[str]) -> list[float]:
+    def likelihoods(self, before: Sequence[Message], texts: Sequence[str]) -> list[float]:
         """Mean log probability of the tokens of each last user turn, nats."""
-        torch = self._torch
-        head = self._ids([*before, {"role": "user", "content": ""}], asks=False)
-        whole = [self._ids([*before, {"role": "user", "content": text}], asks=False) for text in texts]
+        import torch
+
+        head = self.ids([*before, {"role": "user", "content": ""}], asks=False)
+        whole = [self.ids([*before, {"role": "user", "content": text}], asks=False) for text in texts]
         start = next(i for i, pair in enumerate(zip(head, whole[0], strict=False)) if pair[0] != pair[1])
         longest = max(map(len, whole))
         # What they share is read once. After the end of each is padding, at which nothing looks.
         tails = torch.tensor([ids[start - 1 :] + [0] * (longest - len(ids)) for ids in whole])
         with torch.inference_mode():
-            read = self._model(torch.tensor([whole[0][: start - 1]]), use_cache=True, logits_to_keep=1).past_key_values
+            read = self.model(torch.tensor([whole[0][: start - 1]]), use_cache=True, logits_to_keep=1).past_key_values
             read.batch_repeat_interleave(len(texts))
-            told = torch.log_softmax(self._model(tails, past_key_values=read).logits, -1)
+            told = torch.log_softmax(self.model(tails, past_key_values=read).logits, -1)
         found = []
         for row, text in enumerate(texts):
-            length = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            length = len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
             chosen = tails[row, 1 : 1 + length]
             found.append(float(told[row, :length].gather(1, chosen[:, None]).mean()))
         return found
 
-    def follow_up(self, request: str, answer: str) -> float:
-        """How much likelier content turns are than discontent ones after an answer, nats a token."""
-        before = [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
-        told = self.likelihoods(before, CONTENT + DISCONTENT)
-        return fmean(told[: len(CONTENT)]) - fmean(told[len(CONTENT) :])
-
-    def answer(self, request: str) -> str:
-        """The model's own greedy answer."""
-        ids = self._torch.tensor([self._ids([{"role": "user", "content": request}], asks=True)])
-        with self._torch.inference_mode():
-            made = self._model.generate(
-                ids, attention_mask=self._torch.ones_like(ids), max_new_tokens=REFERENCE_TOKENS, do_sample=False
-            )
-        text: str = self._tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)
-        return text
-
     def leans(self, request: str, reference: str, a: str, b: str) -> float:
         """By how many nats A is likelier than B as the nearer one."""
+        import torch
+
         asked = _ASKED.format(request=request, reference=reference, a=a, b=b)
-        ids = self._ids([{"role": "user", "content": asked}], asks=True)
-        with self._torch.inference_mode():
-            told = self._torch.log_softmax(self._model(self._torch.tensor([ids])).logits[0, -1], -1)
-        first, second = (self._tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "AB")
+        ids = torch.tensor([self.ids([{"role": "user", "content": asked}])])
+        with torch.inference_mode():
+            told = torch.log_softmax(self.model(ids).logits[0, -1], -1)
+        first, second = (self.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "AB")
         return float(told[first] - told[second])
 
 
 def follow_up(judge: Judge, pair: Pair) -> bool:
-    """Whether content turns fit the edited text better."""
-    return judge.follow_up(pair.request, pair.edited) > judge.follow_up(pair.request, pair.draft)
+    """Whether content turns, more than discontent ones, fit the edited text better."""
+
+    def content(answer: str) -> float:
+        before: list[Message] = [
+            {"role": "user", "content": pair.request}, {"role": "assistant", "content": answer},
+        ]  # fmt: skip
+        told = judge.likelihoods(before, CONTENT + DISCONTENT)
+        return fmean(told[: len(CONTENT)]) - fmean(told[len(CONTENT) :])
+
+    return content(pair.edited) > content(pair.draft)
 
 
 def self_reference(judge: Judge, pair: Pair) -> bool:
     """Whether the edited text is said to be nearer to the model's own answer, both orders added up."""
-    own = judge.answer(pair.request)
+    ((own, _),) = judge.answers([[{"role": "user", "content": pair.request}]], REFERENCE_TOKENS)
     first = judge.leans(pair.request, own, pair.edited, pair.draft)
     second = judge.leans(pair.request, own, pair.draft, pair.edited)
     return first - second > 0
@@ -149,10 +133,8 @@ def shorter(_: Judge, pair: Pair) -> bool:
 
 
 JUDGES: dict[str, Callable[[Judge, Pair], bool]] = {
-    "follow_up": follow_up,
-    "self_reference": self_reference,
-    "shorter": shorter,
-}
+    "follow_up": follow_up, "self_reference": self_reference, "shorter": shorter,
+}  # fmt: skip
 
 
 def main(
@@ -162,7 +144,7 @@ def main(
     out: Annotated[Path, typer.Option("--json", help="File for the figures.")] = Path("out/bench-judges.json"),
 ) -> None:
     """Measure how often each judge prefers the edited text."""
-    judge = Judge(model)
+    judge = Judge(model, "bfloat16")
     figures: dict[str, Any] = {"model": model.name, **machine.about()}
     for source, asked in ((source, found[:limit]) for source, found in pairs(lamp).items()):
         figures[source] = {"pairs": len(asked)}
@@ -170,9 +152,7 @@ def main(
             won = [prefers(judge, pair) for pair in track(asked, f"{source}, {name}")]
             figures[source][name] = round(fmean(won), 3)
             typer.echo(f"{source}, {name}: the edited text wins in {figures[source][name]:.0%} of {len(won)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(figures, indent=2) + "\n")
-    typer.echo(f"Figures in {out}.")
+    report.write(figures, out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Twelve kinds, a request of each in German, French and English, none of them in `
 server's default embedder and cut-off. No vector of a request is stored.
 """
 
-import json
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import machine
+from bench import machine, report
 from preference.embedder import SentenceEmbedder
 from preference.kind import KindEmbedder
 from preference.ports import Vectors
@@ -84,8 +83,7 @@ def main(out: Annotated[Path, typer.Option("--json", help="File.")] = Path("out/
     for row in rows:
         same, other = "{same} of {of_same}".format(**row), "{other} of {of_other}".format(**row)
         typer.echo(f"{row['languages']}: {same} of one kind, {other} of two; {row['nearest_right']} nearest are right")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"pairs": rows, **machine.about()}, indent=2) + "\n")
+    report.write({"pairs": rows, **machine.about()}, out)
 
 
 def _units(vectors: Vectors) -> Vectors:

@@ -5,14 +5,15 @@ adapter while it is loaded, one at a time, and makes the one go that is idle lon
 what the registry really does.
 """
 
+import bisect
 import heapq
 import itertools
-import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 RETRY = 3.0
@@ -23,7 +24,7 @@ _BINS = 4096
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Workload:
     """``clients`` ask for users in turn, without a pause; an answer takes ``answer`` seconds and a load ``load``."""
 
     users: int
@@ -55,9 +56,9 @@ class Told:
         return self.hits / max(1, self.answers)
 
 
-def simulate(crowd: Crowd, seed: int = 0, warm: float = 0.0) -> Told:
+def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
     """Event by event, as `adapters/registry.py` goes about it; the first ``warm`` seconds do not count."""
-    draws, told = crowd.draws(seed), Told()
+    draws, told = workload.draws(seed), Told()
     held: OrderedDict[int, int] = OrderedDict()  # by last use; how many answers are under way
     waiting: deque[int] = deque()  # the first one is being loaded
     not_before: dict[int, float] = {}
@@ -73,29 +74,29 @@ def simulate(crowd: Crowd, seed: int = 0, warm: float = 0.0) -> Told:
         if hit:
             held.move_to_end(user)
             held[user] += 1
-        elif user not in waiting and len(waiting) < max(crowd.places, QUEUE) and now >= not_before.get(user, 0.0):
+        elif user not in waiting and len(waiting) < max(workload.places, QUEUE) and now >= not_before.get(user, 0.0):
             waiting.append(user)
             if len(waiting) == 1:
                 turn(now)
         if now >= warm:
             told.answers += 1
             told.hits += hit
-        later(now + crowd.answer, "hit" if hit else "miss", user)
+        later(now + workload.answer, "hit" if hit else "miss", user)
 
     def turn(now: float) -> None:
         while waiting:
-            if len(held) >= crowd.places:
+            if len(held) >= workload.places:
                 victim = next((one for one, busy in held.items() if not busy), None)
                 if victim is None:
                     not_before[waiting.popleft()] = now + RETRY
                     continue
                 del held[victim]
-            later(now + crowd.load, "loaded", waiting[0])
+            later(now + workload.load, "loaded", waiting[0])
             return
 
-    for _ in range(crowd.clients):
+    for _ in range(workload.clients):
         ask(0.0)
-    while events and events[0][0] < crowd.seconds:
+    while events and events[0][0] < workload.seconds:
         now, _, what, user = heapq.heappop(events)
         if what == "loaded":
             waiting.popleft()
@@ -128,25 +129,18 @@ def on_paper(users: int, places: int, exponent: float) -> float:
     if places >= users:
         return 1.0
     counts, likely = zipf(users, exponent)
-    low, high = 0.0, 1.0
-    while float((counts * -np.expm1(-likely * high)).sum()) < places:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        if float((counts * -np.expm1(-likely * middle)).sum()) < places:
-            low = middle
-        else:
-            high = middle
-    return float((counts * likely * -np.expm1(-likely * high)).sum())
+
+    def there(time: float) -> Floats:
+        shares: Floats = -np.expm1(-likely * time)
+        return shares
+
+    most = 1.0
+    while float((counts * there(most)).sum()) < places:
+        most *= 2
+    time = brentq(lambda time: float((counts * there(time)).sum()) - places, 0.0, most, xtol=1e-9, rtol=1e-14)
+    return float((counts * likely * there(time)).sum())
 
 
 def places_for(users: int, share: float, exponent: float) -> int:
     """How many places it takes that such a share of requests finds its user there."""
-    low, high = 1, users
-    while low < high:
-        middle = math.isqrt(low * high) if low * 2 < high else (low + high) // 2
-        if on_paper(users, middle, exponent) < share:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return 1 + bisect.bisect_left(range(1, users), share, key=lambda places: on_paper(users, places, exponent))

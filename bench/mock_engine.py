@@ -10,10 +10,12 @@ servers learn from that. ``&slots=4`` lets so many answers that are not streamed
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import sys
 import time
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,7 +45,7 @@ class Engine(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
-        self._streams: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio."""
@@ -51,8 +53,8 @@ class Engine(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio: a client that left has its answer aborted."""
-        for stream in self._streams:
-            stream.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """asyncio."""
@@ -95,32 +97,28 @@ class Engine(asyncio.Protocol):
         body = json.loads(self._body)
         tokens = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_TOKENS
         id = f"chatcmpl-mock{next(self._ids):016x}"
-        usage = {
-            "prompt_tokens": PROMPT_TOKENS,
-            "completion_tokens": tokens,
-            "total_tokens": PROMPT_TOKENS + tokens,
-        }
+        usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens}
         if body.get("stream"):
             wants_usage = (body.get("stream_options") or {}).get("include_usage")
-            stream = asyncio.ensure_future(self._stream(id, tokens, usage if wants_usage else None))
-            self._streams.add(stream)
-            stream.add_done_callback(self._streams.discard)
+            self._later(self._stream(id, tokens, usage if wants_usage else None))
             return
         message = {"role": "assistant", "content": WORD * tokens}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
         answer = {"id": id, "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice]}
-        later = self._pace.seconds * tokens
-        if self._pace.slots is not None:
-            waiting = asyncio.ensure_future(self._in_turn(self._pace.slots, later, {**answer, "usage": usage}))
-            self._streams.add(waiting)
-            waiting.add_done_callback(self._streams.discard)
-        elif later:
-            asyncio.get_running_loop().call_later(later, self._send, {**answer, "usage": usage})
+        answer["usage"] = usage
+        if self._pace.seconds or self._pace.slots:
+            self._later(self._in_turn(self._pace.seconds * tokens, answer))
         else:
-            self._send({**answer, "usage": usage})
+            self._send(answer)
 
-    async def _in_turn(self, slots: asyncio.Semaphore, seconds: float, answer: dict[str, Any]) -> None:
-        async with slots:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on while the client is there."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_turn(self, seconds: float, answer: dict[str, Any]) -> None:
+        async with self._pace.slots or contextlib.nullcontext():
             await asyncio.sleep(seconds)
         self._send(answer)
 

@@ -19,19 +19,16 @@ from typing import Annotated
 import typer
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from bench import servers
+from bench import report, servers
 from bench.arms import USER, Arm, introduce
-from bench.measure import Failures, Figures, Scenario, load
+from bench.load import Caller, Failures, Figures, load
 
 RATE = 100
 ARMS = ("attune", "personalised", "uncached", "litellm")
 WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "run_forever", "run_until_complete")
 """Functions that only wait while nothing is below them."""
 PY_SPY = Path(sys.executable).with_name("py-spy")
-
-app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,15 @@ def read(stacks: Iterable[str], requests: float) -> Profile:
         samples.total.update(dict.fromkeys(frames, int(count)))
         samples.own[frames[-1] if frames else thread] += int(count)
     each = 1_000_000 / RATE / requests
-    return Profile(*(_scaled(counter, each) for counter in (samples.own, samples.total, samples.threads)))
+    scaled = (
+        Counter({name: round(count * each) for name, count in counter.items()})
+        for counter in (samples.own, samples.total, samples.threads)
+    )
+    return Profile(*scaled)
 
 
 async def sample(
-    name: str, scenario: Scenario, *, clients: int, pace: float, seconds: float, gil: bool, out: Path
+    name: str, out: Path, *, clients: int, stream: bool, tokens: int, pace: float, seconds: float, gil: bool
 ) -> Figures:
     """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``.
 
@@ -70,29 +71,28 @@ async def sample(
         engine = await stack.enter_async_context(servers.mock_engine(folder))
         start = servers.litellm if name == "litellm" else servers.attune
         server = await stack.enter_async_context(start(folder, engine))
-        if name in ("personalised", "uncached"):
+        personal = name in ("personalised", "uncached")
+        if personal:
             await introduce(server)
-        arm = Arm(name, server, user=USER if name in ("personalised", "uncached") else None, fresh=name == "uncached")
-        failures = Failures()
+        arm, failures = Arm(name, server, user=USER if personal else None, fresh=name == "uncached"), Failures()
+        callers = [Caller(arm, failures, stream=stream, tokens=tokens) for _ in range(clients)]
         await servers.set_pace(engine, pace)
-        await load(arm, scenario, clients, 2, failures)  # warms up
+        await load(callers, 2)  # warms up
         spy = await asyncio.create_subprocess_exec(
             *(str(PY_SPY), "record", "--pid", str(server.pid), "--output", str(out), "--format", "raw", "--threads"),
-            *("--function", "--rate", str(RATE), "--duration", str(round(seconds))),
-            *(["--gil"] if gil else []),
+            *("--function", "--rate", str(RATE), "--duration", str(round(seconds)), *(["--gil"] if gil else [])),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        figures = await load(arm, scenario, clients, seconds + 1, failures)
+        figures = await load(callers, seconds + 1)
         _, errors = await spy.communicate()
         if spy.returncode:
-            raise servers.NotStarted(f"py-spy could not sample: {errors.decode()[-500:]}")
+            raise servers.ServerFailed(f"py-spy could not sample: {errors.decode()[-500:]}")
         if failures.count:
-            raise servers.NotStarted(f"requests failed: {failures.reasons}")
+            raise servers.ServerFailed(f"requests failed: {failures.reasons}")
         return figures
 
 
-@app.command()
 def profile(
     arm: Annotated[str, typer.Argument(help=" | ".join(ARMS))] = "personalised",
     clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
@@ -109,8 +109,9 @@ def profile(
         raise typer.BadParameter(f"{arm!r} is none of {', '.join(ARMS)}", param_hint="arm")
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"profile-{arm}{'-stream' if stream else ''}.txt"
-    scenario = Scenario(stream=stream, tokens=tokens, blocks=1, requests=1)
-    figures = uvloop.run(sample(arm, scenario, clients=clients, pace=pace, seconds=seconds, gil=gil, out=file))
+    figures = uvloop.run(
+        sample(arm, file, clients=clients, stream=stream, tokens=tokens, pace=pace, seconds=seconds, gil=gil)
+    )
     rate = figures["requests_per_second"]
     found = read(file.read_text().splitlines(), rate * round(seconds))
     console = Console(width=160)
@@ -118,16 +119,10 @@ def profile(
     outermost = max(found.threads.values(), default=0)
     inner = Counter({where: share for where, share in found.total.items() if share < 0.98 * outermost})
     for title, counter in (("threads", found.threads), ("own time", found.own), ("with callees", inner)):
-        table = Table("µs/request", "where", title=title, title_justify="left")
-        for where, share in counter.most_common(top):
-            table.add_row(str(share), where)
-        console.print(table)
+        rows = [[where, str(share)] for where, share in counter.most_common(top)]
+        report.show([report.Table(["where", "µs/request"], rows, title)], console)
     console.print(f"Folded stacks in {file}.")
 
 
-def _scaled(samples: Counter[str], each: float) -> Counter[str]:
-    return Counter({name: round(count * each) for name, count in samples.items()})
-
-
 if __name__ == "__main__":
-    app()
+    typer.run(profile)

@@ -19,12 +19,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
 from adapters.interval import paired_interval
 from adapters.train import FIGURES, Recipe, TrainingJob
 from adapters.validation import fitted
-from bench import machine, rates_report
+from bench import machine, rates_report, report
+from bench.local_model import LocalModel
 from bench.servers import ROOT
 from lab.everyday.environment import EverydayEnvironment
 from lab.work import NotThisRun, Work
@@ -35,7 +36,6 @@ TESTED = 12
 ROOM = 160
 """Tokens of a draft."""
 AT_ONCE = 8
-app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
@@ -68,38 +68,13 @@ class Edited:
         return compose([{"role": "user", "content": self.request}], (), tuple(self.wishes) if told else ())
 
 
-class Model:
-    """The base model in this process, with one adapter or none."""
-
-    def __init__(self, folder: Path) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._tokenizer.pad_token = self._tokenizer.pad_token or self._tokenizer.eos_token
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+class Model(LocalModel):
+    """The base model, with one adapter or none."""
 
     def drafts(self, requests: Sequence[str]) -> list[str]:
         """A greedy answer to each, cut after ``ROOM`` tokens."""
-        import torch
-
-        self._tokenizer.padding_side = "left"
-        prompts = [
-            self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": request}], tokenize=False, add_generation_prompt=True
-            )
-            for request in requests
-        ]
-        asked = self._tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt")
-        with torch.no_grad():
-            made = self._model.generate(
-                **asked, max_new_tokens=ROOM, do_sample=False, pad_token_id=self._tokenizer.pad_token_id
-            )
-        texts: list[str] = self._tokenizer.batch_decode(
-            made[:, asked["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        return [text.strip() for text in texts]
+        asked: list[list[Message]] = [[{"role": "user", "content": request}] for request in requests]
+        return [text.strip() for text, _ in self.answers(asked, ROOM)]
 
     def scores(self, adapter: Path | None, edits: Sequence[Edited]) -> list[list[float]]:
         """Of each edit: nats a token of the user's text, and of the draft."""
@@ -107,18 +82,18 @@ class Model:
 
         from adapters.recipes.sampling import log_probabilities
 
-        model = PeftModel.from_pretrained(self._model, str(adapter)) if adapter else self._model
+        model = PeftModel.from_pretrained(self.model, str(adapter)) if adapter else self.model
         found = []
         for one in edits:
-            told = log_probabilities(model, self._tokenizer, one.prompt(told=False), [one.text, one.draft])
-            sizes = [len(self._tokenizer(text)["input_ids"]) + 1 for text in (one.text, one.draft)]
+            told = log_probabilities(model, self.tokenizer, one.prompt(told=False), [one.text, one.draft])
+            sizes = [len(self.tokenizer(text)["input_ids"]) + 1 for text in (one.text, one.draft)]
             found.append([nats / size for nats, size in zip(told, sizes, strict=True)])
         if adapter:
-            self._model = model.unload()
+            self.model = model.unload()
         return found
 
 
-def played(model: Model, work: Work, user: int, count: int, bars: Progress, bar: Any) -> list[Edited]:
+def played(model: Model, work: Work, user: int, count: int, bars: Progress, bar: TaskID) -> list[Edited]:
     """The first ``count`` edits of a user; drafts are written once."""
     world = EverydayEnvironment(seed=user, rounds=count, families="dev")
     for start in range(0, count, AT_ONCE):
@@ -168,7 +143,6 @@ def compared(scores: Sequence[Sequence[float]], base: Sequence[Sequence[float]])
     return told
 
 
-@app.command()
 def rates(
     model: Annotated[str, typer.Option(help="A name of `attune models list` that is fetched, or a folder.")],
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 2,
@@ -181,6 +155,8 @@ def rates(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:
     """Try learning rates, epochs and ranks on a real model."""
+    import torch
+
     from server.settings import Settings
 
     source = Settings(model=model).model_folder
@@ -195,14 +171,14 @@ def rates(
         for width in rank or [8]
     ]
     work = Work(folder / "work.jsonl", anew="--out takes another folder")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         work.begin(model=model, room=ROOM)
     except NotThisRun as error:
         raise typer.BadParameter(str(error)) from None
     most = max(trial.edits for trial in trials)
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        base = Model(source)
+    with report.progress(Console(stderr=True)) as bars:
+        base = Model(source, "float32")
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
         bar = bars.add_task("drafts and edits", total=users * (most + TESTED))
         made = {user: played(base, work, user, most + TESTED, bars, bar) for user in range(users)}
         training = bars.add_task("adapters trained", total=len(trials))
@@ -219,11 +195,9 @@ def rates(
                 work.add("scored", "trial", trial.id, scores=scores)
             bars.advance(scoring)
     told = [_told(trial, work, folder) for trial in trials]
-    result = {**machine.about(), "commit": machine.commit(), "model": model, "tested": TESTED, "trials": told}
-    rates_report.write(result, out)
-    rates_report.show(result, Console())
-    if write_docs:
-        rates_report.write_docs(result)
+    result = {**machine.about(), "model": model, "tested": TESTED, "trials": told}
+    document = rates_report.DOCS if write_docs else None
+    report.conclude(result, out, rates_report.parts(result), document, rates_report.MARK)
 
 
 def _told(trial: Trial, work: Work, folder: Path) -> dict[str, Any]:
@@ -235,4 +209,4 @@ def _told(trial: Trial, work: Work, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(rates)

@@ -1,19 +1,15 @@
 """What `make bench-rates` says: a row for each way to train, over users, and its place in docs/training.md."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from bench.servers import ROOT
+from bench import report
+from bench.report import Part, Table
 
 HEAD = ("edits", "rate", "epochs", "rank", "steps", "tokens", "likelier, nats a token", "lead over the draft grows by")
-DOCS = ROOT / "docs" / "training.md"
-BEGIN, END = "<!-- bench-rates -->", "<!-- /bench-rates -->"
+DOCS = report.DOCS / "training.md"
+MARK = "bench-rates"
 
 
 def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -40,37 +36,11 @@ def costs(result: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the table."""
-    table = Table(*HEAD, title=f"{result['model']}: later edits of the same users, against the base model")
-    for row in rows(result):
-        table.add_row(*row)
-    console.print(table)
-    console.print(costs(result))
-
-
-def write(result: Mapping[str, Any], path: Path) -> None:
-    """Write the figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def write_docs(result: Mapping[str, Any]) -> None:
-    """Put the table between the markers of docs/training.md."""
-    text = DOCS.read_text()
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    DOCS.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The table as Markdown, with where it is of."""
-    lines = [f"| {' | '.join(HEAD)} |", f"|{'---:|' * len(HEAD)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(result)]
+def parts(result: Mapping[str, Any]) -> list[Part]:
+    """The report of a run: what it was measured on, the table, and what training cost."""
     users = len({one["user"] for one in result["trials"]})
-    commit = str(result["commit"])[:12]
-    where = f"{result['model']}, commit {commit}, users: {users}, later edits of each: {result['tested']}"
-    return "\n".join([f"{where}.", "", *lines, "", costs(result)])
+    of = f"commit {str(result['commit'])[:12]}, users: {users}, later edits of each: {result['tested']}"
+    return [f"{result['model']}, {of}.", Table(HEAD, rows(result), rule="---:"), costs(result)]
 
 
 def _mean(of: Sequence[Mapping[str, Any]], name: str) -> str:

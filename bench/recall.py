@@ -8,11 +8,9 @@ import asyncio
 import ctypes
 import gc
 import inspect
-import json
 import random
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +21,13 @@ import numpy as np
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
 from threadpoolctl import threadpool_limits
 
-from bench import machine, recall_report, shared_index
-from bench.crowd import REQUESTS, Crowd, CrowdEmbedder
-from bench.measure import Figures, medians, percentile
+from bench import machine, recall_report, report, shared_index
+from bench.load import Figures, medians
+from bench.population import REQUESTS, Population, PopulationEmbedder
+from bench.stopwatch import Stopwatch, microseconds
 from preference.database import Database
 from preference.recall import Recall, RecallLimits
 from preference.users import User
@@ -41,8 +39,6 @@ WARM = 50
 """Of a block, the first ones: the arm before has taken their place in the processor's caches."""
 DEFAULT_CAPACITY: int = inspect.signature(Recall).parameters["capacity"].default
 Asked = Sequence[tuple[User, str]]
-
-app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
@@ -63,22 +59,6 @@ FULL = Plan(blocks=5, recalls=20_000, misses=3000, searches=5000)
 QUICK = Plan(blocks=3, recalls=4000, misses=300, searches=500)
 
 
-class Stopwatch:
-    """Nanoseconds of what is done while it is held: by the wall's clock, and of this thread's processor time."""
-
-    def __init__(self) -> None:
-        self.wall: list[int] = []
-        self.cpu: list[int] = []
-
-    def __enter__(self) -> None:
-        self._cpu = time.thread_time_ns()
-        self._wall = time.perf_counter_ns()
-
-    def __exit__(self, *_: object) -> None:
-        self.wall.append(time.perf_counter_ns() - self._wall)
-        self.cpu.append(time.thread_time_ns() - self._cpu)
-
-
 class CountingDatabase(Database):
     """Counts its reads: a recall that reads had to load its user."""
 
@@ -91,32 +71,32 @@ class CountingDatabase(Database):
 
 
 class Run:
-    """One run over one crowd: recalls of what is in memory and what is not, the shared indexes, and their memory."""
+    """One run: recalls of what is in memory and what is not, the shared indexes, and their memory."""
 
-    def __init__(self, crowd: Crowd, plan: Plan, database: CountingDatabase, console: Console) -> None:
-        self.crowd = crowd
+    def __init__(self, population: Population, plan: Plan, database: CountingDatabase, console: Console) -> None:
+        self.population = population
         self.plan = plan
         self.database = database
         self.console = console
-        self.rng = random.Random(crowd.seed)
-        self.embedder = CrowdEmbedder(crowd)
+        self.rng = random.Random(population.seed)
+        self.embedder = PopulationEmbedder(population)
         self.memory: dict[str, float] = {}
 
     async def measure(self) -> dict[str, Any]:
         """Everything, as JSON."""
-        crowd = self.crowd
+        population = self.population
         default = Recall(self.database, self.embedder, RecallLimits(), capacity=self.plan.capacity)
-        per_user = 1 + crowd.rows + REQUESTS
-        everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=crowd.users * per_user)
-        few = range(min(crowd.users, self.plan.capacity // per_user))
+        per_user = 1 + population.rows + REQUESTS
+        everyone = Recall(self.database, self.embedder, RecallLimits(), capacity=population.users * per_user)
+        few = range(min(population.users, self.plan.capacity // per_user))
         with self._memory("recall"):
-            await self._warm(everyone, range(crowd.users), "recall: every user loaded once")
+            await self._warm(everyone, range(population.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
             await self._warm(default, few, "recall: as many as the default holds")
-        with self._memory("flat"), self.bar("shared flat index") as told:
-            exact = shared_index.flat(crowd, told)
-        with self._memory("ivf"), self.bar("shared inverted file") as told:
-            approximate = shared_index.inverted(crowd, told)
+        with self._memory("flat"), report.bar(self.console, "shared flat index", population.users) as told:
+            exact = shared_index.flat(population, told)
+        with self._memory("ivf"), report.bar(self.console, "shared inverted file", population.users) as told:
+            approximate = shared_index.inverted(population, told)
         searches = shared_index.searches(exact, approximate)
 
         arms: dict[str, Callable[[], Awaitable[Stopwatch]]] = {
@@ -125,38 +105,39 @@ class Run:
             **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
         }
         blocks: dict[str, list[Figures]] = {name: [] for name in arms}
-        with self.bar("in turn", (self.plan.blocks + 1) * len(arms)) as told:
+        with report.bar(self.console, "in turn", (self.plan.blocks + 1) * len(arms)) as told:
             for block in range(-1, self.plan.blocks):  # the first one warms up
                 for name, arm in arms.items():
                     watch = await arm()
                     if block >= 0:
-                        cpu = {f"cpu_{figure}": value for figure, value in _figures(watch.cpu[WARM:]).items()}
-                        blocks[name].append(_figures(watch.wall[WARM:]) | cpu)
+                        cpu = {f"cpu_{figure}": value for figure, value in microseconds(watch.cpu[WARM:]).items()}
+                        blocks[name].append(microseconds(watch.wall[WARM:]) | cpu)
                     told(1)
         return {
             "arms": {name: {"median": medians(found), "blocks": found} for name, found in blocks.items()},
             "found": {"recall": await self._found(everyone), **{n: self._agreement(s) for n, s in searches.items()}},
             "default_capacity": await self._default_capacity(default),
             "changes": {
-                "recall": {"delete or add": _figures(await self._changes(everyone))},
-                **{name: self._shared_changes(index) for name, index in (("flat", exact), ("ivf", approximate))},
+                "recall": {"delete or add": await self._changes(everyone)},
+                "flat": shared_index.changes(exact, self.embedder.requests[0, :1]),
+                "ivf": shared_index.changes(approximate, self.embedder.requests[0, :1]),
             },
             "memory_mb": self.memory,
         }
 
     def _draw(self, count: int, among: Sequence[int] | None = None) -> Asked:
-        return [(self.crowd.user(u), self.crowd.text(u, r)) for u, r in self._numbers(count, among)]
+        return [(self.population.user(u), self.population.text(u, r)) for u, r in self._numbers(count, among)]
 
     def _numbers(self, count: int, among: Sequence[int] | None = None) -> list[tuple[int, int]]:
         """Users and requests at random."""
-        numbers = self.rng.choices(among or range(self.crowd.users), k=count)
+        numbers = self.rng.choices(among or range(self.population.users), k=count)
         return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
 
     async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
-        with self.bar(title, len(numbers)) as told:
+        with report.bar(self.console, title, len(numbers)) as told:
             for number in numbers:
                 for request in range(REQUESTS):
-                    await recall.recall(self.crowd.user(number), self.crowd.text(number, request), k=K)
+                    await recall.recall(self.population.user(number), self.population.text(number, request), k=K)
                 told(1)
 
     async def _recalls(self, recall: Recall, asked: Asked) -> Stopwatch:
@@ -170,11 +151,9 @@ class Run:
         return watch
 
     async def _searches(self, search: shared_index.Search) -> Stopwatch:
-        drawn = [
-            (self.rng.randrange(self.crowd.users), self.rng.randrange(REQUESTS)) for _ in range(self.plan.searches)
-        ]
+        drawn = self._numbers(self.plan.searches)
         for user, _ in drawn:
-            search.prepare(user, self.crowd.rows)
+            search.prepare(user, self.population.rows)
         watch = Stopwatch()
         for user, request in drawn:
             vector = self.embedder.requests[user, request][None]
@@ -184,39 +163,32 @@ class Run:
 
     async def _default_capacity(self, recall: Recall) -> dict[str, Any]:
         """Users at random, of whom the default capacity holds some: the others are loaded from rows."""
-        hits: list[int] = []
-        misses: list[int] = []
+        hits, misses = Stopwatch(), Stopwatch()
         for user, text in self._draw(self.plan.misses * self.plan.blocks):
-            reads = self.database.reads
-            started = time.perf_counter_ns()
-            await recall.recall(user, text, k=K)
-            taken = time.perf_counter_ns() - started
-            (misses if self.database.reads > reads else hits).append(taken)
+            reads, watch = self.database.reads, Stopwatch()
+            with watch:
+                await recall.recall(user, text, k=K)
+            (misses if self.database.reads > reads else hits).wall += watch.wall
         return {
             "capacity_vectors": self.plan.capacity,
-            "share_of_misses": round(len(misses) / (len(misses) + len(hits)), 4),
-            "miss": _figures(misses),
-            "hit": _figures(hits),
+            "share_of_misses": round(len(misses.wall) / (len(misses.wall) + len(hits.wall)), 4),
+            "miss": microseconds(misses.wall),
+            "hit": microseconds(hits.wall),
         }
 
-    async def _changes(self, recall: Recall) -> list[int]:
+    async def _changes(self, recall: Recall) -> Figures:
         """What a change of one row costs the next recall of its user: the index is loaded anew."""
-        taken = []
+        watch = Stopwatch()
         for user, text in self._draw(self.plan.misses):
-            changed = replace(user, revision=user.revision + 1)
-            started = time.perf_counter_ns()
-            await recall.recall(changed, text, k=K)
-            taken.append(time.perf_counter_ns() - started)
+            with watch:
+                await recall.recall(replace(user, revision=user.revision + 1), text, k=K)
             await recall.recall(user, text, k=K)
-        return taken
-
-    def _shared_changes(self, index: Any) -> dict[str, Figures]:
-        return {what: _figures(t) for what, t in shared_index.changes(index, self.embedder.requests[0, :1]).items()}
+        return microseconds(watch.wall)
 
     async def _found(self, recall: Recall) -> float:
         """Share of recalls that bring the preference of the request's kind, and nothing else."""
         drawn = self._numbers(1000)
-        brought = [await recall.recall(self.crowd.user(u), self.crowd.text(u, r), k=K) for u, r in drawn]
+        brought = [await recall.recall(self.population.user(u), self.population.text(u, r), k=K) for u, r in drawn]
         right = [[b.id for b in found] == [f"pref-{r:032x}"] for found, (_, r) in zip(brought, drawn, strict=True)]
         return sum(right) / len(right)
 
@@ -224,9 +196,9 @@ class Run:
         """Share of a user's true nearest rows that a search brings."""
         right = wanted = 0
         for user, request in self._numbers(100):
-            rows, requests = self.crowd.vectors(user)
-            nearest = np.argsort(-(rows @ requests[request]))[:K] + user * self.crowd.rows
-            search.prepare(user, self.crowd.rows)
+            rows, requests = self.population.vectors(user)
+            nearest = np.argsort(-(rows @ requests[request]))[:K] + user * self.population.rows
+            search.prepare(user, self.population.rows)
             right += len(set(nearest.tolist()) & set(search.rows(user, requests[request][None], K).tolist()))
             wanted += len(nearest)
         return right / wanted
@@ -237,46 +209,30 @@ class Run:
         yield
         self.memory[name] = round(_resident_mb() - before, 1)
 
-    @contextmanager
-    def bar(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A progress bar, over users unless ``total`` says otherwise; call it with the steps taken."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
-            bar = progress.add_task(title, total=total or self.crowd.users)
-            yield lambda steps: progress.advance(bar, steps)
 
-
-async def measure(crowd: Crowd, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
+async def measure(population: Population, plan: Plan, folder: Path, console: Console) -> dict[str, Any]:
     """The whole benchmark over a new database in ``folder``; what it found, as the JSON that is written."""
-    about = await asyncio.to_thread(machine.about)
+    about = machine.about()
     threadpool_limits(1)  # as a server's embedder has it
     file = folder / "recall.db"
     database = CountingDatabase(f"sqlite:///{file}")
     try:
         database.migrate()
-        run = Run(crowd, plan, database, console)
-        with run.bar("rows") as told:
-            await asyncio.to_thread(crowd.fill, database, told)
+        with report.bar(console, "rows", population.users) as told:
+            await asyncio.to_thread(population.fill, database, told)
         await database.scrub()  # the log into the file, so that reads find everything in one place
-        found = await run.measure()
+        found = await Run(population, plan, database, console).measure()
     finally:
         database.close()
     about["versions"] |= {"faiss": faiss.__version__, "numpy": np.__version__}
-    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
-    sizes = {"users": crowd.users, "rows": crowd.users * crowd.rows, "dimension": crowd.dimension, "k": K}
-    return recall_report.result({**sizes, "database_mb": round(file.stat().st_size / 1e6, 1), **found}, about)
-
-
-def _figures(taken: Sequence[int]) -> Figures:
-    """Microseconds of ``taken`` nanoseconds."""
-    if not taken:
-        return {}
-    figures: Mapping[str, float] = {
-        "p50_us": percentile(taken, 50) / 1000,
-        "p99_us": percentile(taken, 99) / 1000,
-        "max_us": max(taken) / 1000,
+    about["machine"]["load_average_1m_after"] = machine.load()
+    sizes = {
+        "users": population.users,
+        "rows": population.users * population.rows,
+        "dimension": population.dimension,
+        "k": K,
     }
-    return {name: round(value, 1) for name, value in figures.items()}
+    return recall_report.result({**sizes, "database_mb": round(file.stat().st_size / 1e6, 1), **found}, about)
 
 
 def _resident_mb() -> float:
@@ -288,7 +244,6 @@ def _resident_mb() -> float:
     return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else 0.0
 
 
-@app.command()
 def recall(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-recall.json"),
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 10_000,
@@ -299,18 +254,15 @@ def recall(
     """Measure recall without embedding, beside one shared FAISS index with a filter."""
     if rows % users or rows < users:
         raise typer.BadParameter("must be a multiple of --users", param_hint="--rows")
-    crowd = Crowd(max(1, users // 10) if quick else users, rows // users)
+    population = Population(max(1, users // 10) if quick else users, rows // users)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="bench-recall-") as folder:
-        result = uvloop.run(measure(crowd, QUICK if quick else FULL, Path(folder), console))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    recall_report.show(result, console)
-    console.print(f"Figures in {out}.", style="dim")
-    if write_docs:
-        recall_report.write_docs(result)
-        console.print(f"{recall_report.DOCS} is rewritten.", style="dim")
+        result = uvloop.run(measure(population, QUICK if quick else FULL, Path(folder), console))
+    met = "met" if result["goal_met"] else "missed"
+    document = recall_report.DOCS if write_docs else None
+    report.conclude(result, out, recall_report.parts(result), document, recall_report.MARK)
+    console.print(f"p99 {result['recall_p99_us']} µs, goal {recall_report.GOAL_US} µs: {met}", highlight=False)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(recall)

@@ -17,18 +17,18 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adapters.objective import Objective
 from adapters.train import Recipe, TrainingJob, train
-from bench import machine, recipes_report
+from bench import machine, recipes_report, report
 from bench.apprentices import Apprentice
+from bench.local_model import LocalModel
 from bench.recipes_report import BASE
-from bench.servers import ROOT
+from bench.servers import BUNDLED
 from preference.distance import word_distance
 from preference.prompt import compose
 
@@ -51,7 +51,6 @@ ASKED = 32
 """Requests that each adapter answers."""
 ROOM = 320
 """Tokens of an answer."""
-MODEL = ROOT / "lab" / "model"
 app = typer.Typer(add_completion=False)
 
 
@@ -114,7 +113,7 @@ def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         directory, steps, began = Path(folder) / "training", 0, time.process_time()
         if objective is not None:
-            job = TrainingJob(str(MODEL), Recipe(threads=1, learning_rate=trial.rate, objective=objective))
+            job = TrainingJob(str(BUNDLED), Recipe(threads=1, learning_rate=trial.rate, objective=objective))
             apprentice.write(directory, job)
             with contextlib.redirect_stdout(nowhere):
                 steps = train(directory, job)["steps"]
@@ -127,23 +126,19 @@ def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) 
     """Words that the user edits a request, and the share of requests with none; ``told`` what the user wants or not."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from adapters.recipes import sampling
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model: Any = AutoModelForCausalLM.from_pretrained(MODEL)
-    if adapter.is_dir():
-        model = PeftModel.from_pretrained(model, str(adapter))
+    base = LocalModel(BUNDLED, "auto")
+    model = PeftModel.from_pretrained(base.model, str(adapter)) if adapter.is_dir() else base.model
     rng = random.Random(f"asked {apprentice.seed}")
     asked = [apprentice.request(rng) for _ in range(count)]
     prompts = [
         compose([{"role": "user", "content": request.text}], (), apprentice.wants(request) if told else ())
         for request in asked
     ]
-    found = sampling.answers(model, tokenizer, prompts, max_tokens=ROOM)
+    found = sampling.answers(model, base.tokenizer, prompts, max_tokens=ROOM)
     answers = [texts[0] if texts else "" for texts in found]  # one that did not end is no answer
     edits = [apprentice.edit(request, text) for request, text in zip(asked, answers, strict=True)]
     costs = [word_distance(text, edited) for text, edited in zip(answers, edits, strict=True)]
@@ -156,20 +151,19 @@ def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> l
     log = folder / "outcomes.jsonl"
     done = {outcome.trial: outcome for outcome in _read(log)}
     left = [trial for trial in wanted if trial not in done]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     context = multiprocessing.get_context("spawn")
     with (
         log.open("a") as file,
-        Progress(*columns, console=console) as bars,
+        report.bar(console, "adapters", len(wanted)) as told,
         ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool,
     ):
-        bar = bars.add_task("adapters", total=len(wanted), completed=len(wanted) - len(left))
+        told(len(wanted) - len(left))
         for future in as_completed([pool.submit(attempt, trial) for trial in left]):
             outcome = future.result()
             done[outcome.trial] = outcome
             file.write(json.dumps(asdict(outcome)) + "\n")
             file.flush()
-            bars.advance(bar)
+            told(1)
     return list(done.values())
 
 
@@ -206,13 +200,10 @@ def recipes(
     wanted = [trial for trial in found if trial.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)
     result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    recipes_report.show(result, console)
-    console.print(f"Figures in {out}.", style="dim")
     if write_docs:
-        recipes_report.write_docs(result)
-        console.print(f"{recipes_report.DOCS} is rewritten.", style="dim")
+        recipes_report.plot(result)
+    document = recipes_report.DOCS if write_docs else None
+    report.conclude(result, out, recipes_report.parts(result), document, recipes_report.MARK)
 
 
 if __name__ == "__main__":

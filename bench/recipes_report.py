@@ -1,18 +1,15 @@
-"""What a run of the recipes' benchmark says: the JSON, the table, the plot, and their place in `docs/adapters.md`."""
+"""What a run of the recipes' benchmark says: the JSON, the table and the plot of `docs/adapters.md`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from bench import report
+from bench.report import Part, Table
 
-from bench.servers import ROOT
-from lab.report import put
-
-DOCS = ROOT / "docs" / "adapters.md"
-PLOT = ROOT / "docs" / "adapters" / "recipes.png"
+DOCS = report.DOCS / "adapters.md"
+PLOT = report.DOCS / "adapters" / "recipes.png"
 MARK = "bench-recipes"
 BASE = "base"
 
@@ -34,33 +31,14 @@ def result(outcomes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> d
     return {"recipes": recipes, "outcomes": list(outcomes), **about}
 
 
-def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the figures as a table."""
-    head, rows = _table(result)
-    table = Table(*head, caption=_commits(result))
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def write_docs(result: Mapping[str, Any]) -> None:
-    """Put table and plot between the marks in ``docs/adapters.md``."""
-    PLOT.parent.mkdir(exist_ok=True)
-    _plot(result)
-    put(DOCS, MARK, markdown(result), {PLOT: "Words of edits a request"})
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The table, and what it was measured on."""
+def parts(result: Mapping[str, Any]) -> list[Part]:
+    """The report of a run, with its picture."""
     machine = result["machine"]
-    head, rows = _table(result)
-    return "\n".join(
-        [
-            f"{result['date']}, {_commits(result)}, {machine['cores']} cores of {machine['processor']}:",
-            "",
-            *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)),
-        ]
-    )
+    return [
+        f"{result['date']}, {_commits(result)}, {machine['cores']} cores of {machine['processor']}:",
+        _table(result),
+        f"![Words of edits a request]({PLOT.relative_to(DOCS.parent)})",
+    ]
 
 
 def _commits(result: Mapping[str, Any]) -> str:
@@ -87,7 +65,7 @@ def _sizes(result: Mapping[str, Any]) -> list[str]:
     return sorted(found, key=int)
 
 
-def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _table(result: Mapping[str, Any]) -> Table:
     sizes = _sizes(result)
     head = ["recipe", *(f"{size} edits" for size in sizes), "with what the user wants", "processor seconds"]
     rows = []
@@ -105,32 +83,25 @@ def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 " / ".join(f"{one['seconds']:.0f}" for one in held),
             ]
         )
-    return head, rows
+    return Table(head, rows)
 
 
 def _cost(found: Mapping[str, Any]) -> str:
     return f"{found['cost']:.1f} ({found['zero_edit']:.0%} unedited)"
 
 
-def _plot(result: Mapping[str, Any]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+def plot(result: Mapping[str, Any]) -> None:
+    """Words edited a request by the number of edits, a line for each recipe; into ``PLOT``."""
     sizes = _sizes(result)
-    for name, found in result["recipes"].items():
-        if _is_base(name):
-            (base,) = found.values()
-            axes.axhline(base["cost"], color="grey", linestyle="--", label=name)
-        else:
-            held = [size for size in sizes if size in found]
-            axes.plot([int(size) for size in held], [found[size]["cost"] for size in held], marker="o", label=name)
-    axes.set(xlabel="edits", ylabel="words edited a request", xscale="log", ylim=(0, None))
-    axes.set_xticks([int(size) for size in sizes], labels=sizes)
-    axes.minorticks_off()
-    axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(PLOT, dpi=120)
-    pyplot.close(figure)
+    with report.axes(PLOT, figsize=(7, 4), dpi=120) as axes:
+        for name, found in result["recipes"].items():
+            if _is_base(name):
+                (base,) = found.values()
+                axes.axhline(base["cost"], color="grey", linestyle="--", label=name)
+            else:
+                held = [size for size in sizes if size in found]
+                axes.plot([int(size) for size in held], [found[size]["cost"] for size in held], marker="o", label=name)
+        axes.set(xlabel="edits", ylabel="words edited a request", xscale="log", ylim=(0, None))
+        axes.set_xticks([int(size) for size in sizes], labels=sizes)
+        axes.minorticks_off()
+        axes.legend(fontsize=7)

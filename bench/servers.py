@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -12,8 +13,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -21,16 +24,18 @@ from server.models.catalog import KNOWN
 from server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = ROOT / "lab" / "model"
 MODEL = "attune-tiny"
 REAL_MODEL = "smollm2-135m"
 VLLM_ROUTER = ROOT / ".venv-router" / "bin" / "vllm-router"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
-START_SECONDS = 300
+START_SECONDS, STOP_SECONDS = 300, 30
+_LOCAL = ("--host", "127.0.0.1", "--port")
 _MANY = str(1 << 14)  # limits out of the way: what is measured is what a server can do
 
 
-class NotStarted(Exception):
-    """A server ended, or did not answer in time; the message ends in its last lines."""
+class ServerFailed(Exception):
+    """A server ended, did not answer in time, or refused what a benchmark needs; the message says what it said."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,13 @@ class Server:
         """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
 
+    def session(self, user: str | None = None) -> aiohttp.ClientSession:
+        """A client with its key, as that user, for what is not timed."""
+        headers = {"Authorization": f"Bearer {self.key}"} | ({"X-User-Id": user} if user else {})
+        return aiohttp.ClientSession(self.url, headers=headers)
 
-@contextlib.asynccontextmanager
+
+@asynccontextmanager
 async def mock_engine(folder: Path) -> AsyncIterator[Server]:
     """The mock engine."""
     port = free_port()
@@ -57,17 +67,14 @@ async def mock_engine(folder: Path) -> AsyncIterator[Server]:
         yield up
 
 
-_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-
-
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def vllm(
     folder: Path,
     *,
     max_loras: int = 4,
     max_cpu_loras: int = 16,
     port: int | None = None,
-    model: tuple[str, Path] = (MODEL, ROOT / "lab" / "model"),
+    model: tuple[str, Path] = (MODEL, BUNDLED),
     cache_gib: int = 1,
     **settings: str,
 ) -> AsyncIterator[Server]:
@@ -77,48 +84,43 @@ async def vllm(
     """
     port = port or free_port()
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", *_LOCAL, str(port)),
         *("--model", str(model[1]), "--served-model-name", model[0], "--gpu-memory-utilization", "0.3"),
-        *("--enable-lora", "--max-loras", str(max_loras), "--max-cpu-loras", str(max_cpu_loras)),
-        *("--max-lora-rank", "8"),
-        *(
-            "--enable-prefix-caching",
-            "--disable-uvicorn-access-log",
-            "--disable-fastapi-docs",
-            "--uvicorn-log-level",
-            "warning",
-        ),
+        *("--enable-lora", "--max-lora-rank", "8", "--max-loras", str(max_loras)),
+        *("--max-cpu-loras", str(max_cpu_loras), "--enable-prefix-caching"),
+        *("--disable-uvicorn-access-log", "--disable-fastapi-docs", "--uvicorn-log-level", "warning"),
     ]
     environment = {
         "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_SERVER_DEV_MODE": "1",  # to ask its workers which adapters they hold
+        **_environment(settings),
     }  # fmt: skip
     if _vllm_for_cpu():
-        command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", _ONE_PROCESS]
+        one_process = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+        command += ["--dtype", "float32", "--enforce-eager", "--distributed-executor-backend", one_process]
         environment |= {"VLLM_CPU_KVCACHE_SPACE": str(cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         environment["OMP_NUM_THREADS"] = "1"
-    environment |= {f"ATTUNE_{name.upper()}": value for name, value in settings.items()}
     async with _running("vllm", command, port, "/health", folder, environment) as up:
         yield replace(up, model=model[0])
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def smollm(folder: Path) -> AsyncIterator[Server]:
-    """vLLM with a real model, SmolLM2-135M-Instruct. Raises ``NotStarted`` where it was not fetched."""
+    """vLLM with a real model, SmolLM2-135M-Instruct. Raises ``ServerFailed`` where it was not fetched."""
     place = KNOWN[REAL_MODEL].folder(Settings().models_folder)
     if not (place / "model.safetensors").is_file():
-        raise NotStarted(f"{REAL_MODEL} is not there: attune models fetch {REAL_MODEL}")
+        raise ServerFailed(f"{REAL_MODEL} is not there: attune models fetch {REAL_MODEL}")
     async with vllm(folder, model=(REAL_MODEL, place), cache_gib=4) as up:
         yield replace(up, name="smollm")
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[Server]:
     """vllm-router before ``engines``: a session's requests go to one of them, while it is well."""
     port = free_port()
     command = [
-        *(str(VLLM_ROUTER), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *(one.url for one in engines)),
+        *(str(VLLM_ROUTER), *_LOCAL, str(port), "--worker-urls", *(one.url for one in engines)),
         *("--policy", "consistent_hash", "--prometheus-port", str(free_port()), "--log-level", "error"),
         *("--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"),
         # A request is tried six times, and on another engine once its own has failed so often: 10 by default.
@@ -128,55 +130,51 @@ async def vllm_router(folder: Path, engines: Sequence[Server]) -> AsyncIterator[
         yield replace(up, model=engines[0].model)
 
 
-@contextlib.asynccontextmanager
-async def attune(folder: Path, engine: Server, **settings: object) -> AsyncIterator[Server]:
-    """Attune as its users run it, with a key, an empty data folder (SQLite), and ``engine`` behind it.
+@asynccontextmanager
+async def attune(
+    folder: Path, engine: Server, *, port: int | None = None, key: str | None = None, **settings: Any
+) -> AsyncIterator[Server]:
+    """Attune as its users run it, before ``engine``, by default with a new key and an empty data folder (SQLite).
 
     ``settings`` are further ones, or others than these, by their names in lower case.
     """
-    environment = _attune(folder, engine, free_port(), settings)
-    command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json"]
-    key = await asyncio.to_thread(make_key, command, environment)
-    async with attune_again(folder, engine, int(environment["ATTUNE_PORT"]), key, settings) as up:
-        yield up
-
-
-@contextlib.asynccontextmanager
-async def attune_again(
-    folder: Path, engine: Server, port: int, key: str, settings: Mapping[str, object]
-) -> AsyncIterator[Server]:
-    """The same, at a port, with what is there and a key that was made before."""
+    port = port or free_port()
+    own = {
+        "port": port, "data_dir": folder / f"data-{engine.name}", "engine_url": engine.url,
+        "in_flight_per_key": _MANY, "in_flight_total": _MANY, **settings,
+    }  # fmt: skip
+    key = key or await make_key(own)
     command = [sys.executable, "-m", "server", "serve"]
-    environment = _attune(folder, engine, port, settings)
-    async with _running("attune", command, port, "/ready", folder, environment) as up:
+    async with _running("attune", command, port, "/ready", folder, _environment(own)) as up:
         yield replace(up, key=key, model=engine.model)
 
 
-def _attune(folder: Path, engine: Server, port: int, settings: Mapping[str, object]) -> dict[str, str]:
-    return {
-        "ATTUNE_PORT": str(port), "ATTUNE_DATA_DIR": str(folder / f"data-{engine.name}"),
-        "ATTUNE_ENGINE_URL": engine.url, "ATTUNE_IN_FLIGHT_PER_KEY": _MANY, "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
-        **{f"ATTUNE_{name.upper()}": str(value) for name, value in settings.items()},
-    }  # fmt: skip
+async def make_key(settings: Mapping[str, object], *arguments: str) -> str:
+    """A key of a server with these settings. Raises ``ServerFailed`` where the command refuses."""
+    command = [sys.executable, "-m", "server", "keys", "create", "bench", "--json", *arguments]
+    environment = {**_inherited(), **_environment(settings)}
+    made = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise ServerFailed(f"attune keys create: {made.stderr}")
+    return str(json.loads(made.stdout)["key"])
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
     """LiteLLM's proxy with one worker, no database, no callbacks and logging off, as its documentation advises."""
-    port = free_port()
+    port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     model = {"model": f"hosted_vllm/{engine.model}", "api_base": f"{engine.url}/v1", "api_key": "none"}
-    config = folder / f"litellm-{engine.name}.json"  # JSON is YAML
     settings = {"callbacks": [], "num_retries": 0, "request_timeout": 600, "set_verbose": False, "telemetry": False}
-    config.write_text(
-        json.dumps(
-            {"model_list": [{"model_name": engine.model, "litellm_params": model}], "litellm_settings": settings}
-        )
-    )
-    command = [
-        *(str(LITELLM), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"),
-    ]
-    environment = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    environment["LITELLM_MASTER_KEY"] = key = f"sk-{secrets.token_hex(32)}"
+    config = {"model_list": [{"model_name": engine.model, "litellm_params": model}], "litellm_settings": settings}
+    file = folder / f"litellm-{engine.name}.json"  # JSON is YAML
+    file.write_text(json.dumps(config))
+    command = [str(LITELLM), "--config", str(file), *_LOCAL, str(port), "--num_workers", "1"]
+    environment = {
+        "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MASTER_KEY": key,
+    }  # fmt: skip
     async with _running("litellm", command, port, "/health/liveliness", folder, environment) as up:
         yield replace(up, key=key, model=engine.model)
 
@@ -184,8 +182,23 @@ async def litellm(folder: Path, engine: Server) -> AsyncIterator[Server]:
 async def set_pace(engine: Server, milliseconds: float, slots: int = 0) -> None:
     """Set the time between two tokens of a mock engine, and how many answers it may have under way; 0 is any."""
     asked = f"ms={milliseconds}&slots={slots}" if slots else f"ms={milliseconds}"
-    async with aiohttp.ClientSession() as session, session.post(f"{engine.url}/pace?{asked}") as response:
-        response.raise_for_status()
+    async with engine.session() as session:
+        await call(session, "POST", f"/pace?{asked}")
+
+
+async def call(session: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
+    """The JSON, or else the text, that a server answers. Raises ``ServerFailed`` for an error."""
+    async with session.request(method, path, json=body) as response:
+        if response.status >= 300:
+            raise ServerFailed(f"{method} {path} answered {response.status}: {(await response.text())[:300]}")
+        return await response.json() if response.content_type == "application/json" else await response.text()
+
+
+async def loras_in_workers(engine: Server) -> int:
+    """How many adapters' weights some worker of a vLLM holds, by its own list."""
+    async with engine.session() as session:
+        told = await call(session, "POST", "/collective_rpc", {"method": "list_loras"})
+    return len({number for worker in told["results"] for number in re.findall(r"\d+", str(worker))})
 
 
 def free_port() -> int:
@@ -195,72 +208,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def has_router() -> bool:
-    """Whether the router's environment was set up."""
-    return VLLM_ROUTER.is_file()
-
-
-def router_version() -> str | None:
-    """The version in the router's environment."""
-    found = sorted((ROOT / ".venv-router").glob("lib/python*/site-packages/vllm_router-*.dist-info"))
-    return found[0].name.removeprefix("vllm_router-").removesuffix(".dist-info") if found else None
-
-
-def has_litellm() -> bool:
-    """Whether LiteLLM's environment was set up."""
-    return LITELLM.is_file()
-
-
-def litellm_version() -> str | None:
-    """The version in LiteLLM's environment."""
-    found = sorted((ROOT / ".venv-litellm").glob("lib/python*/site-packages/litellm-*.dist-info"))
-    return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if found else None
-
-
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def _running(
     name: str, command: Sequence[str], port: int, path: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
+    """The program until the block ends, once it answers at ``path``; then it and its children are gone."""
     log = folder / f"{name}-{port}.log"
-    process = await asyncio.to_thread(_start, command, _environment(environment or {}), log)
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env={**_inherited(), **(environment or {})}, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
     try:
         if not await _answers(f"http://127.0.0.1:{port}{path}", process):
-            lines = await asyncio.to_thread(log.read_text, errors="replace")
-            raise NotStarted(f"{name} did not start:\n" + "\n".join(lines.splitlines()[-15:]))
+            lines = log.read_text(errors="replace").splitlines()
+            raise ServerFailed(f"{name} did not start:\n" + "\n".join(lines[-15:]))
         yield Server(name, port, process.pid)
     finally:
-        await asyncio.to_thread(_stop, process)
-
-
-def _environment(further: Mapping[str, str]) -> dict[str, str]:
-    """Ours, less what would configure a server otherwise than it is described."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ATTUNE_", "LITELLM_"))}
-    return {**inherited, **further}
-
-
-def _start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    with log.open("w") as file:
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its own session: nobody else is in it
-        process.wait()
+        await process.wait()
 
 
-async def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+async def _answers(url: str, process: asyncio.subprocess.Process) -> bool:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         for _ in range(START_SECONDS * 5):
-            if process.poll() is not None:
+            if process.returncode is not None:
                 return False
             with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
                 async with session.get(url) as response:
@@ -270,12 +247,13 @@ async def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
-def make_key(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What `attune keys create --json` gives. Raises ``NotStarted`` where it refuses."""
-    made = subprocess.run(command, cwd=ROOT, env=_environment(environment), capture_output=True, text=True)
-    if made.returncode:
-        raise NotStarted(f"attune keys create: {made.stderr}")
-    return str(json.loads(made.stdout)["key"])
+def _inherited() -> dict[str, str]:
+    """Our environment, less what would configure a server otherwise than it is described."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("ATTUNE_", "LITELLM_"))}
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"ATTUNE_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def _vllm_for_cpu() -> bool:

@@ -3,7 +3,6 @@
 Only the search is measured: no votes, no texts, no look-up of whose rows are where; selectors are made beforehand.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.crowd import Crowd
+from bench.load import Figures
+from bench.population import Population
+from bench.stopwatch import Stopwatch, microseconds
 from preference.ports import Vectors
 
 LISTS_VISITED = 16
@@ -42,20 +43,24 @@ class Search:
         return np.asarray(rows[0])
 
 
-def flat(crowd: Crowd, told: Callable[[int], None]) -> Any:
+def flat(population: Population, told: Callable[[int], None]) -> Any:
     """Every row in one exact index, a user's rows beside each other."""
-    index = faiss.IndexFlatIP(crowd.dimension)
-    _add(index, crowd, told)
+    index = faiss.IndexFlatIP(population.dimension)
+    _add(index, population, told)
     return index
 
 
-def inverted(crowd: Crowd, told: Callable[[int], None]) -> Any:
+def inverted(population: Population, told: Callable[[int], None]) -> Any:
     """Every row in one inverted file, of which a search visits some lists."""
-    lists = max(1, min(1024, crowd.users * crowd.rows // 200))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(crowd.dimension), crowd.dimension, lists, faiss.METRIC_INNER_PRODUCT)
-    picked = np.linspace(0, crowd.users - 1, min(crowd.users, -(-lists * _TRAINING_ROWS // crowd.rows)), dtype=int)
-    index.train(np.concatenate([crowd.vectors(int(number))[0] for number in picked]))
-    _add(index, crowd, told)
+    lists = max(1, min(1024, population.users * population.rows // 200))
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(population.dimension), population.dimension, lists, faiss.METRIC_INNER_PRODUCT
+    )
+    picked = np.linspace(
+        0, population.users - 1, min(population.users, -(-lists * _TRAINING_ROWS // population.rows)), dtype=int
+    )
+    index.train(np.concatenate([population.vectors(int(number))[0] for number in picked]))
+    _add(index, population, told)
     return index
 
 
@@ -81,21 +86,19 @@ def searches(exact: Any, approximate: Any) -> dict[str, Search]:
     }
 
 
-def changes(index: Any, vector: Vectors) -> dict[str, list[int]]:
-    """Nanoseconds of deleting a row from the middle and of adding ``vector``, [1, dimension], some times each."""
-    taken: dict[str, list[int]] = {"delete": [], "add": []}
+def changes(index: Any, vector: Vectors) -> dict[str, Figures]:
+    """What it takes to delete a row from the middle, and to add ``vector``, [1, dimension]."""
+    delete, add = Stopwatch(), Stopwatch()
     for turn in range(_CHANGES):
         row = index.ntotal // 2 + turn
-        started = time.perf_counter_ns()
-        index.remove_ids(faiss.IDSelectorRange(row, row + 1))
-        taken["delete"].append(time.perf_counter_ns() - started)
-        started = time.perf_counter_ns()
-        index.add(vector)
-        taken["add"].append(time.perf_counter_ns() - started)
-    return taken
+        with delete:
+            index.remove_ids(faiss.IDSelectorRange(row, row + 1))
+        with add:
+            index.add(vector)
+    return {"delete": microseconds(delete.wall), "add": microseconds(add.wall)}
 
 
-def _add(index: Any, crowd: Crowd, told: Callable[[int], None]) -> None:
-    for numbers in crowd.batches():
-        index.add(np.concatenate([crowd.vectors(number)[0] for number in numbers]))
+def _add(index: Any, population: Population, told: Callable[[int], None]) -> None:
+    for numbers in population.batches():
+        index.add(np.concatenate([population.vectors(number)[0] for number in numbers]))
         told(len(numbers))

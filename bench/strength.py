@@ -4,14 +4,14 @@ MODEL is a folder, as `attune models fetch` makes it. Each request is answered g
 process, without the value and with each strength of "Be brief"; the mean number of words of the answers is compared.
 """
 
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
 import typer
 
-from bench import machine
+from bench import machine, report
+from bench.local_model import LocalModel
 from preference.prompt import Message, compose
 from preference.values import Value
 
@@ -47,25 +47,13 @@ def shortened(words: dict[str, float]) -> float:
 
 def measure(model: Path, wish: str, room: int) -> dict[str, Any]:
     """Mean words of the answers by strength, cut at ``room`` tokens, and how many were cut."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    tokenizer.padding_side = "left"
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
+    loaded = LocalModel(model, "bfloat16")
     words: dict[str, float] = {}
     cut: dict[str, int] = {}
     for name, asked in prompts(wish).items():
-        texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in asked]
-        batch = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
-        with torch.no_grad():
-            made = loaded.generate(
-                **batch, max_new_tokens=room, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-            )[:, batch["input_ids"].shape[1] :]  # fmt: skip
-        answers = tokenizer.batch_decode(made, skip_special_tokens=True)
-        words[name] = round(fmean(len(answer.split()) for answer in answers), 1)
-        cut[name] = sum(tokenizer.eos_token_id not in ids for ids in made.tolist())
+        answers = loaded.answers(asked, room)
+        words[name] = round(fmean(len(text.split()) for text, _ in answers), 1)
+        cut[name] = sum(not ended for _, ended in answers)
         typer.echo(f"{name}: {words[name]} words, {cut[name]} of {len(answers)} cut")
     found = round(shortened(words), 3)
     return {"model": model.name, "wish": wish, "words": words, "cut": cut, "shortened": found, "goal": found >= GOAL}
@@ -79,9 +67,8 @@ def main(
 ) -> None:
     """Measure how far a value's strength is followed."""
     figures = {**measure(model, wish, room), **machine.about()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(figures, indent=2) + "\n")
-    typer.echo(f"{figures['shortened']:.0%} fewer words at 0.9 than at 0.3. Figures in {out}.")
+    typer.echo(f"{figures['shortened']:.0%} fewer words at 0.9 than at 0.3.")
+    report.write(figures, out)
 
 
 def _asked(text: str) -> list[Message]:

@@ -22,11 +22,11 @@ from rich.console import Console
 from adapters import progress
 from adapters.amount import SMALL
 from adapters.train import FIGURES, Recipe, TrainingJob
-from bench import machine, training_report
+from bench import machine, report, training_report
 from bench.apprentices import Apprentice
 from bench.recipes import RECIPES
-from bench.servers import ROOT
-from bench.shapes import BUNDLED, SHAPES
+from bench.servers import BUNDLED, ROOT
+from bench.shapes import SHAPES
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
@@ -47,6 +47,9 @@ class Timed:
     step_seconds: float
     step_processor: float
     peak_gib: float
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps in {self.step_seconds:.1f} s, {self.seconds:.1f} s in all"
 
     def per_step(self) -> dict[str, float]:
         """Seconds for one step of one user."""
@@ -122,22 +125,16 @@ def measure_recipes(job: TrainingJob, root: Path, console: Console) -> dict[str,
 
 def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Console) -> dict[str, Any]:
     """Train ``ALONE`` users one by one, and the first of them and more at once, for each of ``counts``; in turn."""
-
-    def directories(name: str, seeds: Iterable[int]) -> list[Path]:
-        return written(root / name, seeds, job)
-
     alone: list[Timed] = []
     together: dict[int, Timed] = {}
     for turn in range(max(ALONE, len(counts))):
         if turn < ALONE:
-            alone.append(run("adapters.train", directories("alone", [turn])))
-            console.print(
-                f"user {turn} alone: {alone[-1].step_seconds:.1f} s of steps, {alone[-1].seconds:.1f} s in all"
-            )
+            alone.append(run("adapters.train", written(root / "alone", [turn], job)))
+            console.print(f"user {turn} alone: {alone[-1]}")
         if turn < len(counts):
             count = counts[turn]
-            timed = together[count] = run("adapters.batched", directories(f"together-{count}", range(count)))
-            console.print(f"{count} at once: {_in_words(timed)}")
+            together[count] = run("adapters.batched", written(root / f"together-{count}", range(count), job))
+            console.print(f"{count} at once: {together[count]}")
     one = {name: median(timed.per_step()[name] for timed in alone) for name in alone[0].per_step()}
     most = max(counts)
     courses = [losses(root / f"together-{most}" / str(user)) for user in range(most)]
@@ -163,39 +160,6 @@ def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Consol
         "loss_steps_compared": len(differences),
         "max_loss_difference": max(differences),
     }
-
-
-def _in_words(timed: Timed) -> str:
-    return f"{timed.steps} steps in {timed.step_seconds:.1f} s, {timed.seconds:.1f} s in all"
-
-
-def figures(
-    counts: Sequence[int],
-    recipe: Recipe,
-    console: Console,
-    *,
-    shape: str | None = None,
-    dtype: str = "float32",
-    each_recipe: bool = False,
-) -> dict[str, Any]:
-    """The JSON of a run, on the bundled model or one of ``shape``; see ``training_report.result``."""
-    about = machine.about()
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
-        root = Path(folder)
-        model = SHAPES[shape].write(root / "model", dtype) if shape else BUNDLED
-        job = TrainingJob(str(model), recipe)
-        found = measure(counts, job, root, console)
-        if each_recipe:
-            found["recipes"] = measure_recipes(job, root, console)
-    about["versions"]["torch"] = importlib.metadata.version("torch")
-    about["machine"]["load_average_1m_after"] = machine.about()["machine"]["load_average_1m"]
-    settings = {
-        "model": f"{shape}, {dtype}" if shape else "bundled",
-        "threads": recipe.threads,
-        "batch_size": recipe.batch_size or SMALL.batch_size,
-        "activation_gib": recipe.activation_gib,
-    }
-    return training_report.result({**settings, **found}, about)
 
 
 def recipe_of(steps: int | None) -> Recipe:
@@ -228,17 +192,25 @@ def training(
     recipe = replace(recipe_of(steps or (QUICK_STEPS if quick else None)), activation_gib=activation_gib)
     if threads is not None:
         recipe = replace(recipe, threads=threads)
-    counts = users or (str(training_report.AT) if quick else "1,4,16")
-    console = Console()
-    numbers = [int(number) for number in counts.split(",")]
-    result = figures(numbers, recipe, console, shape=shape, dtype=dtype, each_recipe=each_recipe)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    training_report.show(result, console)
-    console.print(f"Figures in {out}.", style="dim")
-    if write_docs:
-        training_report.write_docs(result)
-        console.print(f"{training_report.DOCS} is rewritten.", style="dim")
+    counts = [int(number) for number in (users or (str(training_report.AT) if quick else "1,4,16")).split(",")]
+    about, console = machine.about(), Console()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as folder:
+        root = Path(folder)
+        job = TrainingJob(str(SHAPES[shape].write(root / "model", dtype) if shape else BUNDLED), recipe)
+        found = measure(counts, job, root, console)
+        if each_recipe:
+            found["recipes"] = measure_recipes(job, root, console)
+    about["versions"]["torch"] = importlib.metadata.version("torch")
+    about["machine"]["load_average_1m_after"] = machine.load()
+    settings = {
+        "model": f"{shape}, {dtype}" if shape else "bundled",
+        "threads": recipe.threads,
+        "batch_size": recipe.batch_size or SMALL.batch_size,
+        "activation_gib": recipe.activation_gib,
+    }
+    result = training_report.result({**settings, **found}, about)
+    document = training_report.DOCS if write_docs else None
+    report.conclude(result, out, training_report.parts(result), document, training_report.mark(result))
 
 
 if __name__ == "__main__":

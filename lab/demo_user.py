@@ -25,7 +25,9 @@ class Asked:
 class DemoUser(Protocol):
     """Asks, and sets right what is written."""
 
-    kinds: Sequence[str]
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of text, by name."""
 
     def requests(self, number: int) -> list[Asked]:
         """The next ones, a like share of each kind. Raises ``ValueError`` where there are not so many."""

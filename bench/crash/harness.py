@@ -21,12 +21,13 @@ from adapters.train import LINEAR_LAYERS
 from bench.crash.clients import Clients
 from bench.crash.engine import MODEL, ScriptedEngine
 from bench.crash.ledger import TENANT, Ledger
-from bench.crash.server import Server, free_port
+from bench.crash.server import Server
 from bench.crash.trainer import write_tensors
+from bench.servers import BUNDLED, free_port
 from preference import tables
 from preference.database import Database
 
-PROMPT = Path(__file__).parents[2] / "lab" / "model" / "learner.toml"
+PROMPT = BUNDLED / "learner.toml"
 """The layout in which the engine is asked what an edit shows: the bundled model's."""
 PERSONS = 6
 MIN_EDITS = 8
@@ -57,7 +58,7 @@ AIMS = {
 
 
 @dataclass
-class Report:
+class Outcome:
     """What a run on one store did and found. ``clean`` is what it has to be."""
 
     store: str
@@ -97,13 +98,13 @@ class Harness:
         self._rng = random.Random(seed)
         self._happened = {aim.event: asyncio.Event() for aim in AIMS.values() if aim.event}
         self._starts: list[float] = []
-        self.report = Report(self._url.get_backend_name(), seed)
+        self.outcome = Outcome(self._url.get_backend_name(), seed)
 
-    async def run(self, kills: int, on_kill: Callable[[Report], None] = lambda _: None) -> Report:
-        """Kill so often, then let everything be learned, and compare once more."""
+    async def run(self, kills: int, told: Callable[[int], None] = lambda _: None) -> Outcome:
+        """Kill so often, then let everything be learned, and compare once more. ``told`` hears of kills."""
         began = time.monotonic()
         async with AsyncExitStack() as stack:
-            engine = ScriptedEngine(self._tell, self.report.seed)
+            engine = ScriptedEngine(self._tell, self.outcome.seed)
             await engine.start()
             stack.push_async_callback(engine.stop)
             server = Server(self._settings(engine.url), self._folder / "server.log")
@@ -115,20 +116,21 @@ class Harness:
             clients = Clients(server.url, engine, ledger.faults, count=PERSONS, rng=self._rng)
             clients.on_accepted = lambda: self._tell("accepted")
             aims: Counter[str] = Counter()
-            while self.report.kills < kills:
+            while self.outcome.kills < kills:
+                before = self.outcome.kills
                 aims[await self._live(server, clients, database, ledger)] += 1
                 await asyncio.to_thread(ledger.check, clients.persons)
                 self._note(ledger, engine, clients)
-                on_kill(self.report)
+                told(self.outcome.kills - before)
             await self._finish(server, database, ledger, clients)
             self._note(ledger, engine, clients)
             await database.read(self._count, clients)
-            self.report.aims = dict(aims.most_common())
+            self.outcome.aims = dict(aims.most_common())
         staging = self._folder / "data" / "adapters" / ".staging"
-        self.report.left_in_staging = len(list(staging.glob("*")))
-        self.report.start_ms = round(1000 * statistics.median(self._starts), 1)
-        self.report.seconds = round(time.monotonic() - began, 1)
-        return self.report
+        self.outcome.left_in_staging = len(list(staging.glob("*")))
+        self.outcome.start_ms = round(1000 * statistics.median(self._starts), 1)
+        self.outcome.seconds = round(time.monotonic() - began, 1)
+        return self.outcome
 
     async def _live(self, server: Server, clients: Clients, database: Database, ledger: Ledger) -> str:
         """One life of the server; says how it ended."""
@@ -154,8 +156,8 @@ class Harness:
         await self._settle(database)
         if stops and (left := await database.read(_running, at=time.time()) - before):
             ledger.faults.add("unexpected", f"a stopped server gave {len(left)} jobs not back")
-        self.report.stops += stops
-        self.report.kills += not stops
+        self.outcome.stops += stops
+        self.outcome.kills += not stops
         return "SIGTERM" if stops else name
 
     async def _aim(self, aim: Aim) -> None:
@@ -185,7 +187,7 @@ class Harness:
 
     async def _settle(self, database: Database) -> None:
         """Wait until PostgreSQL has noticed that its client is gone: a last COMMIT may still be under way."""
-        if self.report.store == "postgresql":
+        if self.outcome.store == "postgresql":
             await _none(database, _connected, 0.002)
 
     async def _finish(self, server: Server, database: Database, ledger: Ledger, clients: Clients) -> None:
@@ -205,7 +207,7 @@ class Harness:
             if code := await server.end(signal.SIGTERM):
                 ledger.faults.add("unexpected", f"SIGTERM ended in status {code}")
         await self._settle(database)
-        self.report.pending_at_the_end = await asyncio.to_thread(ledger.check, clients.everybody, final=True)
+        self.outcome.pending_at_the_end = await asyncio.to_thread(ledger.check, clients.everybody, final=True)
 
     def _tell(self, event: str) -> None:
         self._happened[event].set()
@@ -215,26 +217,26 @@ class Harness:
         while engine.faults:
             ledger.faults.add("half_published", engine.faults.pop())
         counts = ledger.faults.counts
-        self.report.lost, self.report.doubled = counts["lost"], counts["doubled"]
-        self.report.half_published, self.report.unexpected = counts["half_published"], counts["unexpected"]
-        self.report.examples = ledger.faults.examples
-        self.report.acknowledged = dict(clients.done)
-        self.report.directories_left_before_the_commit = ledger.stranded
+        self.outcome.lost, self.outcome.doubled = counts["lost"], counts["doubled"]
+        self.outcome.half_published, self.outcome.unexpected = counts["half_published"], counts["unexpected"]
+        self.outcome.examples = ledger.faults.examples
+        self.outcome.acknowledged = dict(clients.done)
+        self.outcome.directories_left_before_the_commit = ledger.stranded
 
     def _count(self, c: Connection, clients: Clients) -> None:
         """What became of everything, from the rows."""
         for table, column, counts in (
-            (tables.feedback, tables.feedback.c.status, self.report.feedback),
-            (tables.adapters, tables.adapters.c.state, self.report.versions),
+            (tables.feedback, tables.feedback.c.status, self.outcome.feedback),
+            (tables.adapters, tables.adapters.c.state, self.outcome.versions),
         ):
             query = select(column, func.count()).where(table.c.tenant_id == TENANT).group_by(column)
             counts.update({key: count for key, count in c.execute(query)})
         again = select(func.count()).select_from(tables.jobs).where(tables.jobs.c.fence > 1)
-        self.report.jobs_taken_over = c.execute(again).scalar_one()
+        self.outcome.jobs_taken_over = c.execute(again).scalar_one()
         stored = set(c.execute(select(tables.feedback.c.edited_text)).scalars())
-        never = [e for person in clients.everybody for e in person.edits.values() if e.id is None]
-        kept = sum(edit.text in stored for edit in never)
-        self.report.edits_never_acknowledged = {"stored": kept, "not stored": len(never) - kept}
+        never = [edit for person in clients.everybody for edit in person.edits if edit.id is None]
+        kept = sum(edit.body["edited_text"] in stored for edit in never)
+        self.outcome.edits_never_acknowledged = {"stored": kept, "not stored": len(never) - kept}
 
     def _settings(self, engine_url: str) -> dict[str, Any]:
         base = self._folder / "base"

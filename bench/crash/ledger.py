@@ -27,27 +27,18 @@ _MARK = re.compile(r"mark\d+")
 
 
 @dataclass(eq=False)
-class Edit:
-    """An edit that was sent: ``id`` is what was acknowledged, None while in doubt."""
+class Feedback:
+    """Feedback that was sent: ``id`` is what was acknowledged, None while in doubt; ``mark`` is what an edit adds."""
 
-    mark: str
-    completion_id: str
-    text: str
-    key: str | None
-    id: str | None = None
-
-    def body(self) -> dict[str, Any]:
-        """The request that sends it."""
-        return {"type": "edit", "completion_id": self.completion_id, "edited_text": self.text}
-
-
-@dataclass(eq=False)
-class Other:
-    """Feedback of another kind that was sent under its key: ``id`` is what was acknowledged, None while in doubt."""
-
-    key: str
     body: dict[str, Any]
+    key: str | None
+    mark: str = ""
     id: str | None = None
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether it is an edit."""
+        return bool(self.body["type"] == "edit")
 
     @property
     def about(self) -> str | None:
@@ -55,15 +46,19 @@ class Other:
         told: str | None = self.body.get("completion_id") or next(iter(self.body.get("completion_ids", ())), None)
         return told
 
+    def stands_in(self, row: Row[Any]) -> bool:
+        """Whether a row of feedback is this."""
+        same_text = not self.is_edit or bool(row.edited_text == self.body["edited_text"])
+        return bool(row.type == self.body["type"]) and self.about in (None, row.completion_id) and same_text
+
 
 @dataclass(eq=False)
 class Person:
-    """One user: what the server said to it, and what it sent."""
+    """One user: what the server said to it, and what it sent, in that order."""
 
     name: str
     drafts: dict[str, str] = field(default_factory=dict)  # completion id → draft
-    edits: dict[str, Edit] = field(default_factory=dict)  # mark → edit, in the order they were sent
-    others: dict[str, Other] = field(default_factory=dict)  # by key
+    sent: list[Feedback] = field(default_factory=list)
     deleted: set[int] = field(default_factory=set)  # versions whose deletion was acknowledged
 
     @property
@@ -72,13 +67,14 @@ class Person:
         return Owner(TENANT, self.name)
 
     @property
-    def in_doubt(self) -> list[Edit]:
-        """Edits that an app would send again: they have a key, and got no answer."""
-        return [edit for edit in self.edits.values() if edit.key is not None and edit.id is None]
+    def edits(self) -> list[Feedback]:
+        """Its edits."""
+        return [sent for sent in self.sent if sent.is_edit]
 
-    def of_completion(self, completion_id: str) -> list[Edit]:
-        """Edits of one answer, in the order they were sent."""
-        return [edit for edit in self.edits.values() if edit.completion_id == completion_id]
+    @property
+    def in_doubt(self) -> list[Feedback]:
+        """What an app would send again: it has a key, and got no answer."""
+        return [sent for sent in self.sent if sent.key is not None and sent.id is None]
 
 
 @dataclass
@@ -99,42 +95,22 @@ class Faults:
             self.examples.append(f"{kind}: {said}")
 
 
-@dataclass
 class Rows:
-    """All rows of one user; ``feedback`` are edits, ``others`` feedback of other kinds."""
+    """All rows of one user; ``teaching`` is feedback that has a job of its own: edits, comments, demonstrations."""
 
-    user: Row[Any] | None
-    turns: list[Row[Any]]
-    feedback: list[Row[Any]]
-    preferences: list[Row[Any]]
-    contexts: list[Row[Any]]
-    jobs: list[Row[Any]]
-    adapters: list[Row[Any]]
-    others: list[Row[Any]]
+    def __init__(self, c: Connection, owner: Owner) -> None:
+        def of(table: Table) -> list[Row[Any]]:
+            return list(c.execute(select(table).where(scope(table, owner))))
 
-    @property
-    def teaching(self) -> list[Row[Any]]:
-        """Feedback that has a job of its own: edits, comments, demonstrations."""
-        return [*self.feedback, *(row for row in self.others if row.type in ("comment", "demonstration"))]
-
-
-def _rows(c: Connection, owner: Owner) -> Rows:
-    def of(table: Table) -> list[Row[Any]]:
-        return list(c.execute(select(table).where(scope(table, owner))))
-
-    found = of(tables.users)
-    given = of(tables.feedback)
-    edits, others = ([row for row in given if (row.type == "edit") == is_edit] for is_edit in (True, False))
-    return Rows(
-        user=found[0] if found else None,
-        turns=of(tables.turns),
-        feedback=edits,
-        preferences=of(tables.preferences),
-        contexts=of(tables.contexts),
-        jobs=of(tables.jobs),
-        adapters=of(tables.adapters),
-        others=others,
-    )
+        self.user = next(iter(of(tables.users)), None)
+        self.turns = of(tables.turns)
+        self.feedback = of(tables.feedback)
+        self.edits = [row for row in self.feedback if row.type == "edit"]
+        self.teaching = [row for row in self.feedback if row.type in ("edit", "comment", "demonstration")]
+        self.preferences = of(tables.preferences)
+        self.contexts = of(tables.contexts)
+        self.jobs = of(tables.jobs)
+        self.adapters = of(tables.adapters)
 
 
 class Ledger:
@@ -152,53 +128,46 @@ class Ledger:
         return sum(self._check(person, final) for person in persons)
 
     def _check(self, person: Person, final: bool) -> int:
-        rows = self._database.read_now(_rows, person.owner)
+        rows = self._database.read_now(Rows, person.owner)
         held = {row.completion_id for row in rows.turns}
         for completion_id in person.drafts.keys() - held:
             self.faults.add("lost", f"the answer {completion_id} was given, its turn is not there")
-        self._check_edits(person, rows)
-        self._check_others(person, rows)
+        self._check_sent(person, rows)
         self._check_replacements(person, rows)
         self._check_learning(rows)
         self._check_adapters(person, rows, final)
-        waiting = [row for row in rows.teaching if row.status == "pending"]
         if final:
             for row in rows.teaching:
                 if row.status not in ("learned", "nothing_learned", "replaced"):
                     self.faults.add("lost", f"{row.id} ended as {row.status}: {row.reason}")
-        for job in rows.jobs:
-            if final and job.state != "done":
-                self.faults.add("lost", f"the {job.kind} job of {job.subject} ended as {job.state}: {job.error}")
-        return len(waiting)
+            for job in rows.jobs:
+                if job.state != "done":
+                    self.faults.add("lost", f"the {job.kind} job of {job.subject} ended as {job.state}: {job.error}")
+        return sum(row.status == "pending" for row in rows.teaching)
 
-    def _check_edits(self, person: Person, rows: Rows) -> None:
+    def _check_sent(self, person: Person, rows: Rows) -> None:
+        """What was acknowledged is there as it was sent, and nothing is that nobody sent, or twice."""
         by_id = {row.id: row for row in rows.feedback}
-        for edit in person.edits.values():
-            row = by_id.get(edit.id) if edit.id else None
-            if edit.id is not None and row is None:
-                self.faults.add("lost", f"the edit {edit.mark} was accepted as {edit.id}, which is not there")
-            if row is not None and (row.edited_text, row.completion_id) != (edit.text, edit.completion_id):
-                self.faults.add("lost", f"{edit.id} is not the edit {edit.mark} that was accepted as such")
-        sent = Counter(_last_mark(row.edited_text) for row in rows.feedback)
-        for mark, count in sent.items():
-            if mark not in person.edits:
+        for sent in person.sent:
+            row = by_id.get(sent.id) if sent.id else None
+            if sent.id is not None and row is None:
+                self.faults.add("lost", f"{sent.mark or sent.key} was accepted as {sent.id}, which is not there")
+            if row is not None and not sent.stands_in(row):
+                self.faults.add("lost", f"{sent.id} is not what {sent.mark or sent.key} was accepted as")
+        keys, marks = {sent.key for sent in person.sent}, {edit.mark for edit in person.edits}
+        for row in rows.feedback:
+            if row.type != "edit" and row.source == "user" and row.idempotency_key not in keys:
+                self.faults.add("unexpected", f"nobody sent {row.type} {row.idempotency_key}")
+        for mark, count in Counter(_last_mark(row.edited_text) for row in rows.edits).items():
+            if mark not in marks:
                 self.faults.add("unexpected", f"nobody sent the edit {mark}")
             if count > 1:
                 self.faults.add("doubled", f"the edit {mark} has {count} rows")
-
-    def _check_others(self, person: Person, rows: Rows) -> None:
-        """What was acknowledged is there as it was sent, and nothing is that nobody sent."""
-        by_id = {row.id: row for row in rows.others}
-        for other in person.others.values():
-            row = by_id.get(other.id) if other.id else None
-            if other.id is not None and row is None:
-                self.faults.add("lost", f"{other.key} was accepted as {other.id}, which is not there")
-            if row is not None and (row.type != other.body["type"] or other.about not in (None, row.completion_id)):
-                self.faults.add("lost", f"{other.id} is not what {other.key} was accepted as")
-        for row in rows.others:
-            if row.source == "user" and row.idempotency_key not in person.others:  # the server finds some itself
-                self.faults.add("unexpected", f"nobody sent {row.type} {row.idempotency_key}")
-        standing = Counter((row.completion_id, row.type, row.slot) for row in rows.others if row.status != "replaced")
+        standing = Counter(
+            (row.completion_id, row.type, row.slot)
+            for row in rows.feedback
+            if row.type != "edit" and row.status != "replaced"
+        )
         for place, count in standing.items():
             if count > 1:
                 self.faults.add("doubled", f"{count} of {place} stand")
@@ -206,14 +175,14 @@ class Ledger:
     def _check_replacements(self, person: Person, rows: Rows) -> None:
         """Of an answer's edits the last one stands, and the last one acknowledged is not older than it."""
         by_completion = defaultdict(list)
-        for row in sorted(rows.feedback, key=lambda row: row.created_at):
+        for row in sorted(rows.edits, key=lambda row: row.created_at):
             by_completion[row.completion_id].append(row)
         for completion_id, found in by_completion.items():
             *earlier, last = found
             if last.status == "replaced" or any(row.status != "replaced" for row in earlier):
                 self.faults.add("doubled", f"of the edits of {completion_id} not the last one alone stands")
-            order = [edit.mark for edit in person.of_completion(completion_id)]
-            accepted = [edit.mark for edit in person.of_completion(completion_id) if edit.id]
+            edits = [edit for edit in person.edits if edit.about == completion_id]
+            order, accepted = [edit.mark for edit in edits], [edit.mark for edit in edits if edit.id]
             if accepted and order.index(_last_mark(last.edited_text)) < order.index(accepted[-1]):
                 self.faults.add("lost", f"an edit older than {accepted[-1]}, accepted last, stands")
 
@@ -227,7 +196,7 @@ class Ledger:
         contexts = defaultdict(list)
         for context in rows.contexts:
             contexts[context.feedback_id].append(context.preference_id)
-        standing = {row.completion_id: row for row in rows.feedback if row.status != "replaced"}
+        standing = {row.completion_id: row for row in rows.edits if row.status != "replaced"}
         for row in rows.teaching:
             of_it = jobs.pop(row.id, [])
             if len(of_it) != 1:

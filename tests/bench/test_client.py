@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import servers
-from bench.client import Broken, Connection, request
+from bench.client import Answer, Broken, Connection, request
 from bench.servers import Server
 
 
@@ -65,3 +65,34 @@ async def test_a_closed_connection_is_said(engine: Server) -> None:
     assert connection.closed
     with pytest.raises(Broken):
         await connection.ask(chat())
+
+
+WHOLE = b'{"id": "a", "choices": [{"message": {"content": "Hi"}}], "attune": {"adapter_version": 2}}'
+EVENTS = (
+    b'data: {"id": "a", "choices": [{"delta": {"content": "H"}}]}\n\n',
+    b'data: {"id": "a", "choices": [{"delta": {"content": "i"}}]}\n\n',
+    b'data: {"id": "a", "choices": [], "attune": {"adapter_version": 2}}\n\n',
+    b"data: [DONE]\n\n",
+)
+
+
+@pytest.mark.parametrize(
+    "pieces", [(WHOLE,), EVENTS, (b"".join(EVENTS),), (EVENTS[0][:20], EVENTS[0][20:], *EVENTS[1:])]
+)
+def test_an_answer_says_its_text_and_its_version_streamed_or_not(pieces: tuple[bytes, ...]) -> None:
+    answer = Answer(200, 0, pieces=[(number, piece) for number, piece in enumerate(pieces)])
+    assert answer.said() == ("Hi", 2)
+    assert answer.id == "a"
+
+
+@pytest.mark.parametrize(
+    ("status", "pieces"),
+    [
+        (503, (WHOLE,)),
+        (200, EVENTS[:-1]),
+        (200, (EVENTS[0], b'data: {"error": {"message": "gone"}}\n\n', EVENTS[-1])),
+    ],
+)
+def test_an_answer_that_is_not_whole_says_so(status: int, pieces: tuple[bytes, ...]) -> None:
+    with pytest.raises(Broken):
+        Answer(status, 0, pieces=[(0, piece) for piece in pieces]).said()

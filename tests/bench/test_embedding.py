@@ -1,6 +1,7 @@
 """The benchmark of the embedding measures what it says, on a few texts."""
 
-from bench.embedding import BEGIN, DOCS, END, GOAL_MS, arms, markdown, measure
+from bench.embedding import GOAL_MS, arms, measure, parts
+from bench.report import markdown
 
 
 def test_a_small_run_measures_every_arm() -> None:
@@ -10,10 +11,6 @@ def test_a_small_run_measures_every_arm() -> None:
     assert 0.98 < result["cosine_min"] <= result["cosine_p50"] <= 1.0001
     assert result["goal_met"] == (result["arms"]["kind of task"]["p50_ms"] <= GOAL_MS)
     about = {"date": "2026-01-01", "commit": "0123456789", "machine": {"processor": "a chip", "load_average_1m": 0.5}}
-    text = markdown(result | about)
+    text = markdown(parts(result | about))
     assert text.count("\n| ") == 2 + len(result["arms"]) - 1 + 1
     assert "a chip" in text
-
-
-def test_the_document_has_the_marks() -> None:
-    assert DOCS.read_text().index(BEGIN) < DOCS.read_text().index(END)

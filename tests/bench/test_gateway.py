@@ -7,23 +7,23 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import report, servers
+from bench import gateway_report, report, servers
 from bench.arms import NOTES, Arm
-from bench.gateway import Load, Plan, measure
-from bench.measure import Failures, Scenario, best, medians, percentile, times
+from bench.gateway import measure
+from bench.load import Failures, ManyClients, OneClient, best, medians, percentile, times
 from bench.profile_gateway import RATE, read
 from bench.servers import Server
 
-SMALL = Plan(
-    whole=Scenario(stream=False, tokens=3, blocks=1, requests=5),
-    stream=Scenario(stream=True, tokens=3, blocks=1, requests=5),
-    paced=Scenario(stream=True, tokens=3, blocks=1, requests=5),
-    load=Load(Scenario(stream=False, tokens=3, blocks=1, requests=0), (1, 2), 0.1),
-    crowd=Load(Scenario(stream=True, tokens=3, blocks=1, requests=0), (1, 3), 0.1),
-)
+SMALL = {
+    "whole": OneClient(tokens=3, blocks=1, requests=5),
+    "stream": OneClient(tokens=3, blocks=1, requests=5),
+    "paced": OneClient(tokens=3, blocks=1, requests=5),
+    "load": ManyClients(tokens=3, blocks=1, clients=(1, 2), seconds=0.1),
+    "crowd": ManyClients(tokens=3, blocks=1, clients=(1, 3), seconds=0.1),
+}
 
 
-async def test_a_small_run_measures_every_arm_and_fills_the_document(tmp_path: Path) -> None:
+async def test_a_small_run_measures_every_arm(tmp_path: Path) -> None:
     result = await measure({"mock": SMALL}, Console(quiet=True), with_litellm=False, with_router=False)
 
     assert result["failures"] == 0, result["failure_reasons"]
@@ -40,17 +40,10 @@ async def test_a_small_run_measures_every_arm_and_fills_the_document(tmp_path: P
     assert result["ttft_ratio_personalised_vs_vllm"] is None
     assert result["machine"]["cores"] > 0
 
-    plot, docs = tmp_path / "run.png", tmp_path / "gateway.md"
-    docs.write_text(f"# Before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.plot(result, plot)
-    report.show(result, Console(quiet=True))
-    report.write_docs(result, plot, docs)
-    written = docs.read_text()
-    assert written.startswith("# Before\n")
-    assert written.endswith("after\n")
-    assert "old" not in written
-    assert "| Attune, a user |" in written
-    assert docs.with_suffix(".png").read_bytes() == plot.read_bytes()
+    plot = tmp_path / "run.png"
+    gateway_report.plot(result, plot)
+    assert plot.stat().st_size
+    assert "| Attune, a user |" in report.markdown(gateway_report.parts(result))
 
 
 async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> None:
@@ -58,7 +51,7 @@ async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> N
         arms = [Arm("raw", engine), Arm("litellm", Server("gone", servers.free_port(), engine.pid))]
         failures = Failures()
         found = await times(
-            arms, Scenario(stream=False, tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None
+            arms, OneClient(tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None, stream=False
         )
     assert len(found["raw"]) == 2
     assert found["litellm"] == []
@@ -91,7 +84,7 @@ def test_ratios_compare_what_was_added() -> None:
         for engine in ("mock", "vllm")
     }
     about: dict[str, Any] = {"machine": {}, "versions": {}}
-    result = report.result(found, Failures(), about)
+    result = gateway_report.result(found, Failures(), about)
     assert result["overhead_ratio_vs_litellm"] == 0.1
     assert result["overhead_ratio_unpersonalised_vs_litellm"] == 0.05
     assert result["overhead_ratio_vs_router"] == 2
@@ -129,15 +122,14 @@ def test_a_profile_counts_work_and_not_waiting() -> None:
     assert found.threads == {"thread (1): Main": 40}
 
 
-def test_the_document_has_its_marks_and_names_every_arm() -> None:
-    text = report.DOCS.read_text()
-    assert re.search(re.escape(report.BEGIN) + ".*" + re.escape(report.END), text, re.DOTALL)
-    assert [label for label in report.ARMS.values() if label not in text] == []
+def test_the_document_names_every_arm() -> None:
+    text = gateway_report.DOCS.read_text()
+    assert [label for label in gateway_report.ARMS.values() if label not in text] == []
 
 
 def test_a_new_text_is_new_where_attune_would_have_it() -> None:
     prompt = ({"role": "user", "content": f"Write.\n{NOTES}\n\n<preferences>\n- Short.\n</preferences>"},)
-    asked = Arm("raw-prompt-fresh", Server("engine", 1, 1), fresh=True, messages=(prompt,))
+    asked = Arm("raw-prompt-fresh", Server("engine", 1, 1), fresh=True, prompts=(prompt,))
     requests = asked.requests(stream=False, tokens=1)
     sent = [json.loads(next(requests).partition(b"\r\n\r\n")[2])["messages"] for _ in range(2)]
     assert sent[0] != sent[1]

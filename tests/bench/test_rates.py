@@ -1,4 +1,4 @@
-from bench import rates, rates_report
+from bench import rates, rates_report, report
 
 
 def test_what_is_likelier_because_everything_is_has_no_lead() -> None:
@@ -20,6 +20,6 @@ def test_the_table_has_a_row_for_each_way_and_says_what_it_cost() -> None:
     trials = [trial(0, 1e-3, 0.1), trial(1, 1e-3, 0.3), trial(0, 2e-4, 0.0), trial(1, 2e-4, 0.1)]
     told = {"trials": trials, "model": "m", "commit": "abc", "tested": 12}
     assert [row[1] for row in rates_report.rows(told)] == ["0.0002", "0.001"]
-    text = rates_report.markdown(told)
+    text = report.markdown(rates_report.parts(told))
     assert "+0.200 (+0.100, +0.300)" in text
     assert text.endswith("4 adapters of rank 8 took 70 s together, and 2.1 GiB at most.")

@@ -1,23 +1,22 @@
 """The benchmark of recall end to end, small and without timing anything: real rows, real `Recall`, real FAISS."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import recall_report, shared_index
-from bench.crowd import PREFERENCES, REQUESTS, Crowd, CrowdEmbedder
+from bench import recall_report, report, shared_index
+from bench.population import PREFERENCES, REQUESTS, Population, PopulationEmbedder
 from bench.recall import CountingDatabase, Plan, measure
 from preference import preferences
 
 SMALL = Plan(blocks=2, recalls=60, misses=20, searches=60, capacity=5 * 63)  # five users' rows and requests
-CROWD = Crowd(users=25, rows=60, dimension=64)
+POPULATION = Population(users=25, rows=60, dimension=64)
 
 
-async def test_a_small_run_finds_what_was_stored_and_fills_the_document(tmp_path: Path) -> None:
-    result = await measure(CROWD, SMALL, tmp_path, Console(quiet=True))
+async def test_a_small_run_finds_what_was_stored(tmp_path: Path) -> None:
+    result = await measure(POPULATION, SMALL, tmp_path, Console(quiet=True))
 
     assert set(result["arms"]) == set(recall_report.ARMS)
     assert all(len(arm["blocks"]) == SMALL.blocks for arm in result["arms"].values())
@@ -30,31 +29,24 @@ async def test_a_small_run_finds_what_was_stored_and_fills_the_document(tmp_path
     assert set(result["default_capacity"]["miss"]) == set(result["default_capacity"]["hit"]) == {*recall_report.COLUMNS}
     assert result["goal_met"] is (result["recall_p99_us"] <= recall_report.GOAL_US)
 
-    docs = tmp_path / "recall.md"
-    docs.write_text(f"# Before\n{recall_report.BEGIN}\nold\n{recall_report.END}\nafter\n")
-    recall_report.show(result, Console(quiet=True))
-    recall_report.write_docs(result, docs)
-    written = docs.read_text()
-    assert written.startswith("# Before\n")
-    assert written.endswith("after\n")
-    assert "old" not in written
+    written = report.markdown(recall_report.parts(result))
     assert all(label in written for label in recall_report.ARMS.values())
 
 
 def test_a_crowd_is_what_its_seed_says_and_stands_in_the_rows(tmp_path: Path) -> None:
-    assert np.array_equal(CROWD.vectors(3)[0], Crowd(users=25, rows=60, dimension=64).vectors(3)[0])
-    assert not np.array_equal(CROWD.vectors(3)[0], CROWD.vectors(4)[0])
-    database = CountingDatabase(f"sqlite:///{tmp_path / 'crowd.db'}")
+    assert np.array_equal(POPULATION.vectors(3)[0], Population(users=25, rows=60, dimension=64).vectors(3)[0])
+    assert not np.array_equal(POPULATION.vectors(3)[0], POPULATION.vectors(4)[0])
+    database = CountingDatabase(f"sqlite:///{tmp_path / 'population.db'}")
     database.migrate()
     stored: list[int] = []
-    CROWD.fill(database, stored.append)
-    assert sum(stored) == CROWD.users
-    embedder, owner = CrowdEmbedder(CROWD), CROWD.user(24).owner
+    POPULATION.fill(database, stored.append)
+    assert sum(stored) == POPULATION.users
+    embedder, owner = PopulationEmbedder(POPULATION), POPULATION.user(24).owner
     held = database.read_now(preferences.contexts, owner, embedder.name)
-    assert np.array_equal(np.stack([context.vector for context in held]), CROWD.vectors(24)[0])
+    assert np.array_equal(np.stack([context.vector for context in held]), POPULATION.vectors(24)[0])
     assert len({context.preference_id for context in held}) == PREFERENCES
-    asked = embedder.embed([CROWD.text(24, request) for request in range(REQUESTS)])
-    assert np.array_equal(asked, CROWD.vectors(24)[1])
+    asked = embedder.embed([POPULATION.text(24, request) for request in range(REQUESTS)])
+    assert np.array_equal(asked, POPULATION.vectors(24)[1])
     assert database.reads == 1
     database.close()
 
@@ -62,14 +54,9 @@ def test_a_crowd_is_what_its_seed_says_and_stands_in_the_rows(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["flat, range", "flat, batch", "ivf, range", "ivf, batch"])
 def test_a_filtered_search_brings_rows_of_one_user(name: str) -> None:
     built: list[int] = []
-    exact = shared_index.flat(CROWD, built.append)
-    search = shared_index.searches(exact, shared_index.inverted(CROWD, built.append))[name]
-    search.prepare(7, CROWD.rows)
-    rows = search.rows(7, CROWD.vectors(7)[1][:1], 5)
-    assert all(7 * CROWD.rows <= row < 8 * CROWD.rows for row in rows)
-    assert sum(built) == 2 * CROWD.users
-
-
-def test_the_document_has_the_marks() -> None:
-    text = recall_report.DOCS.read_text()
-    assert re.search(re.escape(recall_report.BEGIN) + ".*" + re.escape(recall_report.END), text, re.DOTALL)
+    exact = shared_index.flat(POPULATION, built.append)
+    search = shared_index.searches(exact, shared_index.inverted(POPULATION, built.append))[name]
+    search.prepare(7, POPULATION.rows)
+    rows = search.rows(7, POPULATION.vectors(7)[1][:1], 5)
+    assert all(7 * POPULATION.rows <= row < 8 * POPULATION.rows for row in rows)
+    assert sum(built) == 2 * POPULATION.users

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench import recipes, recipes_report
+from bench import recipes, recipes_report, report
 from bench.machine import about, commit
 from bench.recipes import EDITS, RECIPES, Outcome, Trial
 
@@ -52,7 +52,7 @@ def test_trials_of_other_rates_and_users_stand_apart() -> None:
     names = ["base", "sft, rate 0.003", "sft, rate 0.01", "base, signing", "sft, rate 0.01, signing"]
     result = recipes_report.result(outcomes, about())
     assert list(result["recipes"]) == names
-    assert [f"| {name} | 20.0" in recipes_report.markdown(result) for name in names] == [True] * 5
+    assert [f"| {name} | 20.0" in report.markdown(recipes_report.parts(result)) for name in names] == [True] * 5
 
 
 def test_the_table_has_means_over_users() -> None:
@@ -65,7 +65,7 @@ def test_the_table_has_means_over_users() -> None:
         "cost": 15.0, "zero_edit": 0.25, "told_cost": 1.5, "told_zero_edit": 0.5, "seconds": 10.0,
         "steps": 36, "users": 2,
     }  # fmt: skip
-    table = recipes_report.markdown(result)
+    table = report.markdown(recipes_report.parts(result))
     assert "| sft | 15.0 (25% unedited) | 6.0 (25% unedited) | 1.5 / 1.5 | 10 / 10 |" in table
     assert "| dpo | 30.0 (25% unedited) | - |" in table
     assert ", commit c0ffee1, " in table
@@ -77,7 +77,9 @@ def test_outcomes_of_several_commits_say_so_and_so_do_those_from_before_commits_
     (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     outcomes = recipes.run([], tmp_path, 1, Console(quiet=True))
     result = recipes_report.result([asdict(outcome) for outcome in outcomes], about())
-    assert ", commits c0ffee1 (2 of 3 trials), unknown (1 of 3 trials), " in recipes_report.markdown(result)
+    assert ", commits c0ffee1 (2 of 3 trials), unknown (1 of 3 trials), " in report.markdown(
+        recipes_report.parts(result)
+    )
 
 
 def test_an_unknown_recipe_is_said() -> None:

@@ -22,11 +22,11 @@ REQUESTS = 2
 _USERS_AT_ONCE = 20  # 2000 rows, some 4 MB
 _NEAR, _COMMON = 0.85, 0.65  # cosines: about 0.85 within a kind, 0.25 between two, much as the space of kinds has it
 _FILLER = "Could you write a short reply to this, in my own words, and mention the dates that we agreed on? "
-_EMBEDDER = "crowd"
+_EMBEDDER = "population"
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Population:
     """``users`` users with ``rows`` contexts each, every one a situation of its own."""
 
     users: int
@@ -97,15 +97,15 @@ class Crowd:
         return _unit(drawn[1:] + _COMMON * drawn[0])
 
 
-class CrowdEmbedder:
-    """``Kinds`` that know every request of a crowd beforehand: what is measured has no model in it."""
+class PopulationEmbedder:
+    """``Kinds`` that know every request of a population beforehand: what is measured has no model in it."""
 
     name = _EMBEDDER
 
-    def __init__(self, crowd: Crowd) -> None:
-        self.dimension = crowd.dimension
-        self.kinds = crowd.dimension // 2
-        self.requests = np.stack([crowd.vectors(number)[1] for number in range(crowd.users)])
+    def __init__(self, population: Population) -> None:
+        self.dimension = population.dimension
+        self.kinds = population.dimension // 2
+        self.requests = np.stack([population.vectors(number)[1] for number in range(population.users)])
         """[users, REQUESTS, dimension]"""
 
     def embed(self, texts: Sequence[str]) -> Vectors:

@@ -1,4 +1,4 @@
-"""Measurements over arms: blocks of requests in turn, so that what the machine does meanwhile meets all arms alike."""
+"""Clients that ask arms: one load generator, and measurements in blocks, so that what else happens meets all alike."""
 
 import asyncio
 import math
@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from bench.arms import Arm
@@ -23,14 +23,32 @@ Told = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Scenario:
+class OneClient:
     """One client that asks ``requests`` times a block. Times of the first ``warm`` requests of a block do not count."""
 
-    stream: bool
     tokens: int
     blocks: int
     requests: int
     warm: int = 3
+
+    def quick(self) -> "OneClient":
+        """A rough one: a third of the blocks, and half of the requests."""
+        return replace(self, blocks=math.ceil(self.blocks / 3), requests=max(8, self.requests // 2))
+
+
+@dataclass(frozen=True)
+class ManyClients:
+    """So many ``clients`` at a time, one number after the other, that ask without a pause for ``seconds`` a block."""
+
+    tokens: int
+    blocks: int
+    clients: tuple[int, ...]
+    seconds: float
+
+    def quick(self) -> "ManyClients":
+        """A rough one: a third of the blocks, half of the time, of many numbers of clients every other one."""
+        some = self.clients[::2] if len(self.clients) > 3 else self.clients
+        return replace(self, blocks=math.ceil(self.blocks / 3), clients=some, seconds=max(1, self.seconds / 2))
 
 
 @dataclass
@@ -50,7 +68,8 @@ class Caller:
     """One client of an arm: a connection, opened again when the server has closed it, and the arm's requests."""
 
     def __init__(self, arm: Arm, failures: Failures, *, stream: bool, tokens: int) -> None:
-        self._arm = arm
+        self.arm = arm
+        self.asked = 0
         self._failures = failures
         self._stream = stream
         self._requests = arm.requests(stream=stream, tokens=tokens)
@@ -59,9 +78,10 @@ class Caller:
     async def ask(self) -> Answer | None:
         """One answer, or ``None``: then the failure is counted."""
         request = next(self._requests)
+        self.asked += 1
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = await Connection.open("127.0.0.1", self._arm.server.port)
+                self._connection = await Connection.open("127.0.0.1", self.arm.server.port)
             answer = await self._connection.ask(request)
             if answer.status != 200:
                 raise Broken(f"{answer.status}: {answer.body.decode(errors='replace')}")
@@ -69,7 +89,7 @@ class Caller:
                 raise Broken("The stream has no end.")
         except (Broken, OSError) as error:
             self.close()
-            self._failures.add(self._arm, str(error))
+            self._failures.add(self.arm, str(error))
             return None
         return answer
 
@@ -80,13 +100,57 @@ class Caller:
             self._connection = None
 
 
-async def times(arms: Sequence[Arm], scenario: Scenario, failures: Failures, told: Told) -> dict[str, list[Figures]]:
+async def ask(
+    callers: Sequence[Caller], more: Callable[[], bool], heard: Callable[[Caller, Answer], None], pause: float = 0.01
+) -> float:
+    """Let every caller ask without a pause while there is ``more``, and hear each answer; the seconds it took."""
+
+    async def client(caller: Caller) -> None:
+        while more():
+            answer = await caller.ask()
+            if answer is None:
+                await asyncio.sleep(pause)  # a server that refuses at once must not be hammered
+            else:
+                heard(caller, answer)
+
+    started = time.monotonic()
+    await asyncio.gather(*map(client, callers))
+    passed = time.monotonic() - started
+    for caller in callers:
+        caller.close()
+    return passed
+
+
+async def load(callers: Sequence[Caller], seconds: float) -> Figures:
+    """Requests a second of callers that ask without a pause, and milliseconds to the end of an answer.
+
+    Of streams to their first token, too.
+    """
+    await asyncio.gather(*(caller.ask() for caller in callers))  # connections are made before the clock runs
+    answers: list[Answer] = []  # read later
+    passed = await ask(callers, before(time.monotonic() + seconds), lambda _, answer: answers.append(answer))
+    if not answers:
+        return {"requests_per_second": 0.0, "p50_ms": seconds * 1000, "p99_ms": seconds * 1000}
+    found = _figures(answers)
+    figures = {"requests_per_second": len(answers) / passed}
+    names = {"p50_ms": "whole_p50", "p99_ms": "whole_p99", "first_p50_ms": "first_p50", "first_p99_ms": "first_p99"}
+    return figures | {name: found[figure] / 1000 for name, figure in names.items() if figure in found}
+
+
+def before(deadline: float) -> Callable[[], bool]:
+    """Whether that moment of the monotonic clock is still to come."""
+    return lambda: time.monotonic() < deadline
+
+
+async def times(
+    arms: Sequence[Arm], scenario: OneClient, failures: Failures, told: Told, *, stream: bool
+) -> dict[str, list[Figures]]:
     """Figures of each arm, one entry a block, in microseconds: ``..._p50`` and ``..._p99``, and ``cpu``.
 
     ``whole`` is an answer, ``first`` its first token, ``gap`` what lies between two tokens, ``transit`` how long after
     it was sent a token came, ``cpu`` what an answer cost the process that was asked.
     """
-    callers = {arm.name: Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for arm in arms}
+    callers = {arm.name: Caller(arm, failures, stream=stream, tokens=scenario.tokens) for arm in arms}
     found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
     for block in range(-1, scenario.blocks):  # the first one warms up
         for arm in _rotated(arms, block):
@@ -96,32 +160,26 @@ async def times(arms: Sequence[Arm], scenario: Scenario, failures: Failures, tol
             kept = [answer for answer in answers[scenario.warm :] if answer is not None]
             if block >= 0 and kept:
                 cpu = (cpu_seconds(arm.server.pid) - used) * 1e6 / len(answers)
-                found[arm.name].append(_figures(kept, stream=scenario.stream) | {"cpu": cpu})
+                found[arm.name].append(_figures(kept) | {"cpu": cpu})
             told()
     return found
 
 
 async def throughput(
-    arms: Sequence[Arm],
-    scenario: Scenario,
-    steps: Sequence[int],
-    seconds: float,
-    failures: Failures,
-    told: Told,
-    *,
-    too_slow_ms: float = 500,
+    arms: Sequence[Arm], crowd: ManyClients, failures: Failures, told: Told, *, stream: bool, too_slow_ms: float = 500
 ) -> dict[str, list[Figures]]:
-    """For each arm and each number of clients that ask without a pause: requests a second, and milliseconds to the end.
+    """For each arm and each number of clients: what ``load`` finds, the median over blocks.
 
     An arm's next step is left out once its p99 is ``too_slow_ms``, far over what any reader would accept.
     """
     found: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
-    for clients in steps:
+    for clients in crowd.clients:
         blocks: dict[str, list[Figures]] = {arm.name: [] for arm in arms}
-        for block in range(scenario.blocks):
+        for block in range(crowd.blocks):
             for arm in _rotated(arms, block):
                 if not found[arm.name] or found[arm.name][-1]["p99_ms"] < too_slow_ms:
-                    blocks[arm.name].append(await load(arm, scenario, clients, seconds, failures))
+                    callers = [Caller(arm, failures, stream=stream, tokens=crowd.tokens) for _ in range(clients)]
+                    blocks[arm.name].append(await load(callers, crowd.seconds))
                 told()
         for name, figures in blocks.items():
             if figures:
@@ -144,51 +202,19 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
-async def load(arm: Arm, scenario: Scenario, clients: int, seconds: float, failures: Failures) -> Figures:
-    """Requests a second of ``clients`` clients that ask without a pause, and milliseconds to the end of an answer.
-
-    Of streams to their first token, too.
-    """
-    callers = [Caller(arm, failures, stream=scenario.stream, tokens=scenario.tokens) for _ in range(clients)]
-    await asyncio.gather(*(caller.ask() for caller in callers))  # connections are made before the clock runs
-    taken: list[float] = []
-    streams: list[Answer] = []  # read later
-    started = time.monotonic()
-
-    async def client(caller: Caller) -> None:
-        while time.monotonic() - started < seconds:
-            answer = await caller.ask()
-            if answer is not None:
-                taken.append(answer.whole / 1e6)
-                if scenario.stream:
-                    streams.append(answer)
-            else:
-                await asyncio.sleep(0.01)  # a server that refuses at once must not be hammered
-
-    await asyncio.gather(*map(client, callers))
-    passed = time.monotonic() - started
-    for caller in callers:
-        caller.close()
-    if not taken:
-        return {"requests_per_second": 0.0, "p50_ms": seconds * 1000, "p99_ms": seconds * 1000}
-    figures = {
-        "requests_per_second": len(taken) / passed,
-        "p50_ms": percentile(taken, 50),
-        "p99_ms": percentile(taken, 99),
-    }
-    if streams:
-        of_first = _figures(streams, stream=True)
-        figures |= {f"first_p{percent}_ms": of_first[f"first_p{percent}"] / 1000 for percent in (50, 99)}
-    return figures
+def gaps(answers: Sequence[Answer]) -> list[tuple[int, int]]:
+    """When each two tokens came that follow each other in an answer, in nanoseconds of the monotonic clock."""
+    return [(one, next) for answer in answers for (one, _), (next, _) in pairwise(answer.tokens())]
 
 
-def _figures(answers: Sequence[Answer], *, stream: bool) -> Figures:
+def _figures(answers: Sequence[Answer]) -> Figures:
     samples: dict[str, list[float]] = {"whole": [answer.whole / 1000 for answer in answers]}
-    if stream:
-        tokens = [answer.tokens() for answer in answers]
-        samples["first"] = [(t[0][0] - a.asked) / 1000 for a, t in zip(answers, tokens, strict=True) if t]
-        samples["gap"] = [(after - before) / 1000 for t in tokens for (before, _), (after, _) in pairwise(t)]
-        samples["transit"] = [(came - int(sent)) / 1000 for t in tokens for came, sent in t if _STAMP.fullmatch(sent)]
+    streams = [(answer, answer.tokens()) for answer in answers if answer.streamed]
+    samples["first"] = [(tokens[0][0] - answer.asked) / 1000 for answer, tokens in streams if tokens]
+    samples["gap"] = [(after - before) / 1000 for _, tokens in streams for (before, _), (after, _) in pairwise(tokens)]
+    samples["transit"] = [
+        (came - int(sent)) / 1000 for _, tokens in streams for came, sent in tokens if _STAMP.fullmatch(sent)
+    ]
     return {
         f"{name}_p{percent}": percentile(values, percent)
         for name, values in samples.items()
