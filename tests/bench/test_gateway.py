@@ -14,7 +14,7 @@ from bench.load import Failures, ManyClients, OneClient, best, medians, percenti
 from bench.profile_gateway import RATE, read
 from bench.servers import Server
 
-SMALL = {
+SMALL: dict[str, OneClient | ManyClients] = {
     "whole": OneClient(tokens=3, blocks=1, requests=5),
     "stream": OneClient(tokens=3, blocks=1, requests=5),
     "paced": OneClient(tokens=3, blocks=1, requests=5),

@@ -35,7 +35,11 @@ def test_a_report_is_written_shown_and_put_between_its_marks(
 ) -> None:
     document = tmp_path / "page.md"
     document.write_text("# Before\n<!-- mark -->\nstale\n<!-- /mark -->\nafter\n")
-    parts = ["Said.", report.Table(["figure", "value"], [["`a`", "1"]], "Figures"), "![A picture](a.png)"]
+    parts: list[report.Table | str] = [
+        "Said.",
+        report.Table(["figure", "value"], [["`a`", "1"]], "Figures"),
+        "![A picture](a.png)",
+    ]
     report.conclude({"a": 1}, tmp_path / "out" / "a.json", parts, document, "mark")
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == {"a": 1}
     assert document.read_text() == (
