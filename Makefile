@@ -17,7 +17,7 @@ STAMP_ROUTER := .venv-router/.setup
 STAMP_RAY := .venv/.setup-ray-$(VARIANT)
 STAMP_NODE := tests/e2e/node/node_modules/.package-lock.json
 STAMP_BROWSER := tests/e2e/node/browser/chromium
-FORMATTED := server preference adapters lab bench tests integrations
+FORMATTED := store server preference adapters lab bench tests integrations
 
 ifeq ($(filter $(VARIANT),cpu gpu),)
 $(error VARIANT must be cpu or gpu, not "$(VARIANT)")
@@ -53,7 +53,7 @@ test-router: $(STAMP_DEV) $(STAMP_ROUTER) ## Try two real vLLMs behind vllm-rout
 	$(BIN)/python -m pytest tests/e2e/router.py $(ARGS)
 
 test-ray: $(STAMP_DEV) $(STAMP_RAY) ## Try trainings on a Ray cluster of two nodes; it takes minutes
-	$(BIN)/python -m pytest tests/adapters/on_ray.py $(ARGS)
+	$(BIN)/python -m pytest tests/adapters/training/on_ray.py $(ARGS)
 
 test-openwebui: $(STAMP_DEV) $(STAMP_OPENWEBUI) ## Try the real Open WebUI in front of a real server; it takes gigabytes, so `make test` leaves it out
 	$(BIN)/python -m pytest tests/e2e/openwebui.py $(ARGS)

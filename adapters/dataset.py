@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from preference.distance import normalised_distance
-from preference.errors import Invalid
-from preference.feedback import Edit, Thumb
-from preference.opinions import Ranking
-from preference.prompt import Message, compose
-from preference.turns import Turn
-from preference.values import Value
+from preference.feedback.edit_rows import Edit, Thumb
+from preference.feedback.opinions import Ranking
+from preference.prompt import compose
+from store.errors import Invalid
+from store.message import Message
+from store.turns import Turn
+from store.values import Value
 
 MIN_EDITS = 8
 """Fewer edits than this cannot both teach and test."""

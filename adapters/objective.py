@@ -11,7 +11,7 @@ _PAIRS: tuple[Name, ...] = ("dpo", "ensemble")
 
 @dataclass(frozen=True)
 class Objective:
-    """A recipe by name with its options; each is explained where ``adapters/recipes/`` uses it.
+    """A recipe by name with its options; each is explained where ``adapters/training/recipes/`` uses it.
 
     ``beta`` keeps the adapter near its reference. ``flipped`` is the share of pairs believed to be the wrong way
     round, in [0, 0.5): above 0 the loss is the robust one. ``sft_weight`` weighs the ensemble's SFT term.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from preference.ports import TextGenerator
-from preference.prompt import Message
+from store.message import Message
 
 
 class AdapterList(Protocol):

@@ -13,18 +13,18 @@ import torch
 from safetensors.torch import save_file
 from sqlalchemy import Connection
 
-from adapters import versions
-from adapters.directories import Directories
-from adapters.manifest import Manifest
-from adapters.names import engine_name
-from adapters.train import Recipe
-from adapters.validation import CONFIG, WEIGHTS, base_sha256, lora_shapes, validate
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.manifest import Manifest
+from adapters.artifacts.names import engine_name
+from adapters.artifacts.validation import CONFIG, WEIGHTS, base_sha256, lora_shapes, validate
+from adapters.lifecycle import versions
+from adapters.recipe import Recipe
 from bench.arms import texts, user_says
 from bench.client import Answer
 from bench.servers import BUNDLED, MODEL, Server, ServerFailed, call
-from preference import jobs, users
-from preference.database import Database
-from preference.owner import Owner
+from store import jobs, users
+from store.database import Database
+from store.owner import Owner
 
 TENANT = "bench"
 PROMPTS = tuple(user_says(text) for text in texts()[:2])

@@ -15,15 +15,15 @@ import typer
 import uvloop
 from rich.console import Console
 
-from adapters.directories import Directories
-from adapters.store import Store
-from adapters.train import TrainingJob
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.object_store import ObjectStore
+from adapters.training.trainer import TrainingJob
 from bench import adapters_report, machine, report, servers, training, training_report
 from bench.adapter_users import Publisher, Tally
 from bench.load import Failures, Told
 from bench.servers import BUNDLED, Server
 from bench.swaps import OTHERS, Swaps
-from preference.database import Database
+from store.database import Database
 
 SPARE = 8
 """Places in the engine's memory beside the users': swaps, and adapters that are heard alone."""
@@ -72,7 +72,7 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
 
         data, store = folder / "data-vllm", f"file://{folder / 'store'}"
         data.mkdir(mode=0o700)
-        directories = Directories(data / "adapters", Store(store))
+        directories = Directories(data / "adapters", ObjectStore(store))
         database = Database(f"sqlite:///{data / 'attune.db'}")
         stack.callback(database.close)
         database.migrate()

@@ -16,24 +16,24 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from adapters.directories import Directories
-from adapters.manifest import Manifest
-from adapters.registry import Registry
-from adapters.versions import Serving, Version
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.manifest import Manifest
+from adapters.lifecycle.versions import ServedVersions, Version
+from adapters.registry.registry import Registry
 from bench import lru, machine, report
 from bench.lru import Told, Workload
 from bench.report import Part, Table
-from preference.owner import Owner
 from preference.ports import Generation
-from preference.prompt import Message
-from preference.users import User
+from store.message import Message
+from store.owner import Owner
+from store.users import User
 
 USERS = 256
-PLACES = (16, 64, 128)
+SLOTS = (16, 64, 128)
 EXPONENTS = (0.8, 1.0, 1.2)
 WARM = 0.25
 """The share of a run that does not count: at its beginning nobody is loaded."""
-VLLM = Workload(users=64, places=16, answer=8 * 40 / 351, load=0.3, seconds=40)
+VLLM = Workload(users=64, slots=16, answer=8 * 40 / 351, load=0.3, seconds=40)
 """What `make bench-adapters` measured with a real vLLM: 64 users, 16 places, 8 clients, 351 answers in 40 seconds from
 an empty disk, 54% by the adapter (docs/adapters.md). A load, the fetch included, is taken to be .3 seconds."""
 VLLM_MEASURED = 0.54
@@ -79,11 +79,11 @@ async def measured(workload: Workload, directories: Directories, users: Sequence
     """What the registry really does with such a workload."""
     version = Version(1, "ready", "adapter", 0.0, {}, 0.0, 0.0)
 
-    async def serving(user: User) -> Serving:
-        return Serving(version, None)
+    async def serving(user: User) -> ServedVersions:
+        return ServedVersions(version, None)
 
     host = Pause(workload)
-    registry = Registry(host, directories, capacity=workload.places, version_of=serving, retry_seconds=lru.RETRY)
+    registry = Registry(host, directories, capacity=workload.slots, version_of=serving, retry_seconds=lru.RETRY)
     draws, told, started = workload.draws(seed), Told(), time.monotonic()
     early = 0
 
@@ -119,20 +119,20 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-capacity-") as folder:
         directories = Directories(Path(folder))
         _publish(directories, users)
-        plan = [(places, exponent) for places in PLACES for exponent in EXPONENTS]
-        for places, exponent in track(plan, f"{USERS} users", console=console):
-            workload = Workload(users=USERS, places=places, exponent=exponent, seconds=seconds)
+        plan = [(slots, exponent) for slots in SLOTS for exponent in EXPONENTS]
+        for slots, exponent in track(plan, f"{USERS} users", console=console):
+            workload = Workload(users=USERS, slots=slots, exponent=exponent, seconds=seconds)
             real = asyncio.run(measured(workload, directories, users))
             simulated = lru.simulate(workload, seed=1, warm=WARM * seconds)
             rows.append({
-                "places": places, "exponent": exponent, "measured": real.share, "simulated": simulated.share,
-                "on_paper": lru.on_paper(USERS, places, exponent),
+                "places": slots, "exponent": exponent, "measured": real.share, "simulated": simulated.share,
+                "on_paper": lru.on_paper(USERS, slots, exponent),
                 "loads_measured": real.loads, "loads_simulated": simulated.loads, "answers": real.answers,
             })  # fmt: skip
     paper = [
         {
             "users": many, "exponent": exponent,
-            "hits": {str(places): lru.on_paper(many, places, exponent) for places in (100, 1_000, 10_000, 100_000)},
+            "hits": {str(slots): lru.on_paper(many, slots, exponent) for slots in (100, 1_000, 10_000, 100_000)},
             "places_for": {str(share): lru.places_for(many, share, exponent) for share in (0.5, 0.8, 0.9)},
         }
         for many in MANY for exponent in EXPONENTS

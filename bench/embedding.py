@@ -17,10 +17,10 @@ import typer
 from bench import machine, report
 from bench.report import Part, Table
 from lab.recall_quality import load
-from preference import embedder
-from preference.embedder import SentenceEmbedder
-from preference.kind import KindEmbedder
 from preference.ports import Vectors
+from preference.recall import embedder
+from preference.recall.embedder import SentenceEmbedder
+from preference.recall.kind import KindEmbedder
 
 GOAL_MS = 6.0
 WARM = 10

@@ -22,7 +22,7 @@ from rich.progress import track
 from bench import machine, report
 from bench.local_model import LocalModel
 from lab.edits.cases import DEV, load
-from preference.prompt import Message
+from store.message import Message
 
 CONTENT = (
     "Perfect, thank you!",

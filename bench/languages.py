@@ -1,7 +1,7 @@
 """`python -m bench.languages`: does a request find what was learned from one of its kind in another language?
 
-Twelve kinds, a request of each in German, French and English, none of them in ``preference/requests.jsonl``; by the
-server's default embedder and cut-off. No vector of a request is stored.
+Twelve kinds, a request of each in German, French and English, none of them in ``preference/recall/requests.jsonl``;
+by the server's default embedder and cut-off. No vector of a request is stored.
 """
 
 from itertools import combinations
@@ -12,9 +12,9 @@ import numpy as np
 import typer
 
 from bench import machine, report
-from preference.embedder import SentenceEmbedder
-from preference.kind import KindEmbedder
 from preference.ports import Vectors
+from preference.recall.embedder import SentenceEmbedder
+from preference.recall.kind import KindEmbedder
 
 REQUESTS = {
     "German": (

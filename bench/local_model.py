@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from preference.prompt import Message
+from store.message import Message
 
 
 class LocalModel:

@@ -28,7 +28,7 @@ class Workload:
     """``clients`` ask for users in turn, without a pause; an answer takes ``answer`` seconds and a load ``load``."""
 
     users: int
-    places: int
+    slots: int
     exponent: float = 1.0
     clients: int = 8
     answer: float = 0.04
@@ -57,7 +57,7 @@ class Told:
 
 
 def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
-    """Event by event, as `adapters/registry.py` goes about it; the first ``warm`` seconds do not count."""
+    """Event by event, as `adapters/registry/registry.py` goes about it; the first ``warm`` seconds do not count."""
     draws, told = workload.draws(seed), Told()
     held: OrderedDict[int, int] = OrderedDict()  # by last use; how many answers are under way
     waiting: deque[int] = deque()  # the first one is being loaded
@@ -74,7 +74,7 @@ def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
         if hit:
             held.move_to_end(user)
             held[user] += 1
-        elif user not in waiting and len(waiting) < max(workload.places, QUEUE) and now >= not_before.get(user, 0.0):
+        elif user not in waiting and len(waiting) < max(workload.slots, QUEUE) and now >= not_before.get(user, 0.0):
             waiting.append(user)
             if len(waiting) == 1:
                 turn(now)
@@ -85,7 +85,7 @@ def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
 
     def turn(now: float) -> None:
         while waiting:
-            if len(held) >= workload.places:
+            if len(held) >= workload.slots:
                 victim = next((one for one, busy in held.items() if not busy), None)
                 if victim is None:
                     not_before[waiting.popleft()] = now + RETRY
@@ -121,12 +121,12 @@ def zipf(users: int, exponent: float) -> tuple[Floats, Floats]:
     return counts, likely
 
 
-def on_paper(users: int, places: int, exponent: float) -> float:
+def on_paper(users: int, slots: int, exponent: float) -> float:
     """The share of requests that find their user among the ``places`` last used, by Che's approximation (2002).
 
     Who is there was asked for within the time T in which as many others were as there is room: 1 - exp(-p T).
     """
-    if places >= users:
+    if slots >= users:
         return 1.0
     counts, likely = zipf(users, exponent)
 
@@ -135,12 +135,12 @@ def on_paper(users: int, places: int, exponent: float) -> float:
         return shares
 
     most = 1.0
-    while float((counts * there(most)).sum()) < places:
+    while float((counts * there(most)).sum()) < slots:
         most *= 2
-    time = brentq(lambda time: float((counts * there(time)).sum()) - places, 0.0, most, xtol=1e-9, rtol=1e-14)
+    time = brentq(lambda time: float((counts * there(time)).sum()) - slots, 0.0, most, xtol=1e-9, rtol=1e-14)
     return float((counts * likely * there(time)).sum())
 
 
 def places_for(users: int, share: float, exponent: float) -> int:
     """How many places it takes that such a share of requests finds its user there."""
-    return 1 + bisect.bisect_left(range(1, users), share, key=lambda places: on_paper(users, places, exponent))
+    return 1 + bisect.bisect_left(range(1, users), share, key=lambda slots: on_paper(users, slots, exponent))

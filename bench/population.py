@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 from sqlalchemy import Connection, insert
 
-from preference.database import Database
-from preference.owner import Owner
 from preference.ports import Vectors
-from preference.tables import contexts, preferences, users
-from preference.users import User
+from store.database import Database
+from store.owner import Owner
+from store.tables import contexts, preferences, users
+from store.users import User
 
 KINDS = 200
 """Kinds of situation in the whole world; each user knows some of them."""

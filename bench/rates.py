@@ -21,15 +21,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from adapters.interval import paired_interval
-from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.validation import fitted
+from adapters.artifacts.validation import fitted
+from adapters.evaluation.interval import paired_interval
+from adapters.recipe import Recipe
+from adapters.training.trainer import FIGURES, TrainingJob
 from bench import machine, rates_report, report
 from bench.local_model import LocalModel
 from bench.servers import ROOT
 from lab.everyday.environment import EverydayEnvironment
 from lab.work import NotThisRun, Work
-from preference.prompt import Message, compose
+from preference.prompt import compose
+from store.message import Message
 
 TESTED = 12
 """Edits that nothing learns from, of each user."""
@@ -80,7 +82,7 @@ class Model(LocalModel):
         """Of each edit: nats a token of the user's text, and of the draft."""
         from peft import PeftModel
 
-        from adapters.recipes.sampling import log_probabilities
+        from adapters.training.recipes.sampling import log_probabilities
 
         model = PeftModel.from_pretrained(self.model, str(adapter)) if adapter else self.model
         found = []
@@ -127,7 +129,12 @@ def train(trials: Sequence[Trial], edits: dict[int, list[Edited]], model: Path, 
             ]
             (directory / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if left:
-            command = [sys.executable, "-m", "adapters.batched", *(str(folder / trial.id) for trial in left)]
+            command = [
+                sys.executable,
+                "-m",
+                "adapters.training.batch.trainer",
+                *(str(folder / trial.id) for trial in left),
+            ]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 

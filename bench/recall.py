@@ -28,9 +28,10 @@ from bench import machine, recall_report, report, shared_index
 from bench.load import Figures, medians
 from bench.population import REQUESTS, Population, PopulationEmbedder
 from bench.stopwatch import Stopwatch, microseconds
-from preference.database import Database
-from preference.recall import Recall, RecallLimits
-from preference.users import User
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store.database import Database
+from store.users import User
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,12 +23,13 @@ import typer
 from rich.console import Console
 
 from adapters.objective import Objective
-from adapters.train import Recipe, TrainingJob, train
+from adapters.recipe import Recipe
+from adapters.training.trainer import TrainingJob, train
 from bench import machine, recipes_report, report
-from bench.apprentices import Apprentice
 from bench.local_model import LocalModel
 from bench.recipes_report import BASE
 from bench.servers import BUNDLED
+from bench.training_users import TrainingUser
 from preference.distance import word_distance
 from preference.prompt import compose
 
@@ -101,7 +102,7 @@ def trials(edits: Sequence[int], seeds: int, rates: Sequence[float] = (), *, sig
 
 def _rate(objective: Objective) -> float:
     """The recipe's own for a small model: what was tried at another one is another trial."""
-    small: float = importlib.import_module(f"adapters.recipes.{objective.name}").RATES[0]
+    small: float = importlib.import_module(f"adapters.training.recipes.{objective.name}").RATES[0]
     return small
 
 
@@ -109,38 +110,38 @@ def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
     """Train, then answer ``asked`` requests, in this process and with one thread."""
     commit = machine.commit()  # first: files may change while it goes on
     objective = RECIPES[trial.recipe]
-    apprentice = Apprentice(trial.seed, trial.edits, trial.signing)
+    user = TrainingUser(trial.seed, trial.edits, trial.signing)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         directory, steps, began = Path(folder) / "training", 0, time.process_time()
         if objective is not None:
             job = TrainingJob(str(BUNDLED), Recipe(threads=1, learning_rate=trial.rate, objective=objective))
-            apprentice.write(directory, job)
+            user.write(directory, job)
             with contextlib.redirect_stdout(nowhere):
                 steps = train(directory, job)["steps"]
         seconds = time.process_time() - began
-        alone, together = (_answered(directory / "adapter", apprentice, asked, told=told) for told in (False, True))
+        alone, together = (_answered(directory / "adapter", user, asked, told=told) for told in (False, True))
     return Outcome(trial, *alone, *together, seconds=round(seconds, 1), steps=steps, commit=commit)
 
 
-def _answered(adapter: Path, apprentice: Apprentice, count: int, *, told: bool) -> tuple[float, float]:
+def _answered(adapter: Path, user: TrainingUser, count: int, *, told: bool) -> tuple[float, float]:
     """Words that the user edits a request, and the share of requests with none; ``told`` what the user wants or not."""
     import torch
     from peft import PeftModel
 
-    from adapters.recipes import sampling
+    from adapters.training.recipes import sampling
 
     torch.set_num_threads(1)
     base = LocalModel(BUNDLED, "auto")
     model = PeftModel.from_pretrained(base.model, str(adapter)) if adapter.is_dir() else base.model
-    rng = random.Random(f"asked {apprentice.seed}")
-    asked = [apprentice.request(rng) for _ in range(count)]
+    rng = random.Random(f"asked {user.seed}")
+    asked = [user.request(rng) for _ in range(count)]
     prompts = [
-        compose([{"role": "user", "content": request.text}], (), apprentice.wants(request) if told else ())
+        compose([{"role": "user", "content": request.text}], (), user.wants(request) if told else ())
         for request in asked
     ]
     found = sampling.answers(model, base.tokenizer, prompts, max_tokens=ROOM)
     answers = [texts[0] if texts else "" for texts in found]  # one that did not end is no answer
-    edits = [apprentice.edit(request, text) for request, text in zip(asked, answers, strict=True)]
+    edits = [user.edit(request, text) for request, text in zip(asked, answers, strict=True)]
     costs = [word_distance(text, edited) for text, edited in zip(answers, edits, strict=True)]
     return sum(costs) / count, costs.count(0) / count
 

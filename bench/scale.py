@@ -18,8 +18,8 @@ import typer
 import uvloop
 from rich.console import Console
 
-from adapters.directories import Directories
-from adapters.store import Store
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.object_store import ObjectStore
 from bench import killing, machine, report, servers
 from bench.adapter_users import AdapterUser, Publisher
 from bench.arms import Arm, user_says
@@ -28,7 +28,7 @@ from bench.fleet import Fleet, Process
 from bench.killing import WRITERS, Outcome
 from bench.load import Caller, Failures, Figures, load
 from bench.servers import Server, ServerFailed
-from preference.database import Database
+from store.database import Database
 
 BUDGET = 20_000
 """Tokens a day that two servers may spend together, of a key."""
@@ -66,7 +66,7 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
             await asyncio.to_thread(database.migrate)
             home = folder / "home"
             home.mkdir()
-            directories = Directories(home, Store(fleet.store))
+            directories = Directories(home, ObjectStore(fleet.store))
             publisher = Publisher(fleet.engines[0].at, database, directories, plan.tokens)
             users = await publisher.publish([1] * plan.users, lambda: None)
             await fleet.start_servers()

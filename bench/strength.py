@@ -12,8 +12,9 @@ import typer
 
 from bench import machine, report
 from bench.local_model import LocalModel
-from preference.prompt import Message, compose
-from preference.values import Value
+from preference.prompt import compose
+from store.message import Message
+from store.values import Value
 
 REQUESTS = (
     "Why is the sky blue?",

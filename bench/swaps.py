@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from adapters.directories import Directories
+from adapters.artifacts.directories import Directories
 from bench.adapter_users import PROMPTS, AdapterUser, Tally
 from bench.arms import Arm
 from bench.client import Answer

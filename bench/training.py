@@ -19,14 +19,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from adapters import progress
-from adapters.amount import SMALL
-from adapters.train import FIGURES, Recipe, TrainingJob
+from adapters.recipe import Recipe
+from adapters.training import progress
+from adapters.training.amount import SMALL
+from adapters.training.trainer import FIGURES, TrainingJob
 from bench import machine, report, training_report
-from bench.apprentices import Apprentice
 from bench.recipes import RECIPES
 from bench.servers import BUNDLED, ROOT
 from bench.shapes import SHAPES
+from bench.training_users import TrainingUser
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
@@ -64,7 +65,7 @@ class Timed:
 
 def run(module: str, directories: Sequence[Path]) -> Timed:
     """Train ``directories`` with ``python -m module``. Steps are timed from when the first were seen done."""
-    output = directories[0] / (progress.FILE if module == "adapters.train" else "output")
+    output = directories[0] / (progress.FILE if module == "adapters.training.trainer" else "output")
     with output.open("w") as file:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -102,7 +103,7 @@ def written(root: Path, seeds: Iterable[int], job: TrainingJob) -> list[Path]:
     made = [root / str(seed) for seed in seeds]
     for directory in made:
         seed = int(directory.name)
-        Apprentice(seed, LEAST_EDITS + seed * 5 % MORE_EDITS).write(directory, job)
+        TrainingUser(seed, LEAST_EDITS + seed * 5 % MORE_EDITS).write(directory, job)
     return made
 
 
@@ -113,7 +114,7 @@ def measure_recipes(job: TrainingJob, root: Path, console: Console) -> dict[str,
         if objective is None:
             continue
         own = replace(job, recipe=replace(job.recipe, objective=objective))
-        timed = run("adapters.train", written(root / f"recipe {name}", [0], own))
+        timed = run("adapters.training.trainer", written(root / f"recipe {name}", [0], own))
         found[name] = {
             "step_milliseconds": round(1000 * timed.per_step()["step"], 1),
             "seconds": round(timed.seconds, 1),
@@ -129,11 +130,13 @@ def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Consol
     together: dict[int, Timed] = {}
     for turn in range(max(ALONE, len(counts))):
         if turn < ALONE:
-            alone.append(run("adapters.train", written(root / "alone", [turn], job)))
+            alone.append(run("adapters.training.trainer", written(root / "alone", [turn], job)))
             console.print(f"user {turn} alone: {alone[-1]}")
         if turn < len(counts):
             count = counts[turn]
-            together[count] = run("adapters.batched", written(root / f"together-{count}", range(count), job))
+            together[count] = run(
+                "adapters.training.batch.trainer", written(root / f"together-{count}", range(count), job)
+            )
             console.print(f"{count} at once: {together[count]}")
     one = {name: median(timed.per_step()[name] for timed in alone) for name in alone[0].per_step()}
     most = max(counts)

@@ -130,8 +130,8 @@ def recall(
 
     from lab import recall_everyday, recall_quality, recall_report
     from lab.kinds import RememberingSentences
-    from preference.embedder import SentenceEmbedder
-    from preference.kind import KindEmbedder
+    from preference.recall.embedder import SentenceEmbedder
+    from preference.recall.kind import KindEmbedder
 
     kinds = KindEmbedder(RememberingSentences(SentenceEmbedder(embedder)))
     everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
@@ -154,7 +154,7 @@ def kinds(
     """Try recipes of the space in which requests of one kind are near, on what is for choosing."""
     from lab import recall_everyday, recall_quality
     from lab.kinds import fit
-    from preference.embedder import SentenceEmbedder
+    from preference.recall.embedder import SentenceEmbedder
 
     people = [person for person in recall_quality.load() if person.split == "dev"]
     found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))

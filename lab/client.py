@@ -11,7 +11,7 @@ import httpx
 from openai import AsyncOpenAI, NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
-from preference.prompt import Message
+from store.message import Message
 
 SECONDS = 300.0
 """How long one answer may take."""

@@ -28,8 +28,8 @@ from lab.local_server import NotStarted, local_server, progress
 from lab.provenance import commit, vllm_version
 from lab.work import NotThisRun, Work
 from preference.distance import normalised_distance
+from server.default_model import with_default
 from server.models.catalog import DEFAULT
-from server.models.default import with_default
 from server.settings import Settings
 from server.startup import Told
 
@@ -199,7 +199,9 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
     if not options.resume:
         (options.out / _WORK).unlink(missing_ok=True)
     work = Work(options.out / _WORK, anew="leave out --resume")
-    work.begin(rounds=options.rounds, held_out=options.held_out, commit=commit("server", "preference", "adapters"))
+    work.begin(
+        rounds=options.rounds, held_out=options.held_out, commit=commit("server", "preference", "store", "adapters")
+    )
     seeds = range(options.first, options.first + options.users)
     left = [seed for seed in seeds if work.get("user", "", str(seed)) is None]
     async with contextlib.AsyncExitStack() as stack:

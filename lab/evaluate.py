@@ -23,7 +23,8 @@ from lab.style import DEFAULT, TASK_ATTRIBUTES
 from lab.world import Facts, Request, request_text
 from preference.distance import normalised_distance
 from preference.learning.proposer import parse
-from preference.prompt import Message, compose
+from preference.prompt import compose
+from store.message import Message
 
 TARGETS = {
     "attributes": 0.99,

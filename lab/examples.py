@@ -11,8 +11,9 @@ from lab.merging import merge_messages
 from lab.render import render
 from lab.style import PHRASINGS, canonical_phrase, held_out_phrase, random_style, trained_phrase
 from lab.world import Facts, Request, random_facts, random_request
-from preference.prompt import Message, compose
-from preference.values import Value
+from preference.prompt import compose
+from store.message import Message
+from store.values import Value
 
 Skill = Literal["write", "infer", "merge"]
 Shares = Mapping[Skill, float]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from preference.learning.prompt_file import NAME, PromptFile
-from preference.prompt import Message
+from store.message import Message
 
 PROMPTS = PromptFile.load(Path(__file__).resolve().parent / "model" / NAME)
 

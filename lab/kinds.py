@@ -8,8 +8,8 @@ import numpy as np
 
 from lab.recall_everyday import Case
 from lab.recall_quality import Person
-from preference.kind import KindEmbedder, Recipe, situation
 from preference.ports import Sentences, Vectors
+from preference.recall.kind import KindEmbedder, Recipe, context_of
 
 PRIORS = (0.5, 1.0, 2.0, 3.0, 4.0)
 MISTAKEN = (0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005)
@@ -67,7 +67,7 @@ def _figures(embedder: KindEmbedder, people: Sequence[Person], cases: Sequence[C
         misled += int(fooled.sum())
         asked += len(held)
     requests, sames, others = (
-        kinds([situation(embedder, getattr(case, name))[0] for case in cases]) for name in ("request", "same", "other")
+        kinds([context_of(embedder, getattr(case, name))[0] for case in cases]) for name in ("request", "same", "other")
     )
     same_share = float(((requests * sames).sum(axis=1) >= embedder.ALIKE).mean())
     other_share = float(((requests * others).sum(axis=1) >= embedder.ALIKE).mean())

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from preference.prompt import Message
 from preference.text import as_data
+from store.message import Message
 
 
 def merge_messages(preferences: Sequence[str]) -> list[Message]:

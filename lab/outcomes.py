@@ -1,4 +1,4 @@
-"""Outcomes of a known cause and a known confounder: what is learned naively, and by `preference/outcomes.py`.
+"""Outcomes of a known cause and a known confounder: what is learned naively, and by `preference/feedback/outcomes.py`.
 
 Of each answer the cause is that it was written as a preference asks (``EFFECT`` of the outcome). It also makes answers
 shorter, and longer ones do better whatever they say (``OF_LENGTH`` for each e-fold), mornings better than nights. So a
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from preference.outcomes import Outcome, adjusted, confounders, effects
+from preference.feedback.outcomes import Outcome, adjusted, confounders, effects
 
 EFFECT, OF_LENGTH, OF_HOUR, NOISE = 0.5, 1.0, 0.3, 0.5
 SHORTER = 0.6

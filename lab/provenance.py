@@ -27,7 +27,7 @@ def about(model: str) -> dict[str, Any]:
             "python": platform.python_version(),
             "vllm": vllm_version(),
         },
-        "commit": commit("server", "adapters", "preference", "lab"),
+        "commit": commit("server", "adapters", "preference", "store", "lab"),
         "command": shlex.join(["attune", *sys.argv[1:]]),
         "model": model,
         "date": time.strftime("%Y-%m-%d"),

@@ -13,14 +13,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from preference import preferences, users
-from preference.database import Database
-from preference.kind import situation
-from preference.owner import Owner
+from preference import context_rows, preferences
 from preference.ports import Kinds
-from preference.prompt import Message
-from preference.recall import Recall, RecallLimits
-from preference.users import User
+from preference.recall.index import RecallLimits
+from preference.recall.kind import context_of
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
+from store.message import Message
+from store.owner import Owner
+from store.users import User
 
 STATED = Path(__file__).resolve().parent / "stated_pairs.jsonl"
 Asked = Sequence[Message]
@@ -87,7 +89,7 @@ def stated_pairs(path: Path = STATED) -> list[dict[str, str]]:
 async def stated(
     lines: Sequence[dict[str, str]], database: Database, embedder: Kinds, k: int, limits: RecallLimits
 ) -> Any:
-    """The share of questions that got their preference, by the likeness of its text and by age alone."""
+    """The share of questions that got their preference, by the similarity of its text and by age alone."""
     user = database.write_now(store, Owner("stated", "all"), [line["preference"] for line in lines], (), embedder)
 
     async def came() -> float:
@@ -114,9 +116,9 @@ def store(
     for text in stated:
         preferences.create(connection, owner, text, "stated")
     for number, (preference, request) in enumerate(learned):
-        text, vector = situation(embedder, request)
+        text, vector = context_of(embedder, request)
         made = preferences.create(connection, owner, preference, "learned")
-        preferences.add_context(
+        context_rows.add(
             connection, owner, made.id, feedback_id=f"fb-{number}", text=text, embedder=embedder.name, vector=vector
         )
     return users.ensure(connection, owner)

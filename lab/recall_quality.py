@@ -19,12 +19,13 @@ import numpy as np
 from lab import recall_everyday
 from lab.provenance import commit
 from lab.recall_everyday import Asked, Case, conversation
-from preference.database import Database
-from preference.owner import Owner
 from preference.ports import Kinds
-from preference.recall import Recall, RecallLimits
-from preference.users import User
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
 from server.settings import Settings
+from store.database import Database
+from store.owner import Owner
+from store.users import User
 
 PAIRS = Path(__file__).resolve().parent / "recall_pairs.jsonl"
 SPLITS = ("dev", "test")
@@ -147,7 +148,9 @@ async def measure(
     best = max(sweep, key=lambda found: found["dev"]["f1"])
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit("preference", "lab/recall_quality.py", "lab/recall_everyday.py", "lab/recall_pairs.jsonl"),
+        "commit": commit(
+            "preference", "store", "lab/recall_quality.py", "lab/recall_everyday.py", "lab/recall_pairs.jsonl"
+        ),
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),

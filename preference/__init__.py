@@ -1,1 +1,1 @@
-"""What Attune knows about a user, and how it is learned. Imports no other package of this project."""
+"""What Attune knows about a user, and how it is learned. Imports `store` alone."""

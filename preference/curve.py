@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, select
 
-from preference.owner import Owner
-from preference.rows import scope
-from preference.tables import feedback, turns
+from store.owner import Owner
+from store.rows import scope
+from store.tables import feedback, turns
 
 MAX_EDITS = 20_000
 """The newest edits that a curve is drawn from."""

@@ -21,7 +21,7 @@ ACCEPTED = 0.25
 COUNTED = 1.0
 """What an edit says for a wish that was counted in it."""
 ABSENT = -0.25
-"""What a situation says against a preference that did not show there."""
+"""What a context says against a preference that did not show there."""
 STRONGEST = 1.5
 """What one edit can say at most."""
 HINT = 0.24

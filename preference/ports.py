@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from preference.prompt import Message
+from store.message import Message
 
 Vectors = NDArray[np.float32]
 """Unit-length rows, [texts, dimension]."""

@@ -1,7 +1,7 @@
 """What most users of a tenant prefer in a kind of request, tried with a user of whom nothing is known there.
 
 For tenants that opted in alone. A preference counts that ``LEAST`` users or more learned, each from edits of their own,
-and half of all that have written requests of the kind. What is taken over is its text: the situation is the new user's
+and half of all that have written requests of the kind. What is taken over is its text: the context is the new user's
 own request, and one edit that does not show it ends it. From then on it is theirs, as if they had begun with it.
 """
 
@@ -15,20 +15,21 @@ from functools import cached_property
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from preference import preferences, users
-from preference.database import Database
-from preference.errors import Conflict
+from preference import context_rows, preferences
 from preference.evidence import TENTATIVE
-from preference.kind import asked
 from preference.learning.meaning import first_same, meaning
-from preference.owner import Owner
 from preference.ports import Kinds, Vectors
 from preference.preferences import TAKEN_OVER
-from preference.prompt import Message
-from preference.recall import Recall
-from preference.tables import contexts as contexts_table
-from preference.tables import preferences as preferences_table
-from preference.users import User
+from preference.recall.kind import asked
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
+from store.errors import Conflict
+from store.message import Message
+from store.owner import Owner
+from store.tables import contexts as contexts_table
+from store.tables import preferences as preferences_table
+from store.users import User
 
 LEAST = 3
 """Users who must prefer it: of fewer, one could be told."""
@@ -43,7 +44,7 @@ FRESH_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Held:
-    """That a user's edit spoke for a preference in a situation of some kind."""
+    """That a user's edit spoke for a preference in a context of some kind."""
 
     user: str
     preference_id: str
@@ -101,7 +102,7 @@ def shared(held: Iterable[Held], user: str) -> list[Shared]:
 def take_over(
     c: Connection, owner: Owner, found: Sequence[Shared], *, text: str, embedder: str, vector: Vectors
 ) -> list[str]:
-    """Try with a user, in the situation ``text``, what others share, as far as they still do. The texts that are tried.
+    """Try with a user, in the context ``text``, what others share, as far as they still do. The texts that are tried.
 
     Raises ``NotFound`` where the user was erased meanwhile.
     """
@@ -117,7 +118,7 @@ def take_over(
             id = known[same] if same else preferences.create(c, owner, one.text, "learned").id
         except Conflict:  # the user has as many as they may have
             break
-        preferences.add_context(
+        context_rows.add(
             c, owner, id, feedback_id=situation, text=text, embedder=embedder, vector=vector, weight=TENTATIVE
         )
         known[one.text] = id

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from preference.text import as_data
-from preference.values import Value
-
-Message = dict[str, Any]
+from preference.values import as_line
+from store.message import Message
+from store.values import Value
 
 
 def values_block(values: Sequence[Value]) -> str:
     """The values as a tagged list; empty without values."""
-    return _block("values", "What this user values:", [value.line() for value in values])
+    return _block("values", "What this user values:", [as_line(value) for value in values])
 
 
 def preferences_block(preferences: Sequence[str]) -> str:

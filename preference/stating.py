@@ -2,10 +2,11 @@
 
 from sqlalchemy import Connection
 
-from preference import preferences, users
-from preference.owner import Owner
+from preference import context_rows, preferences
 from preference.ports import Vectors
 from preference.preferences import Preference
+from store import users
+from store.owner import Owner
 
 
 def state(
@@ -26,9 +27,9 @@ def state(
     users.lock(c, owner)
     found = preferences.alike(c, owner, text)
     stated = found or preferences.create(c, owner, text, "stated", limit=limit)
-    contexts = preferences.contexts_of(c, owner, stated.id)
+    contexts = context_rows.of(c, owner, stated.id)
     if context is None or vector is None:
         stated = preferences.widen(c, owner, stated.id) if contexts else stated
     elif found is None or (contexts and context not in [held.text for held in contexts]):
-        preferences.add_context(c, owner, stated.id, feedback_id=None, text=context, embedder=embedder, vector=vector)
+        context_rows.add(c, owner, stated.id, feedback_id=None, text=context, embedder=embedder, vector=vector)
     return preferences.get(c, owner, stated.id), found is None

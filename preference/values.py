@@ -3,19 +3,10 @@
 A value may have a strength, and may be masked, which says that it does not matter (AlignDiff, arXiv 2310.02054).
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from preference.errors import Invalid
 from preference.text import as_data
-
-MAX_CHARACTERS = 16_000
-"""Of a user's standing values together, and of those of a request: all of them stand in the prompt."""
-
-Dimension = Literal["style", "background_knowledge", "informativeness", "harmlessness"]
+from store.values import Value
 
 _DEGREES = (
     (0.2, "This matters very little."), (0.4, "This matters a little."), (0.6, "This matters."),
@@ -28,47 +19,15 @@ A model of 1.5B follows no degree, and took one before the wish ("To the extreme
 """
 
 
-class Value(BaseModel):
-    """One stated wish. ``preference`` is the wish in a few words, ``description`` spells it out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dimension: Dimension = "style"
-    subdimension: str = Field(default="", max_length=100, examples=["length"])
-    preference: str = Field(min_length=1, max_length=400, examples=["Be brief"])
-    description: str = Field(default="", max_length=2000, examples=["Two sentences are enough."])
-    strength: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        strict=True,
-        allow_inf_nan=False,
-        exclude_if=lambda strength: strength is None,
-        description="How far it shall go, from 0, hardly, to 1; without one it is a plain wish.",
-        examples=[0.3],
-    )
-    masked: bool = Field(
-        default=False,
-        strict=True,
-        exclude_if=lambda masked: not masked,
-        description="True: it does not matter now, nor does the standing one of its subdimension.",
-    )
-
-    def line(self) -> str:
-        """The value as one line of the values block."""
-        line = _line(self.preference, self.description)
-        return line if self.strength is None else f"{line.rstrip('.')}. {degree(self.strength)}"
+def as_line(value: Value) -> str:
+    """The value as one line of the values block."""
+    line = _line(value.preference, value.description)
+    return line if value.strength is None else f"{line.rstrip('.')}. {degree(value.strength)}"
 
 
 def degree(strength: float) -> str:
     """A strength in [0, 1] in words."""
     return next(said for most, said in _DEGREES if strength <= most)
-
-
-def check_values(values: Iterable[Value], param: str) -> None:
-    """Raise ``Invalid`` where ``values`` are longer together than a prompt shall bear."""
-    if sum(len(value.preference) + len(value.description) for value in values) > MAX_CHARACTERS:
-        raise Invalid(f"{param} may have {MAX_CHARACTERS} characters together at most", param=param)
 
 
 def merge_values(standing: list[Value], requested: list[Value]) -> list[Value]:

@@ -5,8 +5,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.logs import access
-from server.metrics import OTHER
+from server.observability.logs import access
+from server.observability.metrics import OTHER
 from server.services import Services
 
 _PROBES = ("/health", "/ready", "/metrics")  # asked every few seconds by machines

@@ -14,16 +14,19 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from adapters.trainer_process import RunTrainer
-from preference import keys
+from adapters.training.process import RunTrainer
 from preference.ports import Kinds
-from server import errors, middleware, openapi, startup
+from server import errors, startup
 from server.access import Access
-from server.body import bounded_body
+from server.composition import build
 from server.console import routes as console
-from server.listener import Listener, allow_many_files, bound
+from server.data.storage import private_directory
+from server.default_model import with_default
+from server.http import middleware, openapi
+from server.http.body import bounded_body
+from server.http.legible import legible
+from server.http.listener import Listener, allow_many_files, bound
 from server.mcp import mounted
-from server.models.default import with_default
 from server.routes import (
     adapters,
     caller,
@@ -49,11 +52,10 @@ from server.routes import (
 from server.routes import (
     keys as key_routes,
 )
-from server.routes.legible import legible
-from server.services import Services, build, engine_state
+from server.services import Services, engine_state
 from server.settings import Settings
 from server.startup import Logged, Startup
-from server.storage import private_directory
+from store import keys
 
 _RATES = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
 
@@ -110,7 +112,7 @@ def create_app(
     openapi.install(app, settings.root_path)
     # The last one added sees a request first.
     app.add_middleware(middleware.BodyLimit, limit=settings.body_limit, import_limit=settings.import_limit)
-    app.add_middleware(middleware.Gate, origins=settings.cors)
+    app.add_middleware(middleware.Admission, origins=settings.cors)
     app.add_middleware(middleware.RawUserPath)
     app.add_middleware(Access)
     app.add_middleware(middleware.RequestId)

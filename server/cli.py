@@ -2,18 +2,13 @@
 
 import asyncio
 import json
-import os
 import signal
-import textwrap
 from collections.abc import Callable
-from contextlib import closing
-from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -21,14 +16,15 @@ from rich.table import Table
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from preference import keys
-from preference.database import Database
-from preference.errors import AttuneError
-from preference.owner import Owner
-from server import client_commands, logs
-from server.errors import StartRefused
-from server.models.command import app as models_app
-from server.settings import Settings, Work
+from server.commands import client
+from server.commands.keys import keys_app
+from server.commands.models import app as models_app
+from server.commands.running import AsJson, configure_log, or_stop, read_settings, stop, with_database
+from server.commands.settings_list import settings_markdown, settings_table
+from server.observability import logs
+from server.settings import Work
+from store.database import Database
+from store.owner import Owner
 
 T = TypeVar("T")
 
@@ -59,7 +55,7 @@ def _stand_in(reason: str) -> typer.Typer:
 
     @stand_in.command(help=reason, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
     def say() -> None:
-        _exit(reason)
+        stop(reason)
 
     return stand_in
 
@@ -87,15 +83,10 @@ def attune(
     """Attune, a personalized assistant inference server. Settings are environment variables: `attune settings`."""
 
 
-keys_app = typer.Typer(
-    help="API keys: each belongs to one tenant. A key is shown once and stored as a hash.", no_args_is_help=True
-)
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
-app.command("import")(client_commands.import_file)
-app.command("mcp")(client_commands.mcp)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+app.command("import")(client.import_file)
+app.command("mcp")(client.mcp)
 
 
 @app.command()
@@ -108,20 +99,20 @@ def serve(
     """Serve the API, with vLLM as a supervised child unless ATTUNE_ENGINE_URL names one."""
     from server import startup
     from server.app import serve as run
+    from server.data.storage import private_directory
     from server.models.catalog import DEFAULT
-    from server.storage import private_directory
 
-    settings = _settings(host=host, port=port, model=model, data_dir=data_dir)
+    settings = read_settings(host=host, port=port, model=model, data_dir=data_dir)
     watched = startup.watched(settings)
     if watched:
-        _or_exit(lambda: private_directory(settings.data_dir))
+        or_stop(lambda: private_directory(settings.data_dir))
         logs.configure_beside_terminal(settings.log_level, settings.data_dir / "logs" / "server.log")
     else:
-        _log(settings)
+        configure_log(settings)
     told = startup.startup(told=watched, total=DEFAULT.bytes_needed if DEFAULT else 0)
-    reason = _or_exit(lambda: run(settings, told=told))
+    reason = or_stop(lambda: run(settings, told=told))
     if reason:
-        _exit(reason)
+        stop(reason)
 
 
 @app.command()
@@ -130,12 +121,12 @@ def worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is due, as a job.")] = False,
 ) -> None:
     """Learn and train apart from the server: set ATTUNE_WORKER_IN_PROCESS=false there, and the same settings here."""
-    from server.services import build
+    from server.composition import build
 
-    settings = _settings()
+    settings = read_settings()
     if settings.engine_url is None:
-        _exit("A worker of its own needs an engine of its own: set ATTUNE_ENGINE_URL, for the server too.")
-    _log(settings)
+        stop("A worker of its own needs an engine of its own: set ATTUNE_ENGINE_URL, for the server too.")
+    configure_log(settings)
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
@@ -151,7 +142,7 @@ def worker(
             for task in ended:
                 task.result()
 
-    _or_exit(lambda: asyncio.run(until_stopped()))
+    or_stop(lambda: asyncio.run(until_stopped()))
 
 
 @app.command()
@@ -178,11 +169,11 @@ def doctor(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings here too.")] = None,
 ) -> None:
     """Look at this deployment by its settings and say what is wrong and what to do. Exits with 1 on an error."""
-    from server.doctor import examine
-    from server.models.default import as_found
+    from server.commands.doctor.examine import examine
+    from server.default_model import as_found
 
     with Console(stderr=True).status("looking"):
-        found = asyncio.run(examine(as_found(_settings())))
+        found = asyncio.run(examine(as_found(read_settings())))
     table = Table("part", "", "how it is", "what to do")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for one in found:
@@ -202,22 +193,22 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
 ) -> None:
     """Write everything held about a user: all of it as JSON lines, training rows, adapters for peft."""
-    from server.export import write
-    from server.storage import open_directories
+    from server.data.export import write
+    from server.data.storage import open_directories
 
-    settings = _settings()
+    settings = read_settings()
 
     def written(database: Database) -> list[Path]:
         return write(settings, database, open_directories(settings), Owner(tenant, user), folder)
 
-    for path in _with_database(written):
+    for path in with_database(written):
         typer.echo(str(path))
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database up to date, also while servers of the version before run, and end: for a job before a roll."""
-    _with_database(lambda database: None, migrate=True)
+    with_database(lambda database: None, migrate=True)
     typer.echo("The database is up to date.")
 
 
@@ -227,11 +218,11 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy database, adapters (of the store, if there is one) and secret, while servers run."""
-    from server.backup import backup as write
+    from server.commands.backup import backup as write
 
     with Progress(console=Console(stderr=True)) as bars:
         done = _bar(bars, "adapters")
-        made = _or_exit(lambda: write(_settings(), folder, done))
+        made = or_stop(lambda: write(read_settings(), folder, done))
     _tell_of_backup(vars(made), f"{folder} holds the database and {made.adapters} adapters.", as_json)
 
 
@@ -241,31 +232,31 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Bring a backup back into an empty database and data folder, and adapters into the store. No server may run."""
-    from server.backup import restore as bring_back
+    from server.commands.backup import restore as bring_back
 
     with Progress(console=Console(stderr=True)) as bars:
         done = _bar(bars, "adapters")
-        made = _or_exit(lambda: bring_back(_settings(), folder, done))
+        made = or_stop(lambda: bring_back(read_settings(), folder, done))
     _tell_of_backup(vars(made), f"The database and {made.adapters} adapters are back.", as_json)
 
 
 @app.command()
 def scrub() -> None:
     """Rewrite the database's files without what was deleted: nobody can use it meanwhile. Erasures do what they can."""
-    if not _with_database(lambda database: database.scrub_now(full=True)):
-        _exit("The database is in use: try again when its servers are stopped.")
+    if not with_database(lambda database: database.scrub_now(full=True)):
+        stop("The database is in use: try again when its servers are stopped.")
 
 
 @app.command()
 def reembed() -> None:
     """After a change of ATTUNE_EMBEDDER: embed anew what another one has embedded. Run it while no server runs."""
-    from preference import embedding
-    from preference.embedder import SentenceEmbedder
-    from preference.kind import KindEmbedder
-    from server.reembedding import steps
+    from preference.recall import embedding
+    from preference.recall.embedder import SentenceEmbedder
+    from preference.recall.kind import KindEmbedder
+    from server.data.reembedding import steps
 
     def brought_over(database: Database) -> int:
-        embedder = KindEmbedder(SentenceEmbedder(_settings().embedder))
+        embedder = KindEmbedder(SentenceEmbedder(read_settings().embedder))
         total = database.read_now(embedding.count, embedder)
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task("contexts", total=total)
@@ -273,89 +264,7 @@ def reembed() -> None:
                 bars.advance(bar, count)
         return total
 
-    typer.echo(f"{_with_database(brought_over)} contexts were embedded anew.")
-
-
-@keys_app.command("create")
-def create_key(
-    tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to; made with its first key.")],
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
-    requests_per_minute: Annotated[
-        int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_REQUESTS_PER_MINUTE.")
-    ] = None,
-    in_flight: Annotated[int | None, typer.Option(help="Its own limit, instead of ATTUNE_IN_FLIGHT_PER_KEY.")] = None,
-    tokens_per_minute: Annotated[
-        int | None, typer.Option(help="Its own limit, 0 for none, instead of ATTUNE_TOKENS_PER_MINUTE.")
-    ] = None,
-    tokens_per_day: Annotated[
-        int | None, typer.Option(help="Its own budget, 0 for none, instead of ATTUNE_TOKENS_PER_DAY.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a key and print it, once."""
-    limits = {
-        "requests_per_minute": requests_per_minute,
-        "in_flight": in_flight,
-        "tokens_per_minute": tokens_per_minute,
-        "tokens_per_day": tokens_per_day,
-    }
-    key_id, plain = _with_database(lambda database: database.write_now(keys.create, tenant, name, **limits))
-    if as_json:
-        typer.echo(json.dumps({"id": key_id, "tenant": tenant, "name": name, "key": plain, **limits}))
-        return
-    typer.echo(f"{plain}\n\nThis is key {key_id} of tenant {tenant!r}. It is not stored and will not be shown again.")
-
-
-@keys_app.command("list")
-def list_keys(as_json: AsJson = False) -> None:
-    """List all keys, revoked ones too."""
-    held = _with_database(lambda database: database.read_now(keys.list_all))
-    if as_json:
-        typer.echo(json.dumps([vars(key) for key in held], indent=2))
-        return
-    table = Table("id", "tenant", "name", "created", "revoked", "limits")
-    for key in held:
-        told = {
-            "requests a minute": key.requests_per_minute,
-            "at a time": key.in_flight,
-            "tokens a minute": key.tokens_per_minute,
-            "tokens a day": key.tokens_per_day,
-        }
-        own = ", ".join(f"{limit or 'any'} {what}" for what, limit in told.items() if limit is not None)
-        table.add_row(key.id, key.tenant, key.name, _when(key.created_at), _when(key.revoked_at), own or "default")
-    Console().print(table)
-
-
-@keys_app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `attune keys list` shows.")]) -> None:
-    """Revoke a key; servers notice within seconds."""
-    _with_database(lambda database: database.write_now(keys.revoke, key_id))
-    typer.echo(f"Key {key_id} is revoked.")
-
-
-def settings_table() -> list[dict[str, str]]:
-    """Every setting as variable, default and description, in the order of their definition."""
-    rows = []
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else "[]" if field.default == frozenset() else str(field.default)
-        rows.append({"variable": f"ATTUNE_{name.upper()}", "default": default, "description": field.description or ""})
-    return rows
-
-
-def settings_markdown() -> str:
-    """docs/settings.md: every setting as an item of a list, in lines of at most 118 characters."""
-    lines = [
-        "# Settings",
-        "",
-        "Settings are environment variables; the value in brackets is the default. `attune settings` prints them,",
-        "`attune settings --markdown` this page.",
-        "",
-    ]
-    for row in settings_table():
-        default = f" (`{row['default']}`)" if row["default"] else ""
-        item = f"- `{row['variable']}`{default}: {row['description']}"
-        lines += textwrap.wrap(item, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines) + "\n"
+    typer.echo(f"{with_database(brought_over)} contexts were embedded anew.")
 
 
 def main() -> None:
@@ -375,47 +284,3 @@ def _tell_of_backup(made: dict[str, Any], sentence: str, as_json: bool) -> None:
     typer.echo(sentence)
     if made["missing"]:
         typer.echo(f"Without files, and so not in it: {', '.join(made['missing'])}.")
-
-
-def _with_database(use: Callable[[Database], T], **given: Any) -> T:
-    from server.storage import open_database, private_directory
-
-    settings = _settings(**given)
-
-    def run() -> T:
-        private_directory(settings.data_dir)
-        with closing(open_database(settings)) as database:
-            return use(database)
-
-    return _or_exit(run)
-
-
-def _settings(**given: Any) -> Settings:
-    for name, value in given.items():
-        if value is not None:  # the trainer, the engine and any child read the same environment
-            os.environ[f"ATTUNE_{name.upper()}"] = str(value)
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        _exit(f"ATTUNE_{str(first['loc'][0]).upper()} is wrong: {first['msg']}. See `attune settings`.")
-
-
-def _or_exit(run: Callable[[], T]) -> T:
-    try:
-        return run()
-    except (AttuneError, StartRefused) as error:
-        _exit(str(error))
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
-
-
-def _log(settings: Settings) -> None:
-    logs.configure(settings.log_level, settings.log_format)
-
-
-def _when(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

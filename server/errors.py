@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from preference.database import StoreUnavailable
-from preference.errors import (
+from preference.feedback.given import Type
+from store.database import StoreUnavailable
+from store.errors import (
     AttuneError,
     Conflict,
     EngineRejected,
@@ -23,7 +24,6 @@ from preference.errors import (
     Invalid,
     NotFound,
 )
-from preference.given import Type
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Connection
 
-from adapters import serving, versions
-from adapters.train import Recipe
-from adapters.versions import Version
-from preference import jobs
-from preference.errors import Invalid, NotFound
-from preference.owner import Owner
-from preference.users import User
+from adapters.lifecycle import activation, versions
+from adapters.lifecycle.versions import Version
+from adapters.recipe import Recipe
+from store import jobs
+from store.errors import Invalid, NotFound
+from store.owner import Owner
+from store.users import User
 
 EDITS = "attune://edits"
 """The one training file: the user's stored edits, as they are when the training begins."""
@@ -210,7 +210,7 @@ def cancel(c: Connection, user: User, id: str) -> tuple[bool, bool]:
     version, pending = find(c, user, id)
     if (status := status_of(version, pending)) in OVER:
         raise Invalid(f"The job {id} has ended already: it is {status}.", param="id")
-    return versions.cancel(c, user.owner, version.version), serving.settle(c, user.owner)
+    return versions.cancel(c, user.owner, version.version), activation.settle(c, user.owner)
 
 
 def trained(c: Connection, owner: Owner) -> tuple[list[Version], set[str]]:

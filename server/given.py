@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from preference import given
-from preference.errors import Invalid
-from preference.given import Given
-from server.body import Items, few
-from server.chat import ChatMessage
-from server.generation import check_count, check_parts
+from preference.feedback import given
+from preference.feedback.given import Given
+from server.dialects.chat import ChatMessage
+from server.dialects.generation import check_count, check_parts
+from server.http.body import Items, few
 from server.settings import Settings
+from store.errors import Invalid
 
 MAX_TAGS, MAX_METADATA = 16, 16
 

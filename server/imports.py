@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from adapters import versions
-from preference import users
-from preference.database import StoreUnavailable
-from preference.errors import AttuneError, Conflict, Invalid
+from adapters.lifecycle import versions
 from preference.imports import formats
 from preference.imports.items import Format, Wish
-from preference.imports.store import Ready, prepare, store
-from preference.owner import Owner
-from server.body import MAX_VALUES, check_values
+from preference.imports.saving import Ready, prepare, store
 from server.errors import QuotaExceeded
-from server.routes.legible import check_body
+from server.http.body import MAX_VALUES, check_values
+from server.http.legible import check_body
 from server.services import Services
+from store import users
+from store.database import StoreUnavailable
+from store.errors import AttuneError, Conflict, Invalid
+from store.owner import Owner
 
 BATCH_LINES, BATCH_BYTES = 100, 1 << 20
 """What is read at a time."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from preference.errors import Invalid
+from store.errors import Invalid
 
 DATA = "data"
 """Stands for ``data:`` URLs, which hold what they name."""

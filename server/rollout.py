@@ -7,33 +7,33 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
 
-from adapters import versions
-from adapters.directories import Directories
-from adapters.serving import Served, choose, take_back
-from adapters.versions import Serving
-from preference.database import Database
-from preference.errors import AttuneError, NotFound
-from preference.owner import Owner
-from preference.users import User
-from server.engines import Registries
+from adapters.artifacts.directories import Directories
+from adapters.lifecycle import versions
+from adapters.lifecycle.activation import Transition, choose, take_back
+from adapters.lifecycle.versions import ServedVersions
+from server.engine.pool import Registries
+from store.database import Database
+from store.errors import AttuneError, NotFound
+from store.owner import Owner
+from store.users import User
 
 log = logging.getLogger(__name__)
-Choose = Callable[[Connection, Owner], Served]
+Choose = Callable[[Connection, Owner], Transition]
 
 
-async def serving(database: Database, user: User) -> Serving:
+async def served_versions(database: Database, user: User) -> ServedVersions:
     """What serves a user; the base model alone where the versions are gone."""
     try:
-        return await database.read(versions.serving, user.owner)
+        return await database.read(versions.served, user.owner)
     except NotFound:
-        return Serving(None, None)
+        return ServedVersions(None, None)
 
 
 async def roll_out(database: Database, registry: Registries, directories: Directories, user: User) -> bool:
     """Serve the user as the rows say, and remove what they retired; False where a request or upkeep must finish it."""
     complete = True
     try:
-        await registry.activate(user, *await serving(database, user))
+        await registry.activate(user, *await served_versions(database, user))
     except AttuneError as error:
         log.warning("what serves %s is not in force yet: %s", user.opaque_id, error.message)
         complete = False
@@ -69,7 +69,7 @@ async def remove(registry: Registries, directories: Directories, user: User, ver
 
 
 @asynccontextmanager
-async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[Served]:
+async def _chosen(database: Database, owner: Owner, choose: Choose) -> AsyncIterator[Transition]:
     """The rows as chosen, and as before at an error: they must not promise what the engine could not load."""
     served = await database.write(choose, owner)
     try:

@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from adapters.allowance import HOURS
+from adapters.lifecycle.activation import Policy
 from adapters.objective import Objective
-from adapters.serving import Policy
-from adapters.train import Recipe
-from preference.keys import MAX_LIMIT, MAX_TOKENS
-from preference.limits import Limit
+from adapters.recipe import Recipe
+from adapters.training.allowance import HOURS
 from server.errors import StartRefused
 from server.media import DATA, DOMAIN
 from server.models.catalog import KNOWN, KnownModel
 from server.models.fetch import manifest
+from store.keys import MAX_LIMIT, MAX_TOKENS
+from store.limits import Limit
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
 BUNDLED_NAME = "attune-tiny"
-_SPARE_PLACES = 4
+_SPARE_SLOTS = 4
 _ORIGIN = re.compile(r"https?://[^/\s,]+|null")
 
 
@@ -258,7 +258,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         description="How many of these one tenant may take. By default three quarters where several tenants have keys, "
-        f"else all; {_SPARE_PLACES} are for swaps and gates.",
+        f"else all; {_SPARE_SLOTS} are for swaps and gates.",
     )
 
     pinned_users: dict[str, frozenset[str]] = Field(
@@ -480,9 +480,9 @@ class Settings(BaseSettings):
         return str(self.model_folder.resolve()) if self.model_folder else self.model_source
 
     @property
-    def adapter_places(self) -> int:
+    def adapter_slots(self) -> int:
         """How many adapters serve at a time: a swap and a gate load some beside them."""
-        return max(1, self.max_cpu_loras - _SPARE_PLACES)
+        return max(1, self.max_cpu_loras - _SPARE_SLOTS)
 
     @property
     def limit_of_key(self) -> Limit:
@@ -504,9 +504,9 @@ class Settings(BaseSettings):
         """How many requests a tenant may have at a time."""
         return self.in_flight_per_tenant or _most(self.in_flight_total)
 
-    def places_of_tenant(self, *, several: bool) -> int:
+    def slots_of_tenant(self, *, several: bool) -> int:
         """How many adapters one of ``several`` tenants may have in the engine."""
-        return self.adapter_places_per_tenant or (_most(self.adapter_places) if several else self.adapter_places)
+        return self.adapter_places_per_tenant or (_most(self.adapter_slots) if several else self.adapter_slots)
 
     @property
     def recipe(self) -> Recipe:
@@ -550,10 +550,10 @@ class Settings(BaseSettings):
             raise StartRefused(f"ATTUNE_ALLOW_MEDIA lists `data` and hosts, with commas; {strange[0]!r} is neither.")
         if self.max_cpu_loras < self.max_loras:
             raise StartRefused("ATTUNE_MAX_CPU_LORAS must be at least ATTUNE_MAX_LORAS.")
-        if sum(map(len, self.pinned_users.values())) >= self.adapter_places:
+        if sum(map(len, self.pinned_users.values())) >= self.adapter_slots:
             raise StartRefused(
-                f"ATTUNE_PINNED_USERS must be fewer than the places for adapters, {self.adapter_places}: "
-                f"ATTUNE_MAX_CPU_LORAS less {_SPARE_PLACES}."
+                f"ATTUNE_PINNED_USERS must be fewer than the places for adapters, {self.adapter_slots}: "
+                f"ATTUNE_MAX_CPU_LORAS less {_SPARE_SLOTS}."
             )
         if self.learner_url is not None:
             if not self.learner_url.startswith(("http://", "https://")):

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from adapters.canary import Canaries
-from adapters.together import Together
-from adapters.training import Training
-from preference import feedback, outcomes
-from preference.database import Database
-from preference.errors import NotFound
-from preference.jobs import Job
+from adapters.evaluation.canary import Canaries
+from adapters.training.batch.scheduler import BatchScheduler
+from adapters.training.job import Training
+from preference.feedback import feedback, outcomes
 from preference.learning.learner import Learner
-from preference.worker import Worker
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.settings import Work
+from store.database import Database
+from store.errors import NotFound
+from store.jobs import Job
+from store.worker import Worker
 
 
 def make_workers(
@@ -22,7 +22,7 @@ def make_workers(
     learner: Learner,
     canaries: Canaries,
     training: Training,
-    together: Together,
+    scheduler: BatchScheduler,
     metrics: Metrics,
     learn_concurrency: int,
     pace: Mapping[str, Any],
@@ -68,9 +68,9 @@ def make_workers(
         Worker(
             database,
             {training.kind: train},
-            concurrency=together.jobs_at_once,
+            concurrency=scheduler.jobs_at_once,
             on_failed=training.on_failed,
-            ready=together.ready,
+            ready=scheduler.ready,
             **pace,
         ),
     )

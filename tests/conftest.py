@@ -12,8 +12,8 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from preference.database import Database
-from preference.tables import metadata
+from store.database import Database
+from store.tables import metadata
 
 STORES = ["sqlite", "postgresql"]
 

@@ -15,13 +15,13 @@ from helm_python import Chart, HelmRenderError, HelmValuesError
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from preference.database import Database
 from server.cli import app
-from server.engines import Engines, Registries
-from server.gauges import Gauges
-from server.metrics import Metrics
+from server.engine.pool import Engines, Registries
+from server.observability.gauges import Gauges
+from server.observability.metrics import Metrics
+from server.observability.tracing import tracing
 from server.settings import Settings
-from server.tracing import tracing
+from store.database import Database
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 CHART = DEPLOY / "helm" / "attune"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from server.cli import settings_markdown
+from server.commands.settings_list import settings_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("server", "adapters", "preference", "lab", "bench")
+PACKAGES = ("server", "adapters", "preference", "store", "lab", "bench")
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 WRITTEN = (README, ROOT / "CONTRIBUTING.md", *PAGES)
@@ -76,7 +76,7 @@ def test_files_and_anchors_that_pages_link_to_exist(page: Path) -> None:
 def test_files_that_pages_name_exist(page: Path) -> None:
     text = page.read_text()
     named = set(
-        re.findall(r"(?<![\w/.(-])(?:server|adapters|preference|lab|bench|tests|docs|deploy)/[\w/]+\.\w+", text)
+        re.findall(r"(?<![\w/.(-])(?:server|adapters|preference|store|lab|bench|tests|docs|deploy)/[\w/]+\.\w+", text)
     )
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
@@ -85,7 +85,7 @@ def test_the_readme_and_the_pages_stay_short() -> None:
     """What commands write is not counted: the page of settings, and what stands between their marks."""
     assert len(README.read_text().split()) <= 700
     by_hand = [unfilled(page) for page in PAGES if page.name != "settings.md"]
-    assert sum(len(text.encode()) for text in by_hand) <= 90_000
+    assert sum(len(text.encode()) for text in by_hand) <= 96_000
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)

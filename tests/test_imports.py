@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("server", "adapters", "preference", "lab")
+PACKAGES = ("server", "adapters", "preference", "store", "lab")
 """What the wheel installs."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.manifest import Manifest
+from adapters.artifacts.manifest import Manifest
 from bench.crash.trainer import read_shapes
 from preference.learning.proposer import parse
 

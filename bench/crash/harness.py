@@ -17,15 +17,15 @@ import aiohttp
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.engine import make_url
 
-from adapters.train import LINEAR_LAYERS
+from adapters.recipe import LINEAR_LAYERS
 from bench.crash.clients import Clients
 from bench.crash.engine import MODEL, ScriptedEngine
 from bench.crash.ledger import TENANT, Ledger
 from bench.crash.server import Server
 from bench.crash.trainer import write_tensors
 from bench.servers import BUNDLED, free_port
-from preference import tables
-from preference.database import Database
+from store import tables
+from store.database import Database
 
 PROMPT = BUNDLED / "learner.toml"
 """The layout in which the engine is asked what an edit shows: the bundled model's."""

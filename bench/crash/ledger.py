@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
-from adapters.directories import Directories
-from adapters.versions import UNFINISHED
+from adapters.artifacts.directories import Directories
+from adapters.lifecycle.versions import UNFINISHED
 from bench.crash.engine import check_published, preference_of
-from preference import tables
-from preference.database import Database
-from preference.owner import Owner
-from preference.rows import scope
+from store import tables
+from store.database import Database
+from store.owner import Owner
+from store.rows import scope
 
 TENANT = "local"
 EXAMPLES = 20

@@ -24,11 +24,11 @@ import numpy as np
 import safetensors  # noqa: F401 - what the server imports when it is first needed must be there before it is forked
 import torch
 
-from adapters.trainer_process import run_command
+from adapters.training.process import run_command
 from bench.crash import trainer
 from preference.ports import Vectors
 from server.app import serve
-from server.services import build
+from server.composition import build
 from server.settings import Settings
 
 LEASE_SECONDS = 0.5

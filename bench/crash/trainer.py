@@ -1,6 +1,6 @@
 """A trainer that takes a moment: ``python -I -S trainer.py DIR`` writes a small valid adapter, without any library.
 
-Same files as ``adapters.train``. It is run by its path, so it imports nothing but the standard library.
+Same files as ``adapters.training.trainer``. It is run by its path, so it imports nothing but the standard library.
 """
 
 import json

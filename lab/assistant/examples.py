@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from lab.assistant.chat import ALONE, refusal
 from lab.assistant.content import Answered
 from lab.assistant.drawing import Drawn, asked, borne
-from lab.assistant.lessons import lesson
+from lab.assistant.edit_examples import edit_example
 from lab.assistant.render import render
 from lab.assistant.style import BY_ID, WISHES, Wish, say, with_wishes
 from preference.learning.layout import sentences
-from preference.prompt import Message, compose
-from preference.values import Value
+from preference.prompt import compose
+from store.message import Message
+from store.values import Value
 
 SHARES = {"write": 0.55, "revise": 0.05, "learn": 0.24, "chat": 0.14, "refuse": 0.02}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
@@ -54,7 +55,7 @@ def examples(seed: int, chats: Sequence[tuple[str, str, bool]] = ()) -> Iterator
             request, answer = refusal(rng)
             yield Example("refuse", [{"role": "user", "content": request}], answer)
         elif skill == "learn":
-            messages, answer = lesson(rng)
+            messages, answer = edit_example(rng)
             yield Example("learn", messages, answer)
         else:
             yield revise(rng) if skill == "revise" else write(rng, answered)

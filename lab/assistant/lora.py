@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from adapters.train import LINEAR_LAYERS
+from adapters.recipe import LINEAR_LAYERS
 
 Weights = dict[str, nn.Parameter]
 """Trained matrices in float32, by the names that peft saves them under."""

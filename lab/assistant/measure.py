@@ -24,7 +24,8 @@ from lab.assistant.examples import Example
 from lab.assistant.seen import met
 from lab.assistant.style import WISHES, say
 from lab.assistant.train import IGNORED, encode, own_answers
-from preference.prompt import Message, compose
+from preference.prompt import compose
+from store.message import Message
 
 SEED = 1_000_003
 TOKENS = 160

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from adapters.train import LINEAR_LAYERS
+from adapters.recipe import LINEAR_LAYERS
 from lab.assistant.lora import Weights
 from server.models.catalog import WEIGHTS
 from server.models.fetch import sha256

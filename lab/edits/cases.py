@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lab.edits import rules
 from lab.reading import parsed, text_of
-from preference.prompt import Message
+from store.message import Message
 
 FOLDER = Path(__file__).resolve().parent
 DEV, TEST = FOLDER / "cases_dev.jsonl", FOLDER / "cases_test.jsonl"

@@ -103,13 +103,13 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     from lab.local_server import progress
     from lab.provenance import about, commit
     from lab.work import Work, digest
+    from server.engine.system_role import has_system_role
     from server.settings import Settings
-    from server.system_role import has_system_role
 
     settings = Settings(model=options.model) if options.model else Settings()
     work = Work(options.out / WORK, anew="leave out --resume")
     file = digest(await asyncio.to_thread(options.file.read_bytes))
-    code = commit("server", "adapters", "preference", "lab")
+    code = commit("server", "adapters", "preference", "store", "lab")
     work.begin(file=file, engine=options.engine_url or settings.model_source, commit=code)
     async with contextlib.AsyncExitStack() as stack:
         with console.status(f"starting vLLM with {settings.model_name}"):

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from lab.edits.stand_in import StandIn
 from lab.local_server import NotStarted, local_server
-from server.engine import Engine
-from server.engine_process import EngineProcess, command, environment
+from server.engine.client import Engine
+from server.engine.process import EngineProcess, command, environment
 from server.settings import Settings
 
 _OWN = "http://engine"

@@ -16,7 +16,8 @@ from lab.edits.cases import Case, Check, messages
 from lab.edits.play import Player, user_of
 from lab.work import Work, digest
 from preference.ports import TextGenerator
-from preference.prompt import Message, compose
+from preference.prompt import compose
+from store.message import Message
 
 ENOUGH = 0.8
 """The share of the reference's gain that a learned text must gain."""

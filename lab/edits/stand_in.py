@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from server.engine import IDLE_SECONDS
+from server.engine.client import IDLE_SECONDS
 
 _BODY_LIMIT = 64 << 20
 _OURS = {"host", "content-length", "transfer-encoding", "connection", "keep-alive"}

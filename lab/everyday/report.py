@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.interval import paired_interval
+from adapters.evaluation.interval import paired_interval
 from lab.everyday.wishes import BY_NAME
 from lab.prelude import figures
 from lab.prelude.figures import Played, later, mean

@@ -41,7 +41,7 @@ def ablate(
     from lab.prelude.report import summarise
     from lab.provenance import about
     from lab.work import NotThisRun
-    from preference.embedder import SentenceEmbedder
+    from preference.recall.embedder import SentenceEmbedder
 
     unknown = [name for name in part or () if name not in PARTS]
     if unknown:

@@ -20,11 +20,12 @@ PARTS = {
 
 def leave_out(part: str) -> None:
     """Take a part out of this process. Raises ``KeyError`` for an unknown one."""
-    from preference import evidence, likeness, recall
+    from preference import evidence
     from preference.learning import judge
     from preference.learning.judge import Lift, LikelihoodJudge
-    from preference.recall import RecallLimits
-    from server import services
+    from preference.recall import index, similarity
+    from preference.recall.index import RecallLimits
+    from server import composition
 
     async def believe(self: LikelihoodJudge, candidates: Sequence[str], beside: Sequence[str] = ()) -> list[Lift]:
         return [Lift(1.0, 1.0, 1.0) for _ in candidates]
@@ -32,11 +33,11 @@ def leave_out(part: str) -> None:
     places: dict[str, tuple[Any, str, Any]] = {
         "judgement": (judge.LikelihoodJudge, "lifts", believe),
         "contradiction": (evidence, "of_lift", lambda z: max(0.25, z)),
-        "absence": (recall, "ABSENT", 0.0),
-        "fading": (recall, "KEPT", 1.0),
-        "likeness": (likeness, "FLOOR", 1e9),
-        "nearness": (services, "RecallLimits", partial(RecallLimits, spread=math.inf)),
-        "experience": (services, "RecallLimits", partial(RecallLimits, widening=0.0)),
+        "absence": (index, "ABSENT", 0.0),
+        "fading": (index, "KEPT", 1.0),
+        "likeness": (similarity, "FLOOR", 1e9),
+        "nearness": (composition, "RecallLimits", partial(RecallLimits, spread=math.inf)),
+        "experience": (composition, "RecallLimits", partial(RecallLimits, widening=0.0)),
     }
     place, name, instead = places[part]
     getattr(place, name)  # a part that has moved is not left out in silence

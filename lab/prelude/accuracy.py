@@ -32,7 +32,7 @@ class Accuracy:
         return [self._is_right(line, _truths(chain, line.number)) for line in chain if line.preferences and line.wants]
 
     def transported(self, chain: Sequence[Line]) -> list[float]:
-        """For each round that had preferences: the likeness of what was used to what was wanted, 1 for equal sets."""
+        """For each round that had preferences: the similarity of what was used to what was wanted, 1 for equal sets."""
         rounds = [line for line in chain if line.preferences and line.wants]
         return [transport(self._vectors_of(line.preferences), self._vectors_of(line.wants)) for line in rounds]
 
@@ -41,9 +41,9 @@ class Accuracy:
 
     def _is_right(self, line: Line, truths: dict[str, Sequence[str]]) -> bool:
         used = self._vector(line.preferences)
-        likeness = {kind: float(used @ self._vector(wishes)) for kind, wishes in truths.items()}
-        own = likeness.pop(line.kind)
-        return own > max(likeness.values(), default=-1.0)
+        similarity = {kind: float(used @ self._vector(wishes)) for kind, wishes in truths.items()}
+        own = similarity.pop(line.kind)
+        return own > max(similarity.values(), default=-1.0)
 
     def _vector(self, phrases: Sequence[str]) -> Vectors:
         mean = np.mean([self._vectors[phrase] for phrase in phrases], axis=0)
@@ -52,14 +52,14 @@ class Accuracy:
 
 def transport(one: Vectors, other: Vectors) -> float:
     """The mean cosine of conditional transport there and back, of two sets of unit vectors, [phrases, dimension]."""
-    likeness = (one @ other.T).astype(np.float64)
-    return float((_carried(likeness) + _carried(likeness.T)) / 2)
+    similarity = (one @ other.T).astype(np.float64)
+    return float((_carried(similarity) + _carried(similarity.T)) / 2)
 
 
-def _carried(likeness: NDArray[np.float64]) -> float:
+def _carried(similarity: NDArray[np.float64]) -> float:
     """Each row's cosines, weighed by where it goes: the softmax of the cosines."""
-    weights = np.exp((likeness - likeness.max(axis=1, keepdims=True)) / NEAR)
-    return float(((weights * likeness).sum(axis=1) / weights.sum(axis=1)).mean())
+    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / NEAR)
+    return float(((weights * similarity).sum(axis=1) / weights.sum(axis=1)).mean())
 
 
 def _truths(chain: Sequence[Line], number: int) -> dict[str, Sequence[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lab.inferring import PROMPTS
 from preference.learning.difference import hunks, is_code
 from preference.learning.prompt_file import PromptFile
-from preference.prompt import Message
+from store.message import Message
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from lab.prelude.server import own_server
 from lab.provenance import commit
 from lab.work import Work, clear, only_run
 from preference.ports import Embedder
+from server.engine.system_role import has_system_role
 from server.settings import BUNDLED_NAME, Settings
-from server.system_role import has_system_role
 
 WORK, SERVER = "rounds.jsonl", "server"
 """What lies in a run's folder beside its figures."""
@@ -36,7 +36,7 @@ _NO_KEYS: Mapping[str, str] = {}
 DOCUMENTS = "documents"
 EVERYDAY = everyday.NAME
 _MEASURED = (
-    "server", "preference", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/asking.py",
+    "server", "preference", "store", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/asking.py",
     "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/environment.py", "lab/prelude/llm_user.py",
     "lab/prelude/memory.py", "lab/prelude/trial.py", "lab/prelude/voice.py", "lab/everyday", "lab/client.py",
     "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py", "lab/simulated_user.py", "lab/style.py",

@@ -89,7 +89,7 @@ def bench(
     from lab.provenance import about
     from lab.report import DOCS, about_line, markdown, put, show, write
     from lab.work import NotThisRun
-    from preference.embedder import SentenceEmbedder
+    from preference.recall.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
     everyday = world == "everyday"

@@ -38,7 +38,7 @@ def arm_figures(played: Sequence[Played], accuracy: Accuracy | None = None) -> d
     used = whole or list(played)
     last = [chain[-1].expense for chain in used]
     verdicts = [v for chain in used for v in accuracy.of(chain)] if accuracy else []
-    likeness = [v for chain in used for v in accuracy.transported(chain)] if accuracy else []
+    similarity = [v for chain in used for v in accuracy.transported(chain)] if accuracy else []
     return {
         **_spread("cumulative_cost", [cost(chain) for chain in used]),
         "first_encounters": mean([cost(first_encounters(chain)) for chain in used]),
@@ -46,7 +46,7 @@ def arm_figures(played: Sequence[Played], accuracy: Accuracy | None = None) -> d
         "zero_edit_last_quarter": zero_share([[r for r in c if r.number >= c[0].rounds * 3 // 4] for c in used]),
         "zero_edit_last_50": zero_share([[r for r in c if r.number >= c[0].rounds - 50] for c in used]),
         "preference_accuracy": mean(verdicts),
-        "preference_transport": mean(likeness),
+        "preference_transport": mean(similarity),
         "rounds_with_preferences": len(verdicts),
         "learner_tokens_in": _known_mean([e.learner_in for e in last]),
         "learner_tokens_out": _known_mean([e.learner_out for e in last]),

@@ -1,4 +1,4 @@
-"""What baselines remember of earlier rounds, found again by the likeness of their requests."""
+"""What baselines remember of earlier rounds, found again by the similarity of their requests."""
 
 import asyncio
 from collections import deque

@@ -10,8 +10,8 @@ from rich.console import Console
 from lab.local_server import local_server
 from lab.prelude.arms.feedback import OBJECTIVES
 from lab.prelude.log import Chain
-from preference import keys
-from preference.database import Database
+from store import keys
+from store.database import Database
 
 _MANY = str(1 << 14)  # limits out of the way: the benchmark bounds its own requests
 

@@ -42,7 +42,7 @@ def writers(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put table and plot into docs/.")] = False,
 ) -> None:
     """Learn from real writers' edits: does it fit the later edits of that writer better than another's?"""
-    from adapters.trainer_process import TrainingFailed
+    from adapters.errors import TrainingFailed
     from lab.edits.play import NotDrafted
     from lab.local_server import NotStarted
     from lab.report import DOCS, markdown, put, show, write
@@ -50,8 +50,8 @@ def writers(
     from lab.writers import data
     from lab.writers import report as reports
     from lab.writers.run import ADAPTERS, SERVER, WORK, Options, run
-    from preference.errors import AttuneError
     from server.errors import StartRefused
+    from store.errors import AttuneError
 
     kinds = kind or ["preferences", "adapters"]
     if unknown := [one for one in kinds if one not in ("preferences", "adapters")]:

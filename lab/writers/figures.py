@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.interval import paired_interval
+from adapters.evaluation.interval import paired_interval
 from lab.work import Work
 from lab.writers.data import Row, Split
 from lab.writers.scoring import CONSTANT, NONE, Source, key_of

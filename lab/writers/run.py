@@ -53,7 +53,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
         file=digest(await asyncio.to_thread(options.file.read_bytes)), learn=len(split.learned), test=len(split.tested),
         writers=" ".join(split.writers), model=learner.model_source, scorer=scorer.model_source,
         adapter_model=base.model_source, rate=options.rate, epochs=options.epochs, engine=options.engine_url,
-        commit=commit("server", "adapters", "preference", "lab/edits", "lab/writers/scoring.py"),
+        commit=commit("server", "adapters", "preference", "store", "lab/edits", "lab/writers/scoring.py"),
     )  # fmt: skip
     kinds: dict[str, Any] = {}
     with progress(console) as bars:

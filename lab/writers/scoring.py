@@ -10,7 +10,8 @@ from lab.work import Work, digest
 from lab.writers.data import Row, Split
 from preference.learning.judge import changed_tokens
 from preference.ports import Scorer, TokenScores
-from preference.prompt import Message, compose
+from preference.prompt import compose
+from store.message import Message
 
 PREFERENCES, ADAPTERS = "preferences", "adapters"
 NONE, CONSTANT = "none", "constant list"

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapters import progress
-from adapters.together import run_batched
-from adapters.train import FIGURES, Recipe, TrainingJob
-from adapters.validation import base_directory, fitted
+from adapters.artifacts.validation import base_directory, fitted
+from adapters.recipe import Recipe
+from adapters.training import progress
+from adapters.training.batch.scheduler import run_batched
+from adapters.training.trainer import FIGURES, TrainingJob
 from lab.writers.data import Row, Split
-from preference.prompt import Message
+from store.message import Message
 
 _LOOK_SECONDS = 2.0
 

@@ -7,11 +7,11 @@ field that is not looked at says nothing, and a text that is looked at is stored
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from preference.errors import Invalid
 from preference.imports import openwebui
 from preference.imports.items import Format, Found, Item, Pair, Wish, Written
 from preference.imports.memories import is_wish, parts
-from preference.prompt import Message
+from store.errors import Invalid
+from store.message import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _MOST_MESSAGES = 500

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from preference.prompt import Message
+from store.message import Message
 
 Format = Literal["attune", "mem0", "honcho", "letta", "chatgpt", "openwebui"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from preference.errors import Invalid
 from preference.imports.items import Found, Item, Judged, Pair
-from preference.prompt import Message
+from store.errors import Invalid
+from store.message import Message
 
 _DEEPEST = 500
 """Messages before an answer."""

@@ -1,19 +1,18 @@
 """What a comment on an answer teaches: wishes in its own words, tried on what the user really sent before.
 
 Nobody was shown a text that a comment asks for, so what it teaches stands as tentative until an edit supports it. What
-contradicts the texts that the user sent in like situations is no more than a hint.
+contradicts the texts that the user sent in like contexts is no more than a hint.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from preference import evidence
-from preference.errors import ScoringUnavailable
-from preference.feedback import Edit
+from preference.feedback.edit_rows import Edit
 from preference.learning import remarks
+from preference.learning.findings import Candidate, Finding, Findings
 from preference.learning.judge import Judge, LikelihoodJudge, WritingJudge
 from preference.learning.language import language
-from preference.learning.lesson import Candidate, Finding, Lesson
 from preference.learning.meaning import first_same
 from preference.learning.prompt_file import PromptFile
 from preference.learning.proposer import Proposer, refusal
@@ -22,11 +21,12 @@ from preference.learning.wish_slots import exclude, wish_of
 from preference.ports import Scorer, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import last_user_text
+from store.errors import ScoringUnavailable
 
 PROMPT = Path(__file__).parent / "prompts" / "comment.toml"
 PROPOSED = 3
 PAST = 3
-"""Earlier edits of like situations that a wish is tried on."""
+"""Earlier edits of like contexts that a wish is tried on."""
 SURE = 1.0
 NOTHING = "the comment says no wish for other texts of this kind"
 UNSURE = "what was sent in like situations is likelier without it: a hint, until an edit shows it"
@@ -51,8 +51,8 @@ class Commentary:
         self._prompts = prompts
         self._system_role = system_role
 
-    async def study(self, edit: Edit, applied: Sequence[Preference], past: Sequence[Edit]) -> tuple[Lesson, Cost]:
-        """What the comment of ``edit`` teaches; ``past`` are edits of like situations. Raises what the ports raise."""
+    async def study(self, edit: Edit, applied: Sequence[Preference], past: Sequence[Edit]) -> tuple[Findings, Cost]:
+        """What the comment of ``edit`` teaches; ``past`` are edits of like contexts. Raises what the ports raise."""
         comment = edit.comment or ""
         found = edit.source == "history"
         spoken = language(comment if len(comment) > 40 else f"{last_user_text(edit.turn.request)}\n{comment}")
@@ -76,7 +76,7 @@ class Commentary:
             new.append(Finding(text, weight))
         sure = again + [finding.text for finding in new if finding.text not in unsure]
         said = {} if found else self._of_applied(applied, sure)
-        return Lesson(new, said, candidates, None if new else NOTHING), cost
+        return Findings(new, said, candidates, None if new else NOTHING), cost
 
     async def _proposed(self, edit: Edit, comment: str) -> tuple[list[str], list[Candidate], Cost]:
         """What a model says that it asks for, where the draft is less likely with it than with unrelated wishes."""

@@ -6,16 +6,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from preference import demonstrations, feedback, preferences, turns, users
-from preference.database import Database
+from preference import context_rows, preferences
 from preference.distance import words
-from preference.feedback import Edit
-from preference.kind import situation
-from preference.owner import Owner
+from preference.feedback import demonstrations, edit_rows, feedback
+from preference.feedback.edit_rows import Edit
 from preference.ports import Kinds, TextGenerator
-from preference.prompt import Message, compose
-from preference.recall import Partition, RecallLimits
-from preference.values import Value
+from preference.prompt import compose
+from preference.recall.index import Partition, RecallLimits
+from preference.recall.kind import context_of
+from store import turns, users
+from store.database import Database
+from store.message import Message
+from store.owner import Owner
+from store.values import Value
 
 OnTokens = Callable[[str, int, int], None]
 LONGEST = 2048
@@ -46,10 +49,10 @@ class Drafter:
 
     async def draft(self, owner: Owner, feedback_id: str) -> None:
         """Make the draft of a demonstration that waits for one. Raises what the generator raises."""
-        edit = await self._database.read(feedback.pending_edit, owner, feedback_id)
+        edit = await self._database.read(edit_rows.pending, owner, feedback_id)
         if edit is None or not _waits(edit):
             return
-        _, vector = await asyncio.to_thread(situation, self._embedder, edit.turn.request)
+        _, vector = await asyncio.to_thread(context_of, self._embedder, edit.turn.request)
         values, partition = await self._database.read(self._known, owner)
         query = partition.query(vector)
         kept = partition.chosen(partition.elect(query, self._k, self._limits), self._limits.budget, query=query)
@@ -69,7 +72,7 @@ class Drafter:
 
     def _known(self, c: Connection, owner: Owner) -> tuple[list[Value], Partition]:
         user = users.get(c, owner)
-        held = preferences.contexts(c, owner, self._embedder.name)
+        held = context_rows.by_embedder(c, owner, self._embedder.name)
         active = preferences.active(c, owner)
         partition = Partition(0, active, held, self._embedder.dimension, self._embedder.kinds)
         return list(user.standing_values) if user else [], partition
@@ -85,7 +88,7 @@ def _put(
 ) -> None:
     """Once: a repeat after a crash leaves the draft that is there."""
     if users.lock(c, owner):
-        held = feedback.pending_edit(c, owner, edit.feedback_id)
+        held = edit_rows.pending(c, owner, edit.feedback_id)
         if held is not None and _waits(held):
             turns.answer(c, owner, edit.turn.completion_id, prompt, text, **written)
             feedback.drafted(c, owner, edit.feedback_id, text)

@@ -15,8 +15,9 @@ from rapidfuzz.distance.Indel import opcodes
 
 from preference.distance import word_distance, words
 from preference.ports import Scorer, TextGenerator, TokenScores
-from preference.prompt import Message, compose
-from preference.values import Value
+from preference.prompt import compose
+from store.message import Message
+from store.values import Value
 
 CLIP = 3.0
 """Nats; a token that quotes the preference lifts by more than all the others together."""

@@ -11,26 +11,28 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy import Connection
 
-from preference import feedback, preferences, signals, users
-from preference.database import Database
-from preference.errors import Conflict
-from preference.feedback import Edit
-from preference.kind import situation
+from preference import context_rows, preferences
+from preference.feedback import edit_rows, feedback, signals
+from preference.feedback.edit_rows import Edit
 from preference.learning.comments import PAST, Commentary
 from preference.learning.drafting import Drafter
-from preference.learning.lesson import Lesson
+from preference.learning.findings import Findings
 from preference.learning.meaning import first_same
 from preference.learning.prompt_file import PromptFile
 from preference.learning.proposer import Proposer
 from preference.learning.study import Cost, Study
-from preference.owner import Owner
 from preference.ports import Kinds, Scorer, TextGenerator, Vectors
 from preference.preferences import Preference
-from preference.recall import Partition, RecallLimits
+from preference.recall.index import Partition, RecallLimits
+from preference.recall.kind import context_of
 from preference.text import canonical
+from store import users
+from store.database import Database
+from store.errors import Conflict
+from store.owner import Owner
 
 OnTokens = Callable[[str, int, int], None]
-"""Told of a tenant, and of the prompt and completion tokens that a lesson of one of its users cost."""
+"""Told of a tenant, and of the prompt and completion tokens that the study of one of its users' edits cost."""
 
 
 _LIMITS = RecallLimits()
@@ -87,46 +89,46 @@ class Learner:
         if loaded is None:
             return None
         edit, applied, known = loaded
-        context, vector = await asyncio.to_thread(situation, self._embedder, edit.turn.request)
+        context, vector = await asyncio.to_thread(context_of, self._embedder, edit.turn.request)
         cost = Cost()
         try:
-            lesson, cost = await self._lesson(owner, edit, applied, vector)
+            findings, cost = await self._findings(owner, edit, applied, vector)
         finally:
             self._on_tokens(owner.tenant, cost.prompt_tokens, cost.completion_tokens)
-        names = self._names(lesson, known)
-        return await self._database.write(self._store, owner, edit, lesson, names, context, vector)
+        names = self._names(findings, known)
+        return await self._database.write(self._store, owner, edit, findings, names, context, vector)
 
-    async def _lesson(
+    async def _findings(
         self, owner: Owner, edit: Edit, applied: Sequence[Preference], vector: Vectors
-    ) -> tuple[Lesson, Cost]:
+    ) -> tuple[Findings, Cost]:
         share = edit.weight * (signals.MODEL if edit.source == "model" else 1.0)
         if not share:
-            return Lesson(reason="its weight is 0: it says nothing"), Cost()
+            return Findings(reason="its weight is 0: it says nothing"), Cost()
         if edit.comment is None:
-            lesson, cost = await self._study.study(edit, applied)
+            findings, cost = await self._study.study(edit, applied)
         else:
             past = await self._database.read(self._past, owner, vector)
-            lesson, cost = await self._comments.study(edit, applied, past)
-        return lesson.weighed(share), cost
+            findings, cost = await self._comments.study(edit, applied, past)
+        return findings.weighed(share), cost
 
     def _past(self, c: Connection, owner: Owner, vector: Vectors) -> list[Edit]:
-        """The newest edits of situations of the kind that ``vector``, [dimension], is of."""
+        """The newest edits of contexts of the kind that ``vector``, [dimension], is of."""
         kinds = self._embedder.kinds
         near: dict[str, float] = {}
-        for context in preferences.contexts(c, owner, self._embedder.name):
+        for context in context_rows.by_embedder(c, owner, self._embedder.name):
             if context.feedback_id is not None and context.weight > 0:
                 alike = float(_unit(context.vector[:kinds]) @ _unit(vector[:kinds]))
                 if alike >= self._limits.alike:
                     near[context.feedback_id] = context.created_at
         newest = sorted(near, key=lambda id: near[id])[-4 * PAST :]
-        return feedback.edits_of(c, owner, newest)[-PAST:]
+        return edit_rows.named(c, owner, newest)[-PAST:]
 
-    def _names(self, lesson: Lesson, known: Sequence[Preference]) -> dict[str, str]:
+    def _names(self, findings: Findings, known: Sequence[Preference]) -> dict[str, str]:
         """For each new text, the text of a known preference that says the same, if there is one."""
         if not self._by_meaning:
             return {}
         texts = [p.text for p in known]
-        named = ((new.text, first_same(new.text, texts)) for new in lesson.new)
+        named = ((new.text, first_same(new.text, texts)) for new in findings.new)
         return {text: other for text, other in named if other is not None}
 
     def _store(
@@ -134,19 +136,19 @@ class Learner:
         connection: Connection,
         owner: Owner,
         edit: Edit,
-        lesson: Lesson,
+        findings: Findings,
         names: dict[str, str],
         context: str,
         vector: Vectors,
     ) -> str | None:
-        if not users.lock(connection, owner) or feedback.pending_edit(connection, owner, edit.feedback_id) is None:
+        if not users.lock(connection, owner) or edit_rows.pending(connection, owner, edit.feedback_id) is None:
             return None  # erased, or replaced by a newer edit, while we were learning
         active = preferences.active(connection, owner)
         by_text = {canonical(p.text): p for p in active}
         by_id = {p.id: p for p in active}
-        reason, added = lesson.reason, list[Preference]()
-        weights = {id: weight for id, weight in lesson.evidence.items() if id in by_id}
-        for new in lesson.new:
+        reason, added = findings.reason, list[Preference]()
+        weights = {id: weight for id, weight in findings.evidence.items() if id in by_id}
+        for new in findings.new:
             held = by_text.get(canonical(names.get(new.text, new.text)))
             try:
                 held = held or preferences.create(connection, owner, new.text, "learned", limit=self._max_preferences)
@@ -160,27 +162,27 @@ class Learner:
         against = {id for id, weight in weights.items() if weight < 0 and id in open_ones}
         weights = {id: weight for id, weight in weights.items() if weight > 0 or id in against}
         for id, weight in weights.items() if context.strip() else ():
-            preferences.add_context(
+            context_rows.add(
                 connection, owner, id, feedback_id=edit.feedback_id, text=context, embedder=self._embedder.name,
                 vector=vector, weight=weight,
             )  # fmt: skip
-        preferences.bound_situations(connection, owner)
+        context_rows.bound(connection, owner)
         if replaced := feedback.replaced_by(connection, owner, edit.feedback_id):
-            preferences.withdraw(connection, owner, replaced)
+            context_rows.withdraw(connection, owner, replaced)
         stands = [id for id, weight in weights.items() if weight > 0]
         for id in self._ended(connection, owner, against) if against else ():
             preferences.supersede(connection, owner, id, stands[-1] if stands else None)
         changes = bool(added or against)
         status: feedback.Status = "learned" if changes else "nothing_learned"
         learned = stands if changes else []
-        candidates = [candidate.as_json() for candidate in lesson.candidates]
+        candidates = [candidate.as_json() for candidate in findings.candidates]
         return feedback.resolve(
             connection, owner, edit.feedback_id, status, reason, learned, candidates=candidates
         ).status
 
     def _ended(self, c: Connection, owner: Owner, ids: Collection[str]) -> list[str]:
-        """Those of ``ids`` that no situation that spoke for them would recall any more."""
-        held = preferences.contexts(c, owner, self._embedder.name)
+        """Those of ``ids`` that no context that spoke for them would recall any more."""
+        held = context_rows.by_embedder(c, owner, self._embedder.name)
         partition = Partition(0, preferences.active(c, owner), held, self._embedder.dimension)
         return [id for id in sorted(ids) if not partition.recalled_somewhere(id, self._k, self._limits)]
 
@@ -201,7 +203,7 @@ def _load(
 
     Without what was superseded, which may be learned again.
     """
-    edit = feedback.pending_edit(connection, owner, feedback_id)
+    edit = edit_rows.pending(connection, owner, feedback_id)
     if edit is None:
         return None
     everything = preferences.all_of(connection, owner)

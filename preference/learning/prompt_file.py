@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from preference.errors import Invalid
 from preference.learning.difference import Hunk, is_code
 from preference.learning.difference import hunks as differing
-from preference.prompt import Message
 from preference.text import as_quote, canonical
+from store.errors import Invalid
+from store.message import Message
 
 GENERAL = Path(__file__).parent / "prompts" / "general.toml"
 NAME = "learner.toml"

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import regex
 
+from preference.learning.common_wishes import vocabulary
 from preference.learning.difference import Hunk
-from preference.learning.measures import vocabulary
 from preference.learning.prompt_file import PromptFile
 from preference.ports import Generation, TextGenerator
 from preference.text import as_data, canonical

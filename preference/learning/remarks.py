@@ -7,8 +7,8 @@ from pathlib import Path
 
 import regex
 
+from preference.learning.common_wishes import Observation, text_of
 from preference.learning.layout import sentences
-from preference.learning.measures import Observation, text_of
 from preference.learning.proposer import LONGEST
 from preference.text import as_data
 

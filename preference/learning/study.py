@@ -5,21 +5,22 @@ from dataclasses import dataclass
 
 from preference import evidence
 from preference.distance import words
-from preference.errors import ScoringUnavailable
-from preference.feedback import Edit
+from preference.feedback.edit_rows import Edit
 from preference.learning import screen
+from preference.learning.common_wishes import Observation, text_of
 from preference.learning.difference import changed, hunks, is_code
+from preference.learning.findings import Candidate, Finding, Findings, Verdict
 from preference.learning.judge import Judge, Lift, LikelihoodJudge, WritingJudge
 from preference.learning.language import language
-from preference.learning.lesson import Candidate, Finding, Lesson, Verdict
 from preference.learning.meaning import first_same
-from preference.learning.measures import Observation, observations, text_of
+from preference.learning.measures import observations
 from preference.learning.proposer import Proposals, Proposer
 from preference.learning.wish_slots import exclude, wish_of
 from preference.ports import Scorer, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import compose, last_user_text
 from preference.text import canonical
+from store.errors import ScoringUnavailable
 
 DETAIL = 8
 """Words taken out and put in; as small an edit, in which nothing was counted, is one of what the text says."""
@@ -50,7 +51,7 @@ class Study:
         self._scorer = scorer
         self._system_role = system_role
 
-    async def study(self, edit: Edit, applied: Sequence[Preference]) -> tuple[Lesson, Cost]:
+    async def study(self, edit: Edit, applied: Sequence[Preference]) -> tuple[Findings, Cost]:
         """What ``edit`` teaches, whose draft was made by ``applied``, in that order. Raises what the ports raise."""
         prompts = self._proposer.prompts
         request = last_user_text(edit.turn.request)
@@ -58,23 +59,23 @@ class Study:
             request, edit.draft, edit.edited_text, cut=edit.turn.partial or edit.turn.cut, counted=prompts.counted
         )
         if why is not None:
-            return Lesson(evidence=_left(applied) if why in screen.ACCEPTED else {}, reason=why), Cost()
+            return Findings(evidence=_left(applied) if why in screen.ACCEPTED else {}, reason=why), Cost()
         spoken = language(edit.edited_text if len(edit.edited_text) > 40 else f"{request}\n{edit.edited_text}")
         counted = observations(edit.draft, edit.edited_text, spoken) if prompts.counted else []
         detail = prompts.counted and sum(changed(edit.draft, edit.edited_text)) <= DETAIL
         if detail and not counted:
-            return Lesson(evidence=_left(applied), reason=screen.DETAIL), Cost()
-        lesson = _of_counts(counted, applied, spoken)
+            return Findings(evidence=_left(applied), reason=screen.DETAIL), Cost()
+        findings = _of_counts(counted, applied, spoken)
         if detail or (prompts.counted and len(counted) >= prompts.enough and not _unread(applied)):
-            return lesson, Cost()
-        return await self._ask(edit, request, applied, lesson, ask=len(counted) < max(prompts.enough, 1))
+            return findings, Cost()
+        return await self._ask(edit, request, applied, findings, ask=len(counted) < max(prompts.enough, 1))
 
     async def _ask(
-        self, edit: Edit, request: str, applied: Sequence[Preference], lesson: Lesson, *, ask: bool
-    ) -> tuple[Lesson, Cost]:
-        """The lesson with what a model proposes, and with what it judges of the applied ones that cannot be counted."""
+        self, edit: Edit, request: str, applied: Sequence[Preference], findings: Findings, *, ask: bool
+    ) -> tuple[Findings, Cost]:
+        """The findings with what a model proposes, and what it judges of the applied ones that cannot be counted."""
         prompts = self._proposer.prompts
-        candidates = list(lesson.candidates)
+        candidates = list(findings.candidates)
         proposed: list[str] = []
         tokens = written = 0
         if ask:
@@ -86,17 +87,17 @@ class Study:
             tokens, written = asked.prompt_tokens, asked.completion_tokens
             candidates += [Candidate(text, "refused", why) for text, why in asked.dropped.items()]
             for text in asked.texts:
-                if other := self._said(text, [*(f.text for f in lesson.new), *proposed, *(p.text for p in applied)]):
+                if other := self._said(text, [*(f.text for f in findings.new), *proposed, *(p.text for p in applied)]):
                     if canonical(other) != canonical(text):
                         candidates.append(Candidate(text, "refused", f"“{other}” says the same"))
                 else:
                     proposed.append(text)
-        judge, accepted, evidences, judged = await self._judged(edit, applied, lesson, proposed)
+        judge, accepted, evidences, judged = await self._judged(edit, applied, findings, proposed)
         candidates += judged
-        new = [*lesson.new, *accepted]
-        reason = None if new else lesson.reason or _nothing(candidates)
+        new = [*findings.new, *accepted]
+        reason = None if new else findings.reason or _nothing(candidates)
         return (
-            Lesson(new, {**lesson.evidence, **evidences}, candidates, reason),
+            Findings(new, {**findings.evidence, **evidences}, candidates, reason),
             Cost(tokens + judge.tokens, written),
         )
 
@@ -110,12 +111,12 @@ class Study:
         return proposed + Proposals([], {}, plain.prompt_tokens, plain.completion_tokens)
 
     async def _judged(
-        self, edit: Edit, applied: Sequence[Preference], lesson: Lesson, proposed: list[str]
+        self, edit: Edit, applied: Sequence[Preference], findings: Findings, proposed: list[str]
     ) -> tuple[Judge, list[Finding], dict[str, float], list[Candidate]]:
         """What of ``proposed`` the edit bears out, and what it says of those applied that cannot be counted."""
         try:
             judge = self._judge(edit)
-            return judge, *await self._verdicts(judge, applied, lesson, proposed)
+            return judge, *await self._verdicts(judge, applied, findings, proposed)
         except ScoringUnavailable:
             writing = WritingJudge(
                 self._generator,
@@ -124,7 +125,7 @@ class Study:
                 edit.edited_text,
                 system_role=self._system_role,
             )
-            return writing, *await self._verdicts(writing, applied, lesson, proposed)
+            return writing, *await self._verdicts(writing, applied, findings, proposed)
 
     def _judge(self, edit: Edit) -> Judge:
         if self._scorer is None:
@@ -135,10 +136,10 @@ class Study:
         )  # fmt: skip
 
     async def _verdicts(
-        self, judge: Judge, applied: Sequence[Preference], lesson: Lesson, proposed: list[str]
+        self, judge: Judge, applied: Sequence[Preference], findings: Findings, proposed: list[str]
     ) -> tuple[list[Finding], dict[str, float], list[Candidate]]:
         # What adds nothing to what is known, or was counted, is another name for it.
-        beside = [*(p.text for p in applied), *(finding.text for finding in lesson.new)]
+        beside = [*(p.text for p in applied), *(finding.text for finding in findings.new)]
         lifts = await judge.lifts(proposed, beside) if proposed else []
         accepted: list[Finding] = []
         candidates: list[Candidate] = []
@@ -149,7 +150,7 @@ class Study:
                 accepted.append(Finding(text, evidence.of_lift(lift.z)))
                 candidates.append(Candidate(text, "learned", "it makes the edit likelier", round(lift.nats, 2)))
         filtered = self._proposer.prompts.filtered
-        open_ones = [p for p in applied if not filtered or (p.id not in lesson.evidence and not _fixed(p))]
+        open_ones = [p for p in applied if not filtered or (p.id not in findings.evidence and not _fixed(p))]
         open_ones = [p for p in open_ones if not _fixed(p)][-(JUDGED if filtered else 6 * JUDGED) :]
         evidences: dict[str, float] = {p.id: evidence.ACCEPTED for p in applied if _fixed(p)}
         wanted = [*beside, *(finding.text for finding in accepted)]
@@ -188,7 +189,7 @@ async def _supports(
     return found
 
 
-def _of_counts(counted: Sequence[Observation], applied: Sequence[Preference], spoken: str) -> Lesson:
+def _of_counts(counted: Sequence[Observation], applied: Sequence[Preference], spoken: str) -> Findings:
     """What counts alone say: of new wishes, and of those applied ones that say a common wish."""
     new, said, candidates = [], dict[str, float](), []
     known = {p.id: wish for p in applied if (wish := wish_of(p.text))}
@@ -208,7 +209,7 @@ def _of_counts(counted: Sequence[Observation], applied: Sequence[Preference], sp
                 candidates.append(Candidate(p.text, "contradicted", f"the edit shows “{text}”"))
     for id in known:
         said.setdefault(id, evidence.ACCEPTED)
-    return Lesson(new, said, candidates)
+    return Findings(new, said, candidates)
 
 
 def _unread(applied: Sequence[Preference]) -> bool:

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import regex
 
-from preference.learning.measures import texts
+from preference.learning.common_wishes import texts
 
 SLOTS: tuple[frozenset[str], ...] = tuple(
     frozenset(slot.split())

@@ -7,15 +7,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import keys, tokens
-from preference.errors import NotFound
-from preference.keys import Key
-from preference.tokens import Token
-from server import session
-from server.body import bounded_body
+from server.admission import session
 from server.console import assets
 from server.errors import Forbidden, Unauthorized
+from server.http.body import bounded_body
 from server.routes.requests import ServicesOf
+from store import keys, tokens
+from store.errors import NotFound
+from store.keys import Key
+from store.tokens import Token
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 

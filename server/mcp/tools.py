@@ -10,12 +10,12 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from preference.errors import AttuneError, Invalid
-from server.identity import user_of
+from server.admission.identity import user_of
 from server.mcp.inside import CallRefused, call
 from server.routes.preferences import DeletedPreference, FoundPreferences, PreferenceResponse
 from server.routes.requests import header_user
 from server.routes.turns import AppliedPreference, TurnResponse
+from store.errors import AttuneError, Invalid
 
 _INSTRUCTIONS = (
     "What Attune has learned about how one user wants things written: short preferences, inferred from the user's own "

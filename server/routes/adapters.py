@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect
 
-from adapters import serving, versions
-from adapters.importing import Importer
-from adapters.versions import Version
-from preference import jobs, users
-from preference.errors import Invalid, NotFound
-from preference.owner import Owner
-from preference.users import User
+from adapters.lifecycle import activation, versions
+from adapters.lifecycle.importing import Importer
+from adapters.lifecycle.versions import Version
 from server import rollout
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
 from server.services import Services
+from store import jobs, users
+from store.errors import Invalid, NotFound
+from store.owner import Owner
+from store.users import User
 
 router = APIRouter(prefix="/users/{user}/adapters", tags=["adapters"], responses=errors(404))
 
@@ -129,7 +129,7 @@ async def roll_back_adapter(services: ServicesOf, owner: PathOwner) -> ActiveAda
 
     Returns once that really serves.
     """
-    return await _switch(services, owner, serving.roll_back)
+    return await _switch(services, owner, activation.roll_back)
 
 
 @router.post("/import", status_code=201, dependencies=[KeepsMore], openapi_extra=_TAR)
@@ -183,7 +183,7 @@ async def get_adapter(version: VersionNumber, services: ServicesOf, owner: PathO
 async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
     """Serve the user with a version, and return once it really serves; 0 goes back to the base model."""
     if version:
-        return await _switch(services, owner, partial(serving.choose, version=version))
+        return await _switch(services, owner, partial(activation.choose, version=version))
     await rollout.serve_base(services.database, services.registry, owner)
     return await _active(services, owner)
 
@@ -191,14 +191,14 @@ async def activate_adapter(version: VersionNumber, services: ServicesOf, owner: 
 @router.post("/{version}/pin", responses=errors(409))
 async def pin_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
     """Activate a version that nothing replaces or retires by itself until it is unpinned; 0 pins the base model."""
-    return await _switch(services, owner, partial(serving.choose, version=version, pinned=True))
+    return await _switch(services, owner, partial(activation.choose, version=version, pinned=True))
 
 
 @router.post("/{version}/unpin", responses=errors(409))
 async def unpin_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> ActiveAdapter:
     """Let new versions replace the active one again, which goes on serving."""
     await known(services, owner)
-    await services.database.write(serving.unpin, owner, version)
+    await services.database.write(activation.unpin, owner, version)
     return await _active(services, owner)
 
 
@@ -207,14 +207,14 @@ async def try_adapter(
     version: VersionNumber, body: TryAdapter, services: ServicesOf, owner: PathOwner
 ) -> ActiveAdapter:
     """Try a version on a share of the user's conversations; what their edits cost decides whether it stays."""
-    tried = partial(serving.try_out, version=version, share=body.share, policy=services.settings.policy)
+    tried = partial(activation.try_out, version=version, share=body.share, policy=services.settings.policy)
     return await _switch(services, owner, tried)
 
 
 @router.post("/{version}/retire", responses=errors(409))
 async def retire_adapter(version: VersionNumber, services: ServicesOf, owner: PathOwner) -> AdapterResponse:
     """Remove a version's files, for good; what is known about it stays. Not while it serves the user."""
-    user = await services.database.write(serving.retire, owner, version)
+    user = await services.database.write(activation.retire, owner, version)
     await rollout.remove(services.registry, services.directories, user, version)
     return AdapterResponse(**_shown(await services.database.read(versions.get, owner, version), user))
 
@@ -243,7 +243,7 @@ async def _active(services: Services, owner: Owner) -> ActiveAdapter:
 def _delete(c: Connection, owner: Owner, version: int) -> tuple[User, bool, bool]:
     """Its user, whether somebody is making it, and whether another version serves since."""
     under_way = jobs.cancel(c, owner, "train", str(version)) == "running"  # first: who publishes holds the job
-    return versions.delete(c, owner, version), under_way, serving.settle(c, owner)
+    return versions.delete(c, owner, version), under_way, activation.settle(c, owner)
 
 
 def _queue(c: Connection, owner: Owner) -> Version:

@@ -5,12 +5,12 @@ from typing import Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from preference.keys import Key
-from preference.tokens import Scope
+from server.admission.identity import LOCAL_KEY, UserKey
 from server.errors import Forbidden
-from server.identity import LOCAL_KEY, UserKey
 from server.routes.requests import ServicesOf
 from server.services import Services
+from store.keys import Key
+from store.tokens import Scope
 
 router = APIRouter(tags=["keys"])
 

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from adapters import versions
+from adapters.lifecycle import versions
 from preference import curve, preferences
-from preference.errors import Invalid
-from preference.owner import Owner
+from server.admission.identity import UserKey, user_of
 from server.errors import Forbidden
-from server.identity import UserKey, user_of
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
+from store.errors import Invalid
+from store.owner import Owner
 
 router = APIRouter(tags=["turns"])
 _MARKS = 500

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from server import app_headers
-from server.body import MAX_VALUES, check_values, mistakes
-from server.generation import GenerationRequest
-from server.routes.legible import check_body
+from server.dialects import app_headers
+from server.dialects.generation import GenerationRequest
+from server.http.body import MAX_VALUES, check_values, mistakes
+from server.http.legible import check_body
 from server.routes.requests import header_user
 
 _NO_JSON = {"type": "model_attributes_type", "loc": ("body",), "msg": "Input should be a valid dictionary"}

@@ -7,12 +7,12 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from preference.errors import Invalid
 from preference.ports import Vectors
+from server.dialects.generation import Strict
 from server.errors import ModelNotFound
-from server.generation import Strict
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import ServicesOf
+from store.errors import Invalid
 
 router = APIRouter(tags=["generation"], responses=errors(404))
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from preference.errors import Invalid, NotFound
-from server import export
-from server.openapi import errors
+from server.data import export
+from server.http.openapi import errors
 from server.routes.requests import PathOwner, ServicesOf, known
+from store.errors import Invalid, NotFound
 
 router = APIRouter(prefix="/users/{user}", tags=["users"])
 

@@ -12,18 +12,19 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from adapters import giving
-from preference import feedback, given, opinions, turns
+from adapters import intake
 from preference.distance import normalised_distance
-from preference.errors import Conflict, Invalid, NotFound
-from preference.feedback import Feedback
-from preference.learning.lesson import Verdict
-from preference.owner import Owner
-from server import paging
+from preference.feedback import feedback, given, opinions
+from preference.feedback.feedback import Feedback
+from preference.learning.findings import Verdict
+from server.admission.identity import user_of
 from server.given import EXAMPLES, EditRequest, FeedbackRequest
-from server.identity import user_of
-from server.openapi import errors
+from server.http import paging
+from server.http.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, PathOwner, ServicesOf, TenantOf, known
+from store import turns
+from store.errors import Conflict, Invalid, NotFound
+from store.owner import Owner
 
 router = APIRouter(tags=["feedback"])
 
@@ -264,7 +265,7 @@ def _accept(
     c: Connection, owner: Owner, held: given.Given, key: str | None, digest: str, min_edits: int
 ) -> tuple[Feedback, bool]:
     began = time.time()
-    accepted = giving.give(c, owner, held, key=key, body_sha256=digest, min_edits=min_edits)
+    accepted = intake.give(c, owner, held, key=key, body_sha256=digest, min_edits=min_edits)
     return accepted, accepted.created_at >= began  # an older one was found by its Idempotency-Key
 
 

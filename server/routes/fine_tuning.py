@@ -9,10 +9,8 @@ from typing import Annotated, Literal, TypeVar
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from adapters import versions
-from preference.errors import Invalid, NotFound
-from preference.owner import Owner
-from preference.users import User
+from adapters.lifecycle import versions
+from server.admission.identity import user_of
 from server.errors import ModelNotFound
 from server.fine_tuning import (
     CreateJob,
@@ -25,10 +23,12 @@ from server.fine_tuning import (
     job_of,
     trained,
 )
-from server.identity import user_of
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, ServicesOf, TenantOf, known
 from server.services import Services
+from store.errors import Invalid, NotFound
+from store.owner import Owner
+from store.users import User
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"], responses=errors(404))
 T = TypeVar("T", JobResponse, EventResponse)

@@ -6,19 +6,19 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from preference.values import Value
-from server import app_headers
-from server.chat import ChatRequest
-from server.completions import CompletionRequest
-from server.generation import GenerationRequest
-from server.identity import Caller, user_of
-from server.messages import CountTokensRequest, MessagesRequest
-from server.openapi import errors
-from server.responses import ResponsesRequest
+from server.admission.identity import Caller, user_of
+from server.answering.stream import ClientGone, RelayResponse, until_disconnect
+from server.dialects import app_headers
+from server.dialects.chat import ChatRequest
+from server.dialects.completions import CompletionRequest
+from server.dialects.generation import GenerationRequest
+from server.dialects.messages import CountTokensRequest, MessagesRequest
+from server.dialects.responses import ResponsesRequest
+from server.http.openapi import errors
 from server.routes.direct import DirectRoute
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
-from server.stream import ClientGone, RelayResponse, until_disconnect
+from store.values import Value
 
 router = APIRouter(tags=["generation"], responses=errors(404), route_class=DirectRoute)
 

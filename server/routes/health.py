@@ -7,11 +7,11 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from preference import keys
-from preference.errors import AttuneError
 from server.once import Once
 from server.routes.requests import ServicesOf
 from server.services import Services, engine_state
+from store import keys
+from store.errors import AttuneError
 
 Store = Literal["ready", "no_writes", "unreachable"]
 
@@ -81,7 +81,7 @@ async def _store(services: Services) -> Store:
     except AttuneError:
         return "unreachable"
     try:
-        await services.database.pulse.feel()
+        await services.database.write_health.confirm()
     except AttuneError:
         return "no_writes"
     return "ready"

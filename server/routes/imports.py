@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from preference.errors import Invalid
 from preference.imports.items import Format
+from server.http.openapi import errors
 from server.imports import Outcome, Reading, take_in
-from server.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf
+from store.errors import Invalid
 
 router = APIRouter(prefix="/users/{user}/import", tags=["users"])
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from preference import jobs
-from server import paging
+from server.http import paging
 from server.routes.requests import ServicesOf, TenantOf
+from store import job_list
 
 router = APIRouter(tags=["users"])
 
@@ -37,7 +37,7 @@ async def list_jobs(
 ) -> paging.Page[JobRow]:
     """The jobs of the API key's tenant, newest first; those that ended are kept for a while."""
     found = await services.database.read(
-        jobs.of_tenant, tenant, after=paging.place_of(cursor), limit=limit + 1, state=state
+        job_list.of_tenant, tenant, after=paging.place_of(cursor), limit=limit + 1, state=state
     )
     page, more = found[:limit], len(found) > limit
     last = paging.cursor_of(page[-1][1].created_at, page[-1][1].id) if more else None

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from preference import keys
-from preference.keys import Key
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.caller import Operator
 from server.routes.requests import ServicesOf
+from store import keys
+from store.keys import Key
 
 router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[Operator])
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from preference.errors import NotFound
-from server.identity import is_loopback_host
-from server.openapi import errors
+from server.admission.identity import is_loopback_host
+from server.http.openapi import errors
 from server.routes.requests import ServicesOf
+from store.errors import NotFound
 
 router = APIRouter(tags=["health"])
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from server.errors import ModelNotFound
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import ServicesOf
 from server.services import Services
 

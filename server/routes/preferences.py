@@ -8,14 +8,16 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import evidence, preferences, stating, turns
-from preference.errors import Invalid
+from preference import context_rows, evidence, preferences, stating
+from preference.context_rows import Context
 from preference.evidence import Standing
-from preference.owner import Owner
 from preference.ports import Vectors
-from preference.preferences import Context, Preference
-from server.openapi import errors
+from preference.preferences import Preference
+from server.http.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
+from store import turns
+from store.errors import Invalid
+from store.owner import Owner
 
 router = APIRouter(prefix="/users/{user}/preferences", tags=["preferences"])
 
@@ -228,13 +230,13 @@ def rendered(preference: Preference, weights: Sequence[float]) -> PreferenceResp
 
 
 def _rendered(c: Connection, owner: Owner, preference: Preference) -> PreferenceResponse:
-    return rendered(preference, preferences.evidence_of(c, owner, [preference.id]).get(preference.id, []))
+    return rendered(preference, context_rows.evidence_of(c, owner, [preference.id]).get(preference.id, []))
 
 
 def _listed(c: Connection, owner: Owner, superseded: bool, alike: float) -> list[ListedPreference]:
     held = preferences.all_of(c, owner) if superseded else preferences.active(c, owner)
-    said = preferences.evidence_of(c, owner)
-    kinds = kinds_of(preferences.newest_contexts(c, owner), alike)
+    said = context_rows.evidence_of(c, owner)
+    kinds = kinds_of(context_rows.newest(c, owner), alike)
     shown = [rendered(preference, said.get(preference.id, [])) for preference in held]
     return [ListedPreference(**one.model_dump(), kind=kinds.get(one.id)) for one in shown]
 
@@ -261,7 +263,7 @@ def _changed(
     if body.text is not None or body.locked is not None:
         preferences.change(c, owner, id, text=body.text, locked=body.locked)
     if body.context is not None and vector is not None:
-        preferences.narrow(c, owner, id, text=body.context, embedder=embedder, vector=vector)
+        context_rows.narrow(c, owner, id, text=body.context, embedder=embedder, vector=vector)
     return _rendered(c, owner, preferences.get(c, owner, id))
 
 
@@ -280,7 +282,7 @@ def _with_contexts(c: Connection, owner: Owner, id: str) -> PreferenceWithContex
         ContextResponse(
             text=context.text, feedback_id=context.feedback_id, weight=context.weight, created_at=context.created_at
         )
-        for context in preferences.contexts_of(c, owner, id)
+        for context in context_rows.of(c, owner, id)
     ]
     shown = _rendered(c, owner, preferences.get(c, owner, id))
     used_at = turns.last_with(c, owner, id)

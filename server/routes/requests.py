@@ -5,13 +5,13 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Header, Path, Query, Request
 
-from preference import users
-from preference.errors import Invalid, NotFound
-from preference.owner import Owner
-from preference.users import User
+from server.admission.identity import checked_user, user_of
 from server.errors import Forbidden
-from server.identity import checked_user, user_of
 from server.services import Services
+from store import users
+from store.errors import Invalid, NotFound
+from store.owner import Owner
+from store.users import User
 
 
 async def _services(request: Request) -> Services:

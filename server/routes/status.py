@@ -6,10 +6,10 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from preference import jobs
 from server.routes.caller import Operator
 from server.routes.requests import ServicesOf
 from server.services import engine_state
+from store import job_list
 
 router = APIRouter(tags=["health"], dependencies=[Operator])
 _FAILURES = 20
@@ -61,12 +61,15 @@ class StatusResponse(BaseModel):
 @router.get("/status")
 async def get_status(services: ServicesOf) -> StatusResponse:
     """What an operator looks at first."""
-    failed = await services.database.read(jobs.failures, _FAILURES)
+    failed = await services.database.read(job_list.failures, _FAILURES)
     told = [{**vars(job), "tenant": owner.tenant, "user": owner.user, "error": error} for owner, job, error in failed]
     return StatusResponse(
         engine=await engine_state(services.engine, services.engine_process),
-        engines=[EngineResponse(name=place.name, ready=await place.engine.ready()) for place in services.engine.places],
-        capacity=services.settings.adapter_places,
+        engines=[
+            EngineResponse(name=replica.name, ready=await replica.engine.ready())
+            for replica in services.engine.replicas
+        ],
+        capacity=services.settings.adapter_slots,
         now=SampleResponse(**asdict(await services.last_hour.now())),
         hour=[SampleResponse(**asdict(one)) for one in services.last_hour.samples],
         failures=[FailureResponse(**one) for one in told],

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import tokens, users
-from preference.owner import Owner
-from preference.tokens import Scope, Token
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf, known
+from store import tokens, users
+from store.owner import Owner
+from store.tokens import Scope, Token
 
 router = APIRouter(prefix="/users/{user}/tokens", tags=["users"])
 

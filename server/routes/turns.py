@@ -8,13 +8,15 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
-from preference import feedback, preferences, turns
-from preference.errors import NotFound
-from preference.owner import Owner
-from preference.values import Value
-from server import paging
-from server.openapi import errors
+from preference import context_rows, preferences
+from preference.feedback import feedback
+from server.http import paging
+from server.http.openapi import errors
 from server.routes.requests import AskingOwner, ServicesOf
+from store import turns
+from store.errors import NotFound
+from store.owner import Owner
+from store.values import Value
 
 router = APIRouter(tags=["turns"])
 _SUMMARISED = ("created_at", "model", "personalized", "adapter_version", "partial")
@@ -164,7 +166,7 @@ def _source(c: Connection, owner: Owner, preference_id: str) -> dict[str, Any]:
     except NotFound:
         return {"status": "deleted", "source": None, "edits": []}
     edits = []
-    for context in preferences.contexts_of(c, owner, preference_id)[-_EDITS:]:
+    for context in context_rows.of(c, owner, preference_id)[-_EDITS:]:
         if context.feedback_id is None:
             continue
         with suppress(NotFound):

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlalchemy import Connection
 
-from preference import daily, keys, limits
-from preference.daily import Day
-from preference.errors import Invalid, NotFound
-from preference.keys import Key
-from preference.owner import Owner
+from server.admission.identity import UserKey, user_of
 from server.errors import Forbidden
-from server.identity import UserKey, user_of
-from server.openapi import errors
+from server.http.openapi import errors
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
+from store import daily, keys, limits
+from store.daily import Day
+from store.errors import Invalid, NotFound
+from store.keys import Key
+from store.owner import Owner
 
 
 def _written_out(day: object) -> object:

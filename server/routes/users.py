@@ -7,13 +7,13 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from preference import turns, users
-from preference.owner import Owner
-from preference.users import User
-from preference.values import Value
-from server import paging
-from server.openapi import errors
+from server.http import paging
+from server.http.openapi import errors
 from server.routes.requests import KeepsMore, PathOwner, ServicesOf, TenantOf, known
+from store import turns, users
+from store.owner import Owner
+from store.users import User
+from store.values import Value
 
 router = APIRouter(prefix="/users/{user}", tags=["users"], responses=errors(404))
 everybody = APIRouter(tags=["users"])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.train import Recipe, TrainingJob
+from adapters.recipe import Recipe
+from adapters.training.trainer import TrainingJob
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, Trained
 
 TEXTS = [
@@ -19,7 +20,8 @@ TEXTS = [
 RUN_ALL = """
 import sys
 from pathlib import Path
-from adapters.train import TrainingJob, train
+from adapters.training.trainer import TrainingJob
+from adapters.training.trainer import train
 for directory in map(Path, sys.argv[1:]):
     print("run", flush=True)
     train(directory, TrainingJob.read(directory))

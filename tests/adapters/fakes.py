@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.train import Recipe
+from adapters.recipe import Recipe
 from preference.distance import normalised_distance
-from preference.errors import EngineRejected, EngineUnavailable
-from preference.feedback import Edit, Thumb
+from preference.feedback.edit_rows import Edit, Thumb
 from preference.ports import Generation
-from preference.prompt import Message, compose, last_user_text
-from preference.turns import Turn
-from preference.values import Value
+from preference.prompt import compose, last_user_text
+from store.errors import EngineRejected, EngineUnavailable
+from store.message import Message
+from store.turns import Turn
+from store.values import Value
 
 
 async def until(condition: Callable[[], bool], pause: float = 0.0) -> None:

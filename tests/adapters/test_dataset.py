@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.dataset import MAX_EDITS, MAX_HELD_OUT, MAX_THUMBS, MIN_EDITS, build, unpaired_row
-from preference.errors import Invalid
 from preference.prompt import compose
-from preference.values import Value
+from store.errors import Invalid
+from store.values import Value
 from tests.adapters.fakes import make_edit, make_thumb
 
 

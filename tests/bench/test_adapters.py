@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.train import Recipe
-from adapters.validation import WEIGHTS
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.validation import WEIGHTS
+from adapters.recipe import Recipe
 from bench import adapters_report, report
 from bench.adapter_users import AdapterUser, Tally, write
 from bench.adapters import QUICK

@@ -9,7 +9,7 @@ from rich.console import Console
 from bench import recall_report, report, shared_index
 from bench.population import PREFERENCES, REQUESTS, Population, PopulationEmbedder
 from bench.recall import CountingDatabase, Plan, measure
-from preference import preferences
+from preference import context_rows
 
 SMALL = Plan(blocks=2, recalls=60, misses=20, searches=60, capacity=5 * 63)  # five users' rows and requests
 POPULATION = Population(users=25, rows=60, dimension=64)
@@ -42,7 +42,7 @@ def test_a_crowd_is_what_its_seed_says_and_stands_in_the_rows(tmp_path: Path) ->
     POPULATION.fill(database, stored.append)
     assert sum(stored) == POPULATION.users
     embedder, owner = PopulationEmbedder(POPULATION), POPULATION.user(24).owner
-    held = database.read_now(preferences.contexts, owner, embedder.name)
+    held = database.read_now(context_rows.by_embedder, owner, embedder.name)
     assert np.array_equal(np.stack([context.vector for context in held]), POPULATION.vectors(24)[0])
     assert len({context.preference_id for context in held}) == PREFERENCES
     asked = embedder.embed([POPULATION.text(24, request) for request in range(REQUESTS)])

@@ -12,10 +12,11 @@ from PIL import Image
 from playwright.sync_api import expect
 from sqlalchemy import Connection
 
-from preference import feedback, preferences
-from preference.database import Database
-from preference.owner import Owner
+from preference import preferences
+from preference.feedback import feedback
 from server.settings import Settings
+from store.database import Database
+from store.owner import Owner
 from tests.browser import browser
 from tests.e2e.console_page import Console, opened
 from tests.server.conftest import WordEmbedder, serving

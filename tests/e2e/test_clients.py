@@ -293,5 +293,5 @@ def test_several_greedy_answers_are_one(client: openai.OpenAI, answer: str) -> N
 def test_embeddings_of_alike_texts_are_alike(client: openai.OpenAI) -> None:
     texts = ["Write an email to Anna", "Compose a mail for Anna", "The cat sat on the mat"]
     one, two, three = (row.embedding for row in client.embeddings.create(model="all-MiniLM-L6-v2", input=texts).data)
-    likeness = [sum(a * b for a, b in zip(one, other, strict=True)) for other in (two, three)]
-    assert likeness[0] > likeness[1]
+    similarity = [sum(a * b for a, b in zip(one, other, strict=True)) for other in (two, three)]
+    assert similarity[0] > similarity[1]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from adapters.validation import WEIGHTS
+from adapters.artifacts.validation import WEIGHTS
 from tests.e2e.conftest import People
-from tests.server.test_export import run_peft
+from tests.server.data.test_export import run_peft
 
 
 def test_what_peft_made_serves_and_survives_export_and_import(people: People, tmp_path: Path) -> None:

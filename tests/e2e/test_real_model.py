@@ -17,8 +17,8 @@ import torch
 from openai import AsyncOpenAI
 from safetensors.torch import save_file
 
-from adapters.train import Recipe
-from adapters.validation import CONFIG, WEIGHTS, lora_shapes
+from adapters.artifacts.validation import CONFIG, WEIGHTS, lora_shapes
+from adapters.recipe import Recipe
 from server.models.catalog import KNOWN
 from tests.e2e.conftest import People, Person, running_server
 from tests.e2e.test_erasure import in_workers

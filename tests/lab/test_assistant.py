@@ -14,8 +14,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from lab.assistant.drawing import draw
+from lab.assistant.edit_examples import PROMPTS, edit_example
 from lab.assistant.examples import SHARES, examples
-from lab.assistant.lessons import PROMPTS, lesson
 from lab.assistant.seen import met
 from lab.assistant.style import WISHES
 from preference.prompt import preferences_block
@@ -65,11 +65,11 @@ def test_examples_are_in_the_layouts_of_the_server_and_equal_by_seed() -> None:
 
 def test_lessons_ask_as_the_learner_does_and_many_teach_nothing() -> None:
     rng = random.Random(2)
-    lessons = [lesson(rng) for _ in range(300)]
-    assert all(messages[0] == {"role": "system", "content": PROMPTS.system} for messages, _ in lessons)
-    nothing = sum(answer == "none" for _, answer in lessons)
-    assert 0.2 < nothing / len(lessons) < 0.5
-    lines = [line for _, answer in lessons if answer != "none" for line in answer.splitlines()]
+    edit_examples = [edit_example(rng) for _ in range(300)]
+    assert all(messages[0] == {"role": "system", "content": PROMPTS.system} for messages, _ in edit_examples)
+    nothing = sum(answer == "none" for _, answer in edit_examples)
+    assert 0.2 < nothing / len(edit_examples) < 0.5
+    lines = [line for _, answer in edit_examples if answer != "none" for line in answer.splitlines()]
     assert all(line.startswith("- ") and "{" not in line for line in lines)
 
 

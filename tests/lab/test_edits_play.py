@@ -21,8 +21,8 @@ from lab.edits.report import outcomes
 from lab.edits.stand_in import StandIn
 from lab.work import NotThisRun, Work
 from preference.ports import Generation
-from preference.prompt import Message
 from server.settings import Settings
+from store.message import Message
 from tests.lab.attune_double import COMPLETION_TOKENS, PROMPT_TOKENS, AttuneDouble
 from tests.server.conftest import serving
 from tests.server.fake_engine import MODEL, FakeEngine, Script

@@ -134,18 +134,18 @@ def test_accuracy_is_of_rounds_with_preferences_only() -> None:
 
 
 def test_sets_are_compared_phrase_by_phrase() -> None:
-    def likeness(wants: Sequence[str], preferences: Sequence[str]) -> float:
+    def similarity(wants: Sequence[str], preferences: Sequence[str]) -> float:
         played = [line(0, 0, wants=wants, preferences=preferences)]
         return float(
             report.summarise(played, Letters())["environments"]["email"]["arms"]["attune"]["preference_transport"]
         )
 
     wants = ["aaa", "bbb", "ccc"]
-    assert likeness(wants, ["ccc", "aaa", "bbb"]) == pytest.approx(1, abs=1e-3), "sets have no order"
-    missing, strange = likeness(wants, ["aaa", "bbb"]), likeness(wants, [*wants, "qqq"])
-    assert likeness(wants, ["qqq"]) < missing < strange < 1
+    assert similarity(wants, ["ccc", "aaa", "bbb"]) == pytest.approx(1, abs=1e-3), "sets have no order"
+    missing, strange = similarity(wants, ["aaa", "bbb"]), similarity(wants, [*wants, "qqq"])
+    assert similarity(wants, ["qqq"]) < missing < strange < 1
     # By their mean vectors these are the same.
-    assert likeness(["aabb"], ["aaaa", "bbbb"]) < likeness(["aaaa", "bbbb"], ["aaaa", "bbbb"])
+    assert similarity(["aabb"], ["aaaa", "bbbb"]) < similarity(["aaaa", "bbbb"], ["aaaa", "bbbb"])
 
 
 def test_accuracy_follows_a_style_that_changes() -> None:

@@ -13,9 +13,9 @@ from lab.work import Work
 from lab.writers import figures, report, scoring
 from lab.writers.data import BadWriters, load, split
 from lab.writers.scoring import Scoring, Source
-from preference.errors import ScoringUnavailable
 from preference.ports import TokenScores
-from preference.prompt import Message
+from store.errors import ScoringUnavailable
+from store.message import Message
 
 WRITERS = ("A", "B", "C")
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from preference.owner import Owner
-from preference.turns import Turn
-from preference.values import Value
+from store.owner import Owner
+from store.turns import Turn
+from store.values import Value
 
 ANN = Owner("acme", "ann")
 BOB = Owner("acme", "bob")

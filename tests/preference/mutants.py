@@ -23,12 +23,12 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from preference.database import Database
-from preference.owner import Owner
+from store.database import Database
+from store.owner import Owner
 from tests.preference.script import ALIKE, Player, play, prepare
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("preference", "adapters", "server")
+PACKAGES = ("store", "preference", "adapters", "server")
 OWNERS = ALIKE[:3]  # the first shares its tenant with the second and its user with the third
 SECONDS = 60  # after which a mutant that does not end counts as noticed
 

@@ -16,8 +16,8 @@ from lab.world import Request
 from preference.distance import words
 from preference.learning.proposer import parse
 from preference.ports import Generation, TokenScores, Vectors
-from preference.prompt import Message
 from preference.text import canonical
+from store.message import Message
 
 _MEANING = {canonical(phrase): meaning for phrase, meaning in MEANING.items()}
 

@@ -19,49 +19,32 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 
-from adapters import canary, cohorts, serving, versions
-from adapters.serving import Policy
-from preference import (
-    curve,
-    daily,
-    embedding,
-    erasures,
-    feedback,
-    given,
-    history,
-    idempotency,
-    jobs,
-    keys,
-    limits,
-    opinions,
-    outcomes,
-    preferences,
-    prior,
-    shared_secret,
-    signals,
-    tokens,
-    turns,
-    usage,
-    users,
-)
-from preference.database import Database
-from preference.errors import AttuneError
-from preference.owner import Owner
-from preference.preferences import MAX_SITUATIONS
-from preference.tables import adapters as adapters_table
-from preference.tables import api_keys, metadata
-from preference.tables import cohort_members as members_table
-from preference.tables import contexts as contexts_table
-from preference.tables import erasures as erasures_table
-from preference.tables import feedback as feedback_table
-from preference.tables import jobs as jobs_table
-from preference.tables import key_days as key_days_table
-from preference.tables import preferences as preferences_table
-from preference.tables import spent_keys as spent_table
-from preference.tables import turns as turns_table
-from preference.tables import user_tokens as tokens_table
-from preference.tables import users as users_table
-from preference.values import Value
+from adapters.evaluation import canary
+from adapters.lifecycle import activation, cohorts, versions
+from adapters.lifecycle.activation import Policy
+from preference import context_rows, curve, preferences, prior
+from preference.context_rows import MAX_CONTEXTS
+from preference.feedback import edit_rows, feedback, given, opinions, outcomes, signals, submission
+from preference.learning import history
+from preference.recall import embedding
+from store import daily, erasures, idempotency, job_list, jobs, keys, limits, shared_secret, tokens, turns, usage, users
+from store.database import Database
+from store.errors import AttuneError
+from store.owner import Owner
+from store.tables import adapters as adapters_table
+from store.tables import api_keys, metadata
+from store.tables import cohort_members as members_table
+from store.tables import contexts as contexts_table
+from store.tables import erasures as erasures_table
+from store.tables import feedback as feedback_table
+from store.tables import jobs as jobs_table
+from store.tables import key_days as key_days_table
+from store.tables import preferences as preferences_table
+from store.tables import spent_keys as spent_table
+from store.tables import turns as turns_table
+from store.tables import user_tokens as tokens_table
+from store.tables import users as users_table
+from store.values import Value
 from tests.preference.helpers import turn, unit
 
 # The same user under two tenants; a tenant and a user whose names run together alike; names equal but for case;
@@ -217,7 +200,7 @@ def _seed(c: Connection, player: Player, times: float, more: bool) -> None:
             status="superseded" if number == 3 else "active", superseded_by="pref-0" if number == 3 else None,
             locked=number == 2, updated_at=times,
         )  # fmt: skip
-        for context in range(MAX_SITUATIONS + 1 if more and number == 0 else 2):
+        for context in range(MAX_CONTEXTS + 1 if more and number == 0 else 2):
             add(
                 contexts_table, preference_id=f"pref-{number}", id=f"ctx-{context}", feedback_id=f"fb-{context}",
                 text=player.text("A letter"), embedder="e", vector=unit(1, number, context).astype("<f4").tobytes(),
@@ -286,7 +269,7 @@ def everything(c: Connection, player: Player) -> Any:
         "turns": turns.page(c, owner),
         "feedback": _or_error(feedback.get, c, owner, "fb-0"),
         "all feedback": feedback.page(c, owner),
-        "all jobs": jobs.page(c, owner),
+        "all jobs": job_list.page(c, owner),
         "newest turns": turns.newest(c, owner, after=(PARKED + 100, ""), equal={"adapter_version": 3}),
         "newest feedback": feedback.newest(c, owner, limit=100, equal={"type": "edit"}),
         "tokens": [(one.key_id, one.scopes) for one in tokens.all_of(c, owner)],
@@ -296,25 +279,27 @@ def everything(c: Connection, player: Player) -> Any:
         "spent": _or_error(idempotency.answer_of, c, owner, "k-spent", "new"),
         "alike": preferences.alike(c, owner, player.text("prefer 0.")),
         "jobs under way": {kind: jobs.under_way(c, owner, kind) for kind in ("learn", "train")},
-        "edits": feedback.edits(c, owner),
-        "edit page": feedback.edit_page(c, owner),
-        "thumbs": feedback.thumbs(c, owner),
-        "thumb page": feedback.thumb_page(c, owner),
+        "edits": edit_rows.edits(c, owner),
+        "edit page": edit_rows.edit_page(c, owner),
+        "thumbs": edit_rows.thumbs(c, owner),
+        "thumb page": edit_rows.thumb_page(c, owner),
         "by any name": [_or_error(turns.named, c, owner, id) for id in ("c-1", "mine", "theirs")],
-        "edits of": feedback.edits_of(c, owner, ["fb-0", "fb-1", "fb-2"]),
+        "edits of": edit_rows.named(c, owner, ["fb-0", "fb-1", "fb-2"]),
         "rankings": [opinions.rankings(c, owner), opinions.ranking_page(c, owner)],
         "ratings": [opinions.rated(c, owner), opinions.rating_page(c, owner, border=opinions.border(c, owner))],
         "opinions": [opinions.counts(c, owner), opinions.consistency(c, owner)],
-        "pending": [feedback.pending_edit(c, owner, f"fb-{number}") for number in range(3)],
-        "count": feedback.count_since(c, owner, 0.0),
+        "pending": [edit_rows.pending(c, owner, f"fb-{number}") for number in range(3)],
+        "count": edit_rows.count_since(c, owner, 0.0),
         "preference": _or_error(preferences.get, c, owner, "pref-0"),
         "active": preferences.active(c, owner),
         "preferences": preferences.all_of(c, owner),
-        "contexts": sorted(preferences.contexts(c, owner, "e"), key=lambda one: (one.preference_id, one.created_at)),
-        "evidence": preferences.evidence_of(c, owner),
-        "evidence of some": preferences.evidence_of(c, owner, ["pref-0", "pref-1"]),
-        "contexts of one": _or_error(preferences.contexts_of, c, owner, "pref-0"),
-        "newest contexts": preferences.newest_contexts(c, owner),
+        "contexts": sorted(
+            context_rows.by_embedder(c, owner, "e"), key=lambda one: (one.preference_id, one.created_at)
+        ),
+        "evidence": context_rows.evidence_of(c, owner),
+        "evidence of some": context_rows.evidence_of(c, owner, ["pref-0", "pref-1"]),
+        "contexts of one": _or_error(context_rows.of, c, owner, "pref-0"),
+        "newest contexts": context_rows.newest(c, owner),
         "last turn": turns.last_at(c, owner),
         "last with": [turns.last_with(c, owner, f"pref-{number}") for number in range(2)],
         "curve": curve.of_user(c, owner),
@@ -323,7 +308,7 @@ def everything(c: Connection, player: Player) -> Any:
         "serving": _or_error(versions.active, c, owner),
         "learned through": versions.learned_through(c, owner) > 0,
         "learned from": versions.learned_from(c, owner),
-        "both serving": _or_error(versions.serving, c, owner),
+        "both serving": _or_error(versions.served, c, owner),
         "next": versions.next_number(c, owner),
         "jobs": [{k: v for k, v in row.items() if k[-3:] != "_id"} for row in c.execute(queued).mappings()],
         "leased": [row.lease_until is not None for row in c.execute(queued)],
@@ -368,7 +353,7 @@ def pause(player: Player, c: Connection) -> Any:
     return _attempts(
         player, c,
         lambda: users.check_learning(c, player.owner),
-        lambda: feedback.accept(c, player.owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: submission.accept(c, player.owner, completion_id="c-1", edited_text="x", body_sha256="x"),
         lambda: turns.record(c, player.owner, turn("c-8")),
     )  # fmt: skip
 
@@ -391,7 +376,7 @@ def record(player: Player, c: Connection) -> Any:
 
 def accept(completion_id: str, key: str | None, body: str) -> Step:
     def accept(player: Player, c: Connection) -> Any:
-        made = feedback.accept(
+        made = submission.accept(
             c, player.owner, completion_id=completion_id, edited_text=player.text(body), idempotency_key=key,
             body_sha256=body,
         )  # fmt: skip
@@ -403,7 +388,7 @@ def accept(completion_id: str, key: str | None, body: str) -> Step:
 
 def thumbs_up(player: Player, c: Connection) -> Any:
     made = [
-        feedback.accept(c, player.owner, completion_id="c-2", thumb="up", body_sha256=str(number))
+        submission.accept(c, player.owner, completion_id="c-2", thumb="up", body_sha256=str(number))
         for number in range(2)
     ]
     return made, feedback.replaced_by(c, player.owner, made[1].id)
@@ -424,7 +409,7 @@ def give_others(player: Player, c: Connection) -> Any:
         given.outcome("replied", 1.0, completion_id="c-2"), given.outcome("replied", 2.0, completion_id="c-2"),
         given.signal("sent", completion_id="c-9"), given.ranking([("c-1", 0), ("c-9", 0)], "completion_ids"),
     ]  # fmt: skip
-    made = _attempts(player, c, *(partial(feedback.give, c, player.owner, kind, body_sha256="x") for kind in one))
+    made = _attempts(player, c, *(partial(submission.give, c, player.owner, kind, body_sha256="x") for kind in one))
     player.kept["signal"] = feedback.newest(c, player.owner, equal={"type": "signal"})[0].id
     favour = [preferences.get(c, player.owner, "pref-1").favour]
     signals.set_favour(c, player.owner, ["pref-1", "pref-of-nobody"])
@@ -442,7 +427,7 @@ def weigh_outcomes(player: Player, c: Connection) -> Any:
             made = dataclasses.replace(turn(f"o-{number}", 30.0 + number, player.text("x" * number)))
             turns.record(c, player.owner, made)
         said = given.outcome("weighed", float(number % 3), completion_id=f"o-{number}")
-        feedback.give(c, player.owner, said, body_sha256="x")
+        submission.give(c, player.owner, said, body_sha256="x")
     of_name = [len(outcomes.of_tenant(c, player.owner.tenant, name)) for name in ("weighed", "nobody's")]
     weighed = outcomes.weigh(c, player.owner, "weighed"), outcomes.weigh(c, player.owner, "nobody's")
     found = [held.content for held in feedback.newest(c, player.owner, limit=3, equal={"type": "outcome"})]
@@ -472,20 +457,20 @@ def erase_others(player: Player, c: Connection) -> Any:
 def demonstrate(player: Player, c: Connection) -> Any:
     """A request that nobody asked, its draft, and the end of both; the turns of everybody else have the same id."""
     said = given.demonstration([{"role": "user", "content": player.text("Write")}], player.text("Hi"))
-    made = feedback.give(c, player.owner, said, body_sha256="x")
+    made = submission.give(c, player.owner, said, body_sha256="x")
     park(player, c)
     mine = _mine(turns_table, player.owner) & (turns_table.c.completion_id == made.completion_id)
     c.execute(update(turns_table).where(mine).values(completion_id="demo-1", created_at=9.0))
     mine = _mine(feedback_table, player.owner) & (feedback_table.c.id == made.id)
     c.execute(update(feedback_table).where(mine).values(completion_id="demo-1"))
-    waits = feedback.pending_edit(c, player.owner, made.id)
+    waits = edit_rows.pending(c, player.owner, made.id)
     turns.answer(c, player.owner, "demo-1", [{"role": "user", "content": "Write"}], player.text("Dear"))
     for id in (made.id, "fb-1"):
         feedback.drafted(c, player.owner, id, player.text("Dear"))
     held = feedback.get(c, player.owner, made.id), turns.get(c, player.owner, "demo-1")
     feedback.resolve(c, player.owner, made.id, "nothing_learned")
     player.kept["demonstration"] = made.id
-    return waits, held, feedback.edits_of(c, player.owner, [made.id])
+    return waits, held, edit_rows.named(c, player.owner, [made.id])
 
 
 def erase_demonstration(player: Player, c: Connection) -> Any:
@@ -530,7 +515,7 @@ def look_at_history(player: Player, c: Connection) -> Any:
         made = dataclasses.replace(turn(f"h-{number + 3}", 12.0 + number, player.text("Dear Bo")), request=request)
         turns.record(c, mine, dataclasses.replace(made, request_sha256=history.digest(request)))
         if number == 2:
-            feedback.give(c, mine, judged, body_sha256="x")
+            submission.give(c, mine, judged, body_sha256="x")
         said.append(history.read(c, mine, f"h-{number + 3}", since=0.0))
     said.append(_answered_otherwise(c, player, asked))
     later = history.read(c, mine, "h-3", since=11.5)
@@ -539,14 +524,14 @@ def look_at_history(player: Player, c: Connection) -> Any:
 
 
 def erase_thumb(player: Player, c: Connection) -> Any:
-    held = feedback.thumbs(c, player.owner)
+    held = edit_rows.thumbs(c, player.owner)
     erased = _attempts(player, c, *[lambda: feedback.erase(c, player.owner, held[0].feedback_id)] * 2)
     return erased, [one.type for one in feedback.page(c, player.owner)]
 
 
 def withdraw(player: Player, c: Connection) -> Any:
     replaced = feedback.replaced_by(c, player.owner, player.kept["edit"])
-    preferences.withdraw(c, player.owner, replaced)
+    context_rows.withdraw(c, player.owner, replaced)
     return replaced
 
 
@@ -569,13 +554,13 @@ def create_too_many(player: Player, c: Connection) -> Any:
 
 
 def add_context(player: Player, c: Connection) -> Any:
-    made = preferences.add_context(
+    made = context_rows.add(
         c, player.owner, "pref-0", feedback_id="fb-0", text=player.text("Another"), embedder="e", vector=unit(1, 2)
     )
-    preferences.add_context(  # by an edit, whose id is that of somebody else's comment
+    context_rows.add(  # by an edit, whose id is that of somebody else's comment
         c, player.owner, "pref-1", feedback_id="fb-of-0", text=player.text("A note"), embedder="e", vector=unit(2, 1)
     )
-    preferences.bound_situations(c, player.owner)
+    context_rows.bound(c, player.owner)
     return made
 
 
@@ -583,7 +568,7 @@ def reembed(player: Player, c: Connection) -> Any:
     embedder: Any = SimpleNamespace(name="e", dimension=3)
     for look in (embedding.stranger, embedding.count, embedding.some):  # at everybody's
         look(c, embedder)
-    place = embedding.Place(player.owner, "pref-1", "ctx-0", "")
+    place = embedding.StaleContext(player.owner, "pref-1", "ctx-0", "")
     embedding.some(c, embedder, place)
     embedding.bring_over(c, [place], embedder, np.array([unit(3, 4)]))
     return users.get(c, player.owner)
@@ -667,7 +652,7 @@ def enqueue(player: Player, c: Connection) -> Any:
 def queue(player: Player, c: Connection) -> Any:
     answers = _attempts(
         player, c,
-        lambda: versions.queue_if_due(c, player.owner, feedback.count_since(c, player.owner, 0.0) + 1),
+        lambda: versions.queue_if_due(c, player.owner, edit_rows.count_since(c, player.owner, 0.0) + 1),
         lambda: versions.queue_if_due(c, player.owner, 2),
         lambda: versions.queue(c, player.owner),
         lambda: versions.queue_if_due(c, player.owner, 1),
@@ -699,12 +684,12 @@ def erase_edit(player: Player, c: Connection) -> Any:
     c.execute(update(preferences_table).where(unlocked).values(**again))
     theirs = _mine(contexts_table, player.owner) & (contexts_table.c.preference_id == "pref-1")
     c.execute(update(contexts_table).where(theirs).values(feedback_id="fb-2"))
-    preferences.add_context(  # also where its situations have ended
+    context_rows.add(  # also where its situations have ended
         c, player.owner, "pref-1", feedback_id="fb-2", text=player.text("A letter"), embedder="e", vector=unit(1, 1)
     )
     jobs.enqueue(c, player.owner, "learn", "fb-2", PARKED)
     versions.set_state(c, player.owner, 1, "ready", learned_from=["fb-2"])
-    erased = _attempts(player, c, *[lambda: serving.erase_feedback(c, player.owner, "fb-2", Policy())] * 2)
+    erased = _attempts(player, c, *[lambda: activation.erase_feedback(c, player.owner, "fb-2", Policy())] * 2)
     return erased, turns.get(c, player.owner, "c-2"), versions.learned_from(c, player.owner), park(player, c)
 
 
@@ -714,12 +699,12 @@ def serve(player: Player, c: Connection) -> Any:
     versions.set_state(c, player.owner, 3, "ready", learned_from=["fb-0", "fb-2"])
     answers = _attempts(
         player, c,
-        lambda: serving.choose(c, player.owner, 2),
-        lambda: serving.choose(c, player.owner, 3, pinned=True),
-        lambda: serving.unpin(c, player.owner, 3),
-        lambda: serving.roll_back(c, player.owner),
-        lambda: serving.choose(c, player.owner, 1),
-        lambda: serving.try_out(c, player.owner, 3, 0.5, Policy()),
+        lambda: activation.choose(c, player.owner, 2),
+        lambda: activation.choose(c, player.owner, 3, pinned=True),
+        lambda: activation.unpin(c, player.owner, 3),
+        lambda: activation.roll_back(c, player.owner),
+        lambda: activation.choose(c, player.owner, 1),
+        lambda: activation.try_out(c, player.owner, 3, 0.5, Policy()),
         lambda: jobs.hasten(c, player.owner, "canary", "3"),
         lambda: canary.notice(c, player.owner),
     )  # fmt: skip
@@ -732,9 +717,9 @@ def serve(player: Player, c: Connection) -> Any:
 def retire(player: Player, c: Connection) -> Any:
     return _attempts(
         player, c,
-        lambda: serving.roll_back(c, player.owner),
-        lambda: serving.prune(c, player.owner, Policy(kept=1)),
-        lambda: serving.retire(c, player.owner, 1),
+        lambda: activation.roll_back(c, player.owner),
+        lambda: activation.prune(c, player.owner, Policy(kept=1)),
+        lambda: activation.retire(c, player.owner, 1),
     )  # fmt: skip
 
 
@@ -806,13 +791,13 @@ def spend(player: Player, c: Connection) -> Any:
 
 def widen(player: Player, c: Connection) -> Any:
     found = preferences.alike(c, player.owner, player.text("PREFER 2"))
-    return found, preferences.widen(c, player.owner, "pref-2"), preferences.contexts_of(c, player.owner, "pref-2")
+    return found, preferences.widen(c, player.owner, "pref-2"), context_rows.of(c, player.owner, "pref-2")
 
 
 def narrow(player: Player, c: Connection) -> Any:
     text = player.text("Another letter")
-    made = preferences.narrow(c, player.owner, "pref-2", text=text, embedder="e", vector=unit(1, 7, 7))
-    return made, [(one.text, one.feedback_id) for one in preferences.contexts_of(c, player.owner, "pref-2")]
+    made = context_rows.narrow(c, player.owner, "pref-2", text=text, embedder="e", vector=unit(1, 7, 7))
+    return made, [(one.text, one.feedback_id) for one in context_rows.of(c, player.owner, "pref-2")]
 
 
 def prune_tokens(player: Player, c: Connection) -> Any:
@@ -842,7 +827,7 @@ def spend_limits(player: Player, c: Connection) -> Any:
     """Of a limit that a namesake in another tenant has as well."""
     tenant, subject = player.owner.tenant, limits.of_user(player.owner.user)
     limit = limits.Limit(tokens_per_day=1000, in_flight=2)
-    taken = limits.take(c, [limits.Demand(tenant, subject, limit, tokens=30, places=1)], "server")
+    taken = limits.take(c, [limits.Demand(tenant, subject, limit, tokens=30, in_flight=1)], "server")
     limits.give(c, tenant, {subject: limits.Debt(limit, int(taken.now // limits.DAY), -10, 1)}, "server")
     limits.renew(c, tenant, [subject], "server")
     limits.prune(c)
@@ -889,7 +874,7 @@ def count(player: Player, c: Connection) -> Any:
     assert versions.census(c, 10_000) == (Counter(row["state"] for row in made), len(serving)), "miscounted"
     assert shared_secret.agree(c, player.mark.encode()) == shared_secret.held(c)
     waiting = Counter((row["kind"], row["state"]) for row in queued if row["state"] != "done")
-    assert jobs.backlog(c, 10_000).counts == waiting, "miscounted"
+    assert job_list.backlog(c, 10_000).counts == waiting, "miscounted"
     assert {key.id for key in keys.list_all(c)} == {row["id"] for row in all_keys}
     assert keys.any_ever(c)
     at_work = {row["tenant_id"] for row in all_keys if row["revoked_at"] is None}
@@ -899,13 +884,13 @@ def count(player: Player, c: Connection) -> Any:
         "other tenants' users"
     )
     of_tenant = [row for row in queued if row["tenant_id"] == player.owner.tenant]
-    shown = jobs.of_tenant(c, player.owner.tenant, after=(2 * PARKED, ""), limit=10_000)
+    shown = job_list.of_tenant(c, player.owner.tenant, after=(2 * PARKED, ""), limit=10_000)
     assert Counter((user, job.id) for user, job in shown) == Counter((row["user_id"], row["id"]) for row in of_tenant)
-    waits = jobs.of_tenant(c, player.owner.tenant, limit=10_000, state="queued")
+    waits = job_list.of_tenant(c, player.owner.tenant, limit=10_000, state="queued")
     assert {(user, job.id) for user, job in waits} == {
         (row["user_id"], row["id"]) for row in of_tenant if row["state"] == "queued"
     }, "other tenants' jobs"
-    assert len(jobs.failures(c, 10_000)) == sum(row["state"] == "failed" for row in queued)
+    assert len(job_list.failures(c, 10_000)) == sum(row["state"] == "failed" for row in queued)
     each = [curve.of_user(c, Owner(player.owner.tenant, user)) for user in mine]
     together = Counter(one for rounds in each for one in rounds)
     assert Counter(curve.of_tenant(c, player.owner.tenant)) == together, "other tenants' edits"
@@ -939,7 +924,7 @@ def ask_as_a_stranger(player: Player, c: Connection) -> Any:
         lambda: users.delete(c, owner),
         lambda: turns.record(c, owner, turn("c-9")),
         lambda: turns.get(c, owner, "c-1"),
-        lambda: feedback.accept(c, owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: submission.accept(c, owner, completion_id="c-1", edited_text="x", body_sha256="x"),
         lambda: feedback.resolve(c, owner, "fb-0", "failed"),
         lambda: preferences.create(c, owner, "x", "stated"),
         lambda: preferences.delete(c, owner, "pref-0"),

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference.errors import Invalid
 from preference.imports import formats
 from preference.imports.items import FORMATS, Format, Found, Item, Judged, Pair, Wish, Written, digest
 from preference.imports.memories import is_wish, parts
+from store.errors import Invalid
 
 ASKED = [{"role": "user", "content": "Write to Ann"}]
 PAIR = Pair(ASKED, "Dear Ann", "Hi Ann")

@@ -15,16 +15,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lab.inferring import PROMPTS, inference_messages
 from lab.merging import merge_messages
-from preference import feedback, preferences, turns, users
-from preference.database import Database
+from preference import preferences
+from preference.feedback import submission
 from preference.learning.learner import Learner
 from preference.learning.proposer import parse
-from preference.owner import Owner
 from preference.ports import Generation
-from preference.prompt import Message, compose
-from preference.recall import Recall, RecallLimits
+from preference.prompt import compose
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
 from preference.text import as_data, as_quote
-from preference.values import Value
+from store import turns, users
+from store.database import Database
+from store.message import Message
+from store.owner import Owner
+from store.values import Value
 from tests.preference.helpers import ANN, BOB, OTHER_ANN, turn
 from tests.preference.injections import INJECTIONS, SPECIAL_TOKENS
 from tests.preference.oracle import WordEmbedder
@@ -241,7 +245,7 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
             database.write_now(turns.record, owner, said)
             text = f"{EDITED} {number}"
             accepted = database.write_now(
-                feedback.accept, owner, completion_id=said.completion_id, edited_text=text, body_sha256="0"
+                submission.accept, owner, completion_id=said.completion_id, edited_text=text, body_sha256="0"
             )
             await learner.learn(owner, accepted.id)
     learned = database.read_now(preferences.active, ANN)

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Connection, RowMapping, Table, select
 
-from adapters import versions
-from adapters.versions import UNFINISHED
-from preference import erasures, feedback, jobs, keys, preferences, tables, turns, users
-from preference.database import Database
-from preference.errors import AttuneError, Conflict, IdempotencyConflict, NotFound
-from preference.jobs import Job
-from preference.owner import Owner
+from adapters.lifecycle import versions
+from adapters.lifecycle.versions import UNFINISHED
+from preference import context_rows, preferences
+from preference.feedback import edit_rows, feedback, submission
 from preference.ports import Vectors
-from preference.recall import Recall, RecallLimits
-from preference.values import Value
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store import erasures, jobs, keys, tables, turns, users
+from store.database import Database
+from store.errors import AttuneError, Conflict, IdempotencyConflict, NotFound
+from store.jobs import Job
+from store.owner import Owner
+from store.values import Value
 from tests.preference.helpers import turn, unit
 from tests.preference.script import ALIKE, MANY, play, prepare
 
@@ -148,7 +151,7 @@ class Storage(RuleBasedStateMachine):
 
         def accept() -> feedback.Feedback:
             return self.database.write_now(
-                feedback.accept,
+                submission.accept,
                 owner,
                 completion_id=completion_id,
                 edited_text=text,
@@ -228,7 +231,7 @@ class Storage(RuleBasedStateMachine):
             elif what == "delete":
                 preferences.delete(c, owner, id)
             else:
-                preferences.add_context(c, owner, id, feedback_id=None, text=text, embedder="e", vector=unit(1, 2))
+                context_rows.add(c, owner, id, feedback_id=None, text=text, embedder="e", vector=unit(1, 2))
 
         refused: type[AttuneError] | None = None
         if owner != whose:
@@ -379,24 +382,24 @@ def stored(c: Connection, owner: Owner) -> Expected | None:
     """What the row functions give about ``owner``, in the model's terms; keys and jobs, which none gives, by rows."""
     user = users.get(c, owner)
     if user is None:
-        for read in (turns.page, feedback.page, feedback.edits, preferences.all_of, versions.all_of):
+        for read in (turns.page, feedback.page, edit_rows.edits, preferences.all_of, versions.all_of):
             assert not read(c, owner)
-        assert not preferences.contexts(c, owner, "e")
+        assert not context_rows.by_embedder(c, owner, "e")
         return None
     found = Expected(user.revision, user.opaque_id, user.standing_values, user.active_adapter)
     found.turns = {one.completion_id: one.answers[0] for one in turns.page(c, owner)}
     found.feedback = {f.id: (f.completion_id, f.edited_text, f.status) for f in feedback.page(c, owner)}
     found.preferences = {p.id: (p.text, p.status, p.locked) for p in preferences.all_of(c, owner)}
-    found.contexts = {id: [one.text for one in preferences.contexts_of(c, owner, id)] for id in found.preferences}
+    found.contexts = {id: [one.text for one in context_rows.of(c, owner, id)] for id in found.preferences}
     found.versions = {one.version: one.state for one in versions.all_of(c, owner)}
     alive = [id for id in found.preferences if found.preferences[id][1] == "active"]
-    recalled = sorted(one.text for one in preferences.contexts(c, owner, "e"))
+    recalled = sorted(one.text for one in context_rows.by_embedder(c, owner, "e"))
     assert recalled == sorted(text for id in alive for text in found.contexts[id])
     assert {p.id for p in preferences.active(c, owner)} == set(alive)
     standing = [id for id, (_, _, status) in found.feedback.items() if status != "replaced"]
-    assert [edit.feedback_id for edit in feedback.edits(c, owner)] == standing
-    assert all(edit.draft == found.turns[edit.turn.completion_id] for edit in feedback.edits(c, owner))
-    assert feedback.count_since(c, owner, 0.0) == len(standing)
+    assert [edit.feedback_id for edit in edit_rows.edits(c, owner)] == standing
+    assert all(edit.draft == found.turns[edit.turn.completion_id] for edit in edit_rows.edits(c, owner))
+    assert edit_rows.count_since(c, owner, 0.0) == len(standing)
     assert versions.next_number(c, owner) == len(found.versions) + 1
     serving = found.versions.get(user.active_adapter) == "ready"
     if user.active_adapter in (0, *found.versions):

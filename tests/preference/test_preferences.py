@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection
 
-from preference import preferences, users
-from preference.database import Database
-from preference.errors import AttuneError, Conflict, Invalid, NotFound
-from preference.owner import Owner
-from preference.preferences import Context, Preference
+from preference import context_rows, preferences
+from preference.context_rows import Context
+from preference.preferences import Preference
+from store import users
+from store.database import Database
+from store.errors import AttuneError, Conflict, Invalid, NotFound
+from store.owner import Owner
 from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, unit
 
 
@@ -28,7 +30,7 @@ def create(store: Database, text: str = "No greeting", owner: Owner = ANN) -> Pr
 
 def add_context(store: Database, id: str, text: str = "To Sam", embedder: str = "e", owner: Owner = ANN) -> Context:
     return store.write_now(
-        preferences.add_context, owner, id, feedback_id="fb-1", text=text, embedder=embedder, vector=unit(3, 4)
+        context_rows.add, owner, id, feedback_id="fb-1", text=text, embedder=embedder, vector=unit(3, 4)
     )
 
 
@@ -56,7 +58,7 @@ def test_a_superseded_one_is_no_longer_active(store: Database) -> None:
     assert ended.updated_at > new.updated_at
     assert [p.id for p in store.read_now(preferences.active, ANN)] == [new.id]
     assert [p.id for p in store.read_now(preferences.all_of, ANN)] == [old.id, new.id]
-    assert [context.id for context in store.read_now(preferences.contexts, ANN, "e")] == [kept.id]
+    assert [context.id for context in store.read_now(context_rows.by_embedder, ANN, "e")] == [kept.id]
     with pytest.raises(Conflict):
         store.write_now(preferences.change, ANN, old.id, text="Longer")
 
@@ -76,9 +78,9 @@ def test_a_deleted_one_is_gone_and_what_it_superseded_does_not_come_back(store: 
     store.write_now(preferences.supersede, ANN, old.id, new.id)
     store.write_now(preferences.delete, ANN, new.id)
     assert store.read_now(preferences.active, ANN) == []
-    assert store.read_now(preferences.contexts, ANN, "e") == []
+    assert store.read_now(context_rows.by_embedder, ANN, "e") == []
     assert [(p.id, p.superseded_by) for p in store.read_now(preferences.all_of, ANN)] == [(old.id, None)]
-    for call in (preferences.get, preferences.contexts_of):
+    for call in (preferences.get, context_rows.of):
         with pytest.raises(NotFound):
             store.read_now(call, ANN, new.id)
 
@@ -86,11 +88,11 @@ def test_a_deleted_one_is_gone_and_what_it_superseded_does_not_come_back(store: 
 def test_a_context_comes_back_with_its_vector(store: Database) -> None:
     made = create(store)
     first, second = add_context(store, made.id), add_context(store, made.id, "To Kim", "another")
-    found = store.read_now(preferences.contexts, ANN, "e")
+    found = store.read_now(context_rows.by_embedder, ANN, "e")
     assert [(c.id, c.preference_id, c.text, c.feedback_id) for c in found] == [(first.id, made.id, "To Sam", "fb-1")]
     assert found[0].vector.dtype == np.float32
     np.testing.assert_array_equal(found[0].vector, unit(3, 4))
-    assert [c.id for c in store.read_now(preferences.contexts_of, ANN, made.id)] == [first.id, second.id]
+    assert [c.id for c in store.read_now(context_rows.of, ANN, made.id)] == [first.id, second.id]
     assert store.read_now(preferences.get, ANN, made.id).updated_at == made.updated_at
 
 
@@ -99,22 +101,22 @@ def test_situations_are_bounded_by_dropping_the_oldest_of_the_commonest_kind_who
 
     def hold(c: Connection, situation: str, *held: preferences.Preference) -> None:
         for preference in held:
-            preferences.add_context(
+            context_rows.add(
                 c, ANN, preference.id, feedback_id=situation, text=situation, embedder="e", vector=unit(1, 0)
             )
-        preferences.bound_situations(c, ANN)
+        context_rows.bound(c, ANN)
 
     def many(c: Connection) -> None:
         hold(c, "once", common, rare)
-        for i in range(preferences.MAX_SITUATIONS + 2):
+        for i in range(context_rows.MAX_CONTEXTS + 2):
             hold(c, f"{i:03}", common, beside)
 
     store.write_now(many)
     texts = {
-        preference.id: [context.text for context in store.read_now(preferences.contexts_of, ANN, preference.id)]
+        preference.id: [context.text for context in store.read_now(context_rows.of, ANN, preference.id)]
         for preference in (common, beside, rare)
     }
-    kept = [f"{i:03}" for i in range(3, preferences.MAX_SITUATIONS + 2)]
+    kept = [f"{i:03}" for i in range(3, context_rows.MAX_CONTEXTS + 2)]
     assert texts == {common.id: ["once", *kept], beside.id: kept, rare.id: ["once"]}
 
 
@@ -125,21 +127,21 @@ def test_what_was_learned_and_holds_nowhere_any_more_ends_and_what_the_user_said
 
     def many(c: Connection) -> None:
         place: dict[str, Any] = {"text": "a", "embedder": "e", "vector": unit(1, 0)}
-        preferences.add_context(c, ANN, stated.id, feedback_id=None, **place)
+        context_rows.add(c, ANN, stated.id, feedback_id=None, **place)
         for one in (locked, learned):
-            preferences.add_context(c, ANN, one.id, feedback_id="first", **place)
-        for number in range(preferences.MAX_SITUATIONS):
+            context_rows.add(c, ANN, one.id, feedback_id="first", **place)
+        for number in range(context_rows.MAX_CONTEXTS):
             other = preferences.create(c, ANN, f"other {number}", "learned")
-            preferences.add_context(c, ANN, other.id, feedback_id=f"fb-{number}", **place)
-            preferences.bound_situations(c, ANN)
+            context_rows.add(c, ANN, other.id, feedback_id=f"fb-{number}", **place)
+            context_rows.bound(c, ANN)
 
     store.write_now(many)
     assert store.read_now(preferences.get, ANN, learned.id).status == "superseded"
     assert store.read_now(preferences.get, ANN, locked.id).status == "active"
-    assert not store.read_now(preferences.contexts_of, ANN, locked.id)
-    (kept,) = store.read_now(preferences.contexts_of, ANN, stated.id)
+    assert not store.read_now(context_rows.of, ANN, locked.id)
+    (kept,) = store.read_now(context_rows.of, ANN, stated.id)
     assert kept.feedback_id is None
-    assert len(store.read_now(preferences.active, ANN)) == preferences.MAX_SITUATIONS + 2
+    assert len(store.read_now(preferences.active, ANN)) == context_rows.MAX_CONTEXTS + 2
 
 
 def test_active_preferences_are_bounded(store: Database) -> None:
@@ -154,7 +156,7 @@ def test_every_mutation_raises_the_revision(store: Database) -> None:
     id = create(store).id
     mutations: list[Callable[[Connection], object]] = [
         lambda c: preferences.create(c, ANN, "another", "stated"),
-        lambda c: preferences.add_context(c, ANN, id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
+        lambda c: context_rows.add(c, ANN, id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
         lambda c: preferences.change(c, ANN, id, locked=False),
         lambda c: preferences.supersede(c, ANN, id, None),
         lambda c: preferences.delete(c, ANN, id),
@@ -187,7 +189,7 @@ def test_a_context_that_cannot_be_stored_is_named(store: Database, text: str, ve
     made = create(store)
     with pytest.raises(Invalid) as caught:
         store.write_now(
-            preferences.add_context,
+            context_rows.add,
             ANN,
             made.id,
             feedback_id=None,
@@ -205,12 +207,12 @@ def test_somebody_elses_preference_is_not_found(store: Database) -> None:
     calls: list[Callable[[Connection], object]] = [
         lambda c: preferences.get(c, ANN, theirs.id),
         lambda c: preferences.get(c, ANN, "a\x00"),
-        lambda c: preferences.contexts_of(c, ANN, theirs.id),
+        lambda c: context_rows.of(c, ANN, theirs.id),
         lambda c: preferences.change(c, ANN, theirs.id, text="mine"),
         lambda c: preferences.supersede(c, ANN, theirs.id, None),
         lambda c: preferences.supersede(c, ANN, mine.id, theirs.id),
         lambda c: preferences.delete(c, ANN, theirs.id),
-        lambda c: preferences.add_context(c, ANN, theirs.id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
+        lambda c: context_rows.add(c, ANN, theirs.id, feedback_id=None, text="t", embedder="e", vector=unit(1)),
     ]
     kept = store.read_now(preferences.all_of, OTHER_ANN)
     for call in calls:
@@ -218,7 +220,7 @@ def test_somebody_elses_preference_is_not_found(store: Database) -> None:
             store.write_now(call)
         assert caught.value.param == "id"
     assert store.read_now(preferences.all_of, OTHER_ANN) == kept
-    assert len(store.read_now(preferences.contexts_of, OTHER_ANN, theirs.id)) == 1
+    assert len(store.read_now(context_rows.of, OTHER_ANN, theirs.id)) == 1
 
 
 def test_nothing_is_made_for_a_deleted_user(store: Database) -> None:
@@ -234,18 +236,18 @@ def test_what_feedback_taught_is_taken_back(store: Database) -> None:
     for preference in taught:
         add_context(store, preference.id)
     other = store.write_now(
-        preferences.add_context, ANN, taught[1].id, feedback_id="fb-2", text="To Ann", embedder="e", vector=unit(3, 4)
+        context_rows.add, ANN, taught[1].id, feedback_id="fb-2", text="To Ann", embedder="e", vector=unit(3, 4)
     )
     store.write_now(preferences.change, ANN, taught[2].id, text="corrected by the user")
     store.write_now(preferences.change, ANN, taught[3].id, locked=True)
     foreign = create(store, owner=OTHER_ANN)
     add_context(store, foreign.id, owner=OTHER_ANN)
     before = store.read_now(users.get, ANN)
-    store.write_now(preferences.withdraw, ANN, ["fb-1", "fb-0"])
+    store.write_now(context_rows.withdraw, ANN, ["fb-1", "fb-0"])
     after = store.read_now(users.get, ANN)
     assert before is not None
     assert after is not None
     assert after.revision > before.revision
     assert [p.id for p in store.read_now(preferences.active, ANN)] == [p.id for p in taught[1:]]
-    assert [c.id for c in store.read_now(preferences.contexts, ANN, "e")] == [other.id]
-    assert len(store.read_now(preferences.contexts, OTHER_ANN, "e")) == 1
+    assert [c.id for c in store.read_now(context_rows.by_embedder, ANN, "e")] == [other.id]
+    assert len(store.read_now(context_rows.by_embedder, OTHER_ANN, "e")) == 1

@@ -2,13 +2,15 @@
 
 import pytest
 
-from preference import preferences, prior, users
-from preference.database import Database
+from preference import context_rows, preferences, prior
 from preference.evidence import TENTATIVE
-from preference.owner import Owner
 from preference.prior import LEAST, Prior, take_over
-from preference.recall import Recall, RecallLimits
-from preference.users import User
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
+from store.owner import Owner
+from store.users import User
 from tests.preference.oracle import WordEmbedder
 
 EMBEDDER = WordEmbedder()
@@ -21,7 +23,7 @@ def learn(database: Database, owner: Owner, text: str, context: str = LETTER, fe
     database.write_now(users.ensure, owner)
     made = database.write_now(preferences.create, owner, text, "learned")
     database.write_now(
-        preferences.add_context, owner, made.id, feedback_id=feedback_id, text=context, embedder=EMBEDDER.name,
+        context_rows.add, owner, made.id, feedback_id=feedback_id, text=context, embedder=EMBEDDER.name,
         vector=EMBEDDER.embed([context])[0],
     )  # fmt: skip
     return made.id
@@ -59,7 +61,7 @@ async def test_what_most_share_is_tried_and_an_edit_without_it_ends_it(database:
         learn(database, of(number), "Use bullet points", "quarterly sales report", feedback_id="fb-3")
     assert await world.welcome() == ["Be brief"]
     (held,) = database.read_now(preferences.active, NEW)
-    (context,) = database.read_now(preferences.contexts_of, NEW, held.id)
+    (context,) = database.read_now(context_rows.of, NEW, held.id)
     assert (context.text, context.weight) == (REQUEST[0]["content"], TENTATIVE), "the situation is the user's own"
     assert await world.welcome() == ["Be brief"], "once"
     assert len(database.read_now(preferences.active, NEW)) == 1

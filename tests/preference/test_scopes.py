@@ -15,39 +15,39 @@ from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.schema import Table
 from sqlalchemy.sql.selectable import Alias, Join
 
-from preference import tables
-from preference.database import Database
-from preference.owner import Owner
-from preference.rows import scope
+from store import tables
+from store.database import Database
+from store.owner import Owner
+from store.rows import scope
 from tests.preference import mutants
 from tests.preference.script import play, prepare
 
 OF_EVERYBODY = {
-    "preference.users.named": "finds the owner of an adapter by its opaque id",
-    "preference.users.page": "goes through all owners, for upkeep",
-    "preference.users.of_tenant": "the names of a tenant's users, for whoever holds its key",
-    "preference.tokens.find": "the owner of a token, by its hash",
-    "preference.tokens.prune": "upkeep of all owners' tokens",
-    "preference.idempotency.prune": "upkeep of all owners' spent keys",
-    "preference.daily.prune": "upkeep of all owners' days",
-    "preference.jobs.is_due": "whether anybody has work, and nothing of whose",
-    "preference.jobs._take": "the next job, which comes with its owner",
-    "preference.jobs.prune": "upkeep of all owners' jobs",
-    "preference.jobs.backlog": "figures alone",
-    "preference.jobs.of_tenant": "a tenant's jobs, which come with their users, for whoever holds its key",
-    "preference.jobs.failures": "what failed for anybody, which comes with its owner, for operators",
+    "store.users.named": "finds the owner of an adapter by its opaque id",
+    "store.users.page": "goes through all owners, for upkeep",
+    "store.users.of_tenant": "the names of a tenant's users, for whoever holds its key",
+    "store.tokens.find": "the owner of a token, by its hash",
+    "store.tokens.prune": "upkeep of all owners' tokens",
+    "store.idempotency.prune": "upkeep of all owners' spent keys",
+    "store.daily.prune": "upkeep of all owners' days",
+    "store.jobs.is_due": "whether anybody has work, and nothing of whose",
+    "store.jobs._take": "the next job, which comes with its owner",
+    "store.jobs.prune": "upkeep of all owners' jobs",
+    "store.job_list.backlog": "figures alone",
+    "store.job_list.of_tenant": "a tenant's jobs, which come with their users, for whoever holds its key",
+    "store.job_list.failures": "what failed for anybody, which comes with its owner, for operators",
     "preference.curve._rounds": "a tenant's edits as figures alone",
-    "preference.usage.held": "figures alone, of a tenant",
-    "preference.embedding.stranger": "whether an embedder has embedded anything, and nothing of whose",
-    "preference.embedding.count": "figures alone",
-    "preference.embedding.some": "goes through all contexts, which come with their owners",
-    "adapters.versions.census": "figures alone",
-    "adapters.versions.everybodys_ready": "names of files alone, for a backup of them all",
-    "preference.outcomes.of_tenant": "a tenant's outcomes as figures, and nothing of whose",
+    "store.usage.held": "figures alone, of a tenant",
+    "preference.recall.embedding.stranger": "whether an embedder has embedded anything, and nothing of whose",
+    "preference.recall.embedding.count": "figures alone",
+    "preference.recall.embedding.some": "goes through all contexts, which come with their owners",
+    "adapters.lifecycle.versions.census": "figures alone",
+    "adapters.lifecycle.versions.everybodys_ready": "names of files alone, for a backup of them all",
+    "preference.feedback.outcomes.of_tenant": "a tenant's outcomes as figures, and nothing of whose",
     "preference.prior.of_tenant": "what a tenant's users learned, where it opted in; of many alone it is used",
     "preference.prior.holders": "a number of a tenant's users alone",
-    "adapters.cohorts.of_tenant": "a tenant's cohorts, by their ids, and nobody who is in them",
-    "adapters.cohorts.dissolve": "ends a tenant's cohort for all who are in it",
+    "adapters.lifecycle.cohorts.of_tenant": "a tenant's cohorts, by their ids, and nobody who is in them",
+    "adapters.lifecycle.cohorts.dissolve": "ends a tenant's cohort for all who are in it",
 }
 EQUIVALENT: dict[str, str] = {}
 """Predicates that can go unnoticed, as ``module.function: text``, and why."""
@@ -70,12 +70,12 @@ def test_no_scope_can_go_without_being_missed() -> None:
 def test_every_predicate_is_found() -> None:
     """The search itself: what it must find in a module, and what it must not."""
     found = {(one.module, one.function, one.text) for one in mutants.predicates()}
-    assert ("preference.rows", "scope", 'table.c.tenant_id == own["tenant_id"]') in found
-    assert ("preference.rows", "scope", 'table.c.user_id == own["user_id"]') in found
-    assert ("preference.turns", "page", "scope(turns, owner)") in found
-    assert ("preference.keys", "find", "api_keys.c.sha256 == digest") in found
-    assert ("preference.jobs", "_free", "other.c.tenant_id == jobs.c.tenant_id") in found
-    assert ("preference.jobs", "_held", "scope(jobs, job.owner)") in found
+    assert ("store.rows", "scope", 'table.c.tenant_id == own["tenant_id"]') in found
+    assert ("store.rows", "scope", 'table.c.user_id == own["user_id"]') in found
+    assert ("store.turns", "page", "scope(turns, owner)") in found
+    assert ("store.keys", "find", "api_keys.c.sha256 == digest") in found
+    assert ("store.jobs", "_free", "other.c.tenant_id == jobs.c.tenant_id") in found
+    assert ("store.jobs", "_held", "scope(jobs, job.owner)") in found
     assert len(found) > 40
 
 
@@ -112,7 +112,7 @@ class Recorder:
 
 def _ours(frame: FrameType) -> str | None:
     module = frame.f_globals.get("__name__", "")
-    known = module.split(".")[0] in mutants.PACKAGES and module != "preference.database"
+    known = module.split(".")[0] in mutants.PACKAGES and module not in ("store.database", "store.connections")
     return f"{module}.{frame.f_code.co_qualname}" if known else None
 
 
@@ -181,7 +181,10 @@ def test_a_query_without_its_scope_is_seen(statement: Any, loose: set[str]) -> N
 def test_queries_are_never_text() -> None:
     """What is not built of tables cannot be checked here."""
     written = {name for name, source in mutants.modules() if re.search(r"import .*\btext\b|exec_driver_sql", source)}
-    assert {name for name in written if "sqlalchemy" in dict(mutants.modules())[name]} == {"preference.database"}
+    assert {name for name in written if "sqlalchemy" in dict(mutants.modules())[name]} == {
+        "store.database",
+        "store.connections",
+    }
 
 
 def test_no_query_is_without_its_scope(tmp_path: Path) -> None:

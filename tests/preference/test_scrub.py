@@ -9,10 +9,12 @@ import pytest
 import sqlalchemy
 from sqlalchemy import JSON, LargeBinary, Text, text
 
-from preference import feedback, preferences, turns, users
-from preference.database import Database
-from preference.owner import Owner
-from preference.tables import metadata
+from preference import context_rows, preferences
+from preference.feedback import feedback, submission
+from store import turns, users
+from store.database import Database
+from store.owner import Owner
+from store.tables import metadata
 from tests.preference.helpers import turn, unit
 
 CALLERS_OWN = ("user_id", "completion_id", "idempotency_key")  # names that callers choose
@@ -30,14 +32,14 @@ def fill(database: Database, owner: Owner, canary: str, seed: int) -> None:
         database.write_now(users.ensure, owner)
         database.write_now(turns.record, owner, turn(f"{canary}-{number}", float(number), words(), words()))
         accepted = database.write_now(
-            feedback.accept, owner, completion_id=f"{canary}-{number}", edited_text=words(),
+            submission.accept, owner, completion_id=f"{canary}-{number}", edited_text=words(),
             idempotency_key=f"{canary}{number}", body_sha256="0",
         )  # fmt: skip
         database.write_now(feedback.resolve, owner, accepted.id, "nothing_learned", words()[:2000])
         made = database.write_now(preferences.create, owner, f"{canary} {number}", "stated")
         for _ in range(3):
             database.write_now(
-                preferences.add_context, owner, made.id, feedback_id=None, text=words(), embedder="e",
+                context_rows.add, owner, made.id, feedback_id=None, text=words(), embedder="e",
                 vector=unit(1, 2),
             )  # fmt: skip
         database.write_now(preferences.change, owner, made.id, text=f"{canary} again {number}")

@@ -15,10 +15,10 @@ import openai
 import pytest
 import uvicorn
 
-from adapters.trainer_process import RunTrainer
+from adapters.training.process import RunTrainer
 from preference.ports import Vectors
 from server.app import create_app
-from server.connection import limited
+from server.http.connection import limited
 from server.services import Services
 from server.settings import Settings
 from tests.server.fake_engine import FakeEngine

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from adapters import versions
-from adapters.manifest import Manifest
-from preference import feedback, jobs, users
-from preference.owner import Owner
-from preference.tables import metadata
-from preference.users import User
+from adapters.artifacts.manifest import Manifest
+from adapters.lifecycle import versions
+from preference.feedback import feedback
+from store import jobs, users
+from store.owner import Owner
+from store.tables import metadata
+from store.users import User
 from tests.server.conftest import Running, ask
 from tests.server.fake_engine import Script
 

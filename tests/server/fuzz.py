@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from preference import keys, users
-from preference.owner import Owner
 from server.fine_tuning import job_id
 from server.settings import Settings
+from store import keys, users
+from store.owner import Owner
 from tests.server.conftest import Running, WordEmbedder, ask, serving, until
+from tests.server.dialects.test_chat import publish
 from tests.server.fake_engine import MODEL, FakeEngine
-from tests.server.test_chat import publish
 
 USER = "ann"
 OTHER = "ben"

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from preference.owner import Owner
+from store.owner import Owner
 from tests.server.conftest import ask
 
 ANN = Owner("local", "ann")

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from preference.owner import Owner
-from preference.tables import jobs
+from store.owner import Owner
+from store.tables import jobs
 from tests.server.conftest import Running, ask
 
 ANN = Owner("local", "ann")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Running
-from tests.server.test_dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect, post
+from tests.server.dialects.test_dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect, post
 
 WITHOUT_EFFECT: list[tuple[Dialect, dict[str, Any]]] = [
     (CHAT, {"verbosity": "low"}),

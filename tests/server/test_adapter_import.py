@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.validation import base_sha256
+from adapters.artifacts.validation import base_sha256
 from server.settings import BUNDLED_MODEL
 from tests.server.conftest import Running, Start, ask
+from tests.server.data.test_export import run_peft
 from tests.server.test_adapters import AS_ANN, PATH, ann, answered_by
-from tests.server.test_export import run_peft
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

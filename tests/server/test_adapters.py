@@ -7,16 +7,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from preference import users
-from preference.errors import NotFound
-from preference.owner import Owner
-from preference.users import User
+from server.composition import build
 from server.routes.adapters import activate_adapter
-from server.services import build
+from store import users
+from store.errors import NotFound
+from store.owner import Owner
+from store.users import User
 from tests.server.conftest import Running, Start, WordEmbedder, ask, until
+from tests.server.dialects.test_chat import publish
 from tests.server.erasing import publish as publish_first
 from tests.server.fake_engine import Script
-from tests.server.test_chat import publish
 
 ANN = Owner("local", "ann")
 AS_ANN = {"X-User-Id": "ann"}

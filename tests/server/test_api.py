@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from preference import feedback, preferences, users
-from preference.tables import metadata
+from preference import context_rows, preferences
+from preference.feedback import feedback
+from store import users
+from store.tables import metadata
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.dialects.test_chat import publish
 from tests.server.fake_engine import MODEL
 from tests.server.sending import ANN, AS_ANN, chat, edit
-from tests.server.test_chat import publish
 
 
 def test_a_turn_explains_its_answer(running: Running) -> None:
@@ -20,7 +22,7 @@ def test_a_turn_explains_its_answer(running: Running) -> None:
     def learned(c: Any) -> str:
         made = preferences.create(c, ANN, "Be dear", "learned")
         vector = running.services.embedder.embed(["Write an email to Ann"])[0]
-        preferences.add_context(
+        context_rows.add(
             c, ANN, made.id, feedback_id=told["id"], text="Write an email to Ann", embedder="words", vector=vector
         )
         feedback.resolve(c, ANN, told["id"], "learned", None, [made.id])

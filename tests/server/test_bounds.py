@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Running, Start, ask
-from tests.server.test_dialects import AS_ANN, DIALECTS, MESSAGES, Dialect
+from tests.server.dialects.test_dialects import AS_ANN, DIALECTS, MESSAGES, Dialect
 
 HUGE = [2**31, 2**63, -(2**63) - 1, 10**30]
 LONE = "\\ud83d"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Running, Start, ask
-from tests.server.test_dialects import AS_ANN
+from tests.server.dialects.test_dialects import AS_ANN
 
 
 def test_a_preference_is_made_one_for_such_requests_alone(start: Start, database_url: str) -> None:

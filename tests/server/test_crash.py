@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from bench.crash.harness import Harness
-from preference.tables import jobs
+from store.tables import jobs
 from tests.server.conftest import UNEXPLAINED, Start, ask, until
 from tests.server.fake_engine import FakeEngine, Script
 

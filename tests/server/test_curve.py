@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from preference import keys
+from store import keys
 from tests.server.conftest import Running, Start, ask, closed
-from tests.server.test_dialects import AS_ANN
+from tests.server.dialects.test_dialects import AS_ANN
 from tests.server.test_operation import edited, holding
 
 

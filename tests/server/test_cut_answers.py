@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from preference import turns
-from preference.owner import Owner
+from store import turns
+from store.owner import Owner
 from tests.server.conftest import Running, until
 from tests.server.fake_engine import MODEL, Script
 

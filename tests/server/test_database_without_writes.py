@@ -13,7 +13,7 @@ import pytest
 from tests.server.conftest import Running, Start, ask, until
 
 PATIENCE = 3.0
-LOG = "preference.pulse"
+LOG = "store.write_health"
 
 
 @contextmanager

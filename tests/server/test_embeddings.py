@@ -9,8 +9,8 @@ import pytest
 from openai import Omit, omit
 
 from tests.server.conftest import Running, WordEmbedder
+from tests.server.dialects.test_dialects import AS_ANN, MESSAGES, prefer, stored
 from tests.server.fake_engine import MODEL
-from tests.server.test_dialects import AS_ANN, MESSAGES, prefer, stored
 
 
 def test_openais_client_gets_the_embedders_vectors(running: Running) -> None:

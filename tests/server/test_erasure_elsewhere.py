@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from preference.owner import Owner
-from preference.tables import erasures as tombstones
-from server.services import build
+from server.composition import build
 from server.settings import BUNDLED_MODEL
+from store.owner import Owner
+from store.tables import erasures as tombstones
 from tests.server.conftest import Start, WordEmbedder, ask, until
 from tests.server.erasing import AS_ANN, edit_of, left_of, publish, rows
 from tests.server.fake_engine import MODEL, FakeEngine, Script

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, Table, insert, select
 from sqlalchemy.sql.schema import ForeignKeyConstraint
 
-from preference import users
-from preference.owner import Owner
-from preference.rows import scope
-from preference.tables import metadata
-from preference.values import Value
+from store import users
+from store.owner import Owner
+from store.rows import scope
+from store.tables import metadata
+from store.values import Value
 from tests.server.conftest import Running
 from tests.server.erasing import ANN
 

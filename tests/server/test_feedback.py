@@ -1,6 +1,6 @@
 """Edits and thumbs over HTTP: durable with their jobs, counted once under a key, and of one's own answers alone."""
 
-from preference import feedback
+from preference.feedback import feedback
 from tests.server.conftest import Running, Start
 from tests.server.sending import ANN, AS_ANN, EDIT, chat, edit, queued, thumb
 

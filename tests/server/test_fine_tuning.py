@@ -15,18 +15,20 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 from openai.types.fine_tuning.job_create_params import Hyperparameters
 
-from adapters import progress, versions
-from adapters import serving as serving_rows
-from adapters.train import LINEAR_LAYERS
-from adapters.trainer_process import TrainingFailed, run_command
+from adapters.errors import TrainingFailed
+from adapters.lifecycle import activation as serving_rows
+from adapters.lifecycle import versions
+from adapters.recipe import LINEAR_LAYERS
+from adapters.training import progress
+from adapters.training.process import run_command
 from bench.crash import trainer as small_trainer
-from preference import jobs, users
-from preference.owner import Owner
 from server.fine_tuning import EDITS, OVER
 from server.settings import Settings
+from store import jobs, users
+from store.owner import Owner
 from tests.server.conftest import Running, Start, ask, serving, until
+from tests.server.dialects.test_chat import publish
 from tests.server.fake_engine import MODEL, FakeEngine, Script
-from tests.server.test_chat import publish
 
 ANN = Owner("local", "ann")
 ASKED: dict[str, Any] = {"model": MODEL, "training_file": EDITS}

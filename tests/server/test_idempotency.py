@@ -9,10 +9,11 @@ import httpx
 import pytest
 from sqlalchemy import Connection, func, select
 
-from preference import feedback, idempotency, keys
-from preference.owner import Owner
-from preference.rows import scope
-from preference.tables import jobs, spent_keys
+from preference.feedback import edit_rows, feedback
+from store import idempotency, keys
+from store.owner import Owner
+from store.rows import scope
+from store.tables import jobs, spent_keys
 from tests.server.conftest import Running, Start, ask
 
 ANN = Owner("local", "ann")
@@ -99,7 +100,7 @@ def test_of_two_edits_of_one_answer_at_once_exactly_one_stands(running: Running)
     assert {one.status_code for one in came} == {202}
     held = running.services.database.read_now(feedback.page, ANN)
     assert [one.status for one in held] == ["replaced"] * 7 + ["pending"]
-    assert len(running.services.database.read_now(feedback.edits, ANN)) == 1
+    assert len(running.services.database.read_now(edit_rows.edits, ANN)) == 1
 
 
 def test_a_key_counts_for_one_user_of_one_tenant(running: Running) -> None:

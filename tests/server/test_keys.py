@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from preference import keys
+from store import keys
 from tests.server.conftest import Running, Start, until
 from tests.server.test_operation import holding
 

@@ -6,16 +6,18 @@ from typing import Any
 import httpx
 import pytest
 
-from preference import feedback, jobs, preferences, signals, turns
+from preference import preferences
 from preference.evidence import TENTATIVE
+from preference.feedback import edit_rows, signals
 from preference.learning.prompt_file import GENERAL
-from preference.owner import Owner
 from preference.preferences import Preference
 from server.routes.preferences import rendered
+from store import jobs, turns
+from store.owner import Owner
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.dialects.test_dialects import AS_ANN
 from tests.server.fake_engine import Script
-from tests.server.test_dialects import AS_ANN
-from tests.server.test_metrics import value
+from tests.server.observability.test_metrics import value
 
 ANN = Owner("local", "ann")
 AS_JSON = {"Content-Type": "application/json"}
@@ -294,7 +296,7 @@ def test_a_demonstration_teaches_like_an_edit_of_what_would_have_been_written(st
     assert [one["id"] for one in found] == learned["learned"]
     turn = running.services.database.read_now(turns.get, ANN, learned["completion_id"])
     assert (turn.answers, turn.partial) == (["".join(draft)], False)
-    (edit,) = running.services.database.read_now(feedback.edits, ANN)
+    (edit,) = running.services.database.read_now(edit_rows.edits, ANN)
     assert (edit.draft, edit.edited_text) == ("".join(draft), body["text"])
     assert running.engine.requests[-1]["max_tokens"] <= 2048
 

@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from preference import keys
+from store import keys
 from tests.server.conftest import Running, Start, ask, until
-from tests.server.test_dialects import AS_ANN
+from tests.server.dialects.test_dialects import AS_ANN
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from preference import turns
+from store import turns
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.fake_engine import Script
 from tests.server.raw import ANN, AS_ANN, CHAT, chat, connect, head

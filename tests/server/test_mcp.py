@@ -12,9 +12,9 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
-from preference import keys
+from store import keys
+from tests.server.admission.test_tokens import token, with_key
 from tests.server.conftest import Running, ask, until
-from tests.server.test_tokens import token, with_key
 
 TOOLS = {
     "list_preferences",

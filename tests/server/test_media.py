@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from preference.errors import Invalid
 from server.errors import StartRefused
 from server.media import check_media
 from server.settings import Settings
+from store.errors import Invalid
 from tests.server.conftest import Start, ask
-from tests.server.test_errors import check
+from tests.server.http.test_errors import check
 
 DATA, HOST = "data:image/png;base64,iVBORw0KGgo=", "https://images.example.com/a.png?x=1"
 

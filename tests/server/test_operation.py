@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 from sqlalchemy import update
 
-from preference import jobs, keys
-from preference.tables import jobs as jobs_table
-from server.last_hour import KEPT, LastHour, Sample
+from server.observability.last_hour import KEPT, LastHour, Sample
+from store import job_list, keys
+from store.tables import jobs as jobs_table
 from tests.server.conftest import Running, Start, ask, closed, until
-from tests.server.test_dialects import AS_ANN
+from tests.server.dialects.test_dialects import AS_ANN
 
 
 def holding(running: Running, key: str) -> httpx.Client:
@@ -107,4 +107,4 @@ def test_jobs_of_erased_users_are_gone(running: Running) -> None:
     assert len(http.get("/v1/jobs").json()["data"]) == 1
     http.delete("/v1/users/ann")
     assert http.get("/v1/jobs").json()["data"] == []
-    assert running.services.database.read_now(jobs.failures, 5) == []
+    assert running.services.database.read_now(job_list.failures, 5) == []

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.server.conftest import Running, Start, ask, until
+from tests.server.dialects.test_dialects import DIALECTS
 from tests.server.fake_engine import Script
-from tests.server.test_dialects import DIALECTS
 from tests.server.test_learning_from_history import ASKED, DRAFT, EDIT, NEXT, SLOW, asked, found, talk
 from tests.server.test_user_import import PAIR
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from preference import preferences
-from preference.owner import Owner
+from preference import context_rows
+from store.owner import Owner
 from tests.preference.test_prior import learn
 from tests.server.conftest import Start, ask, until
 
@@ -18,7 +18,7 @@ def test_a_newcomers_answer_keeps_to_what_others_share(start: Start) -> None:
         id = learn(database, owner, "Be brief", "x")
         vector = embedder.embed([REQUEST])[0]
         database.write_now(
-            preferences.add_context,
+            context_rows.add,
             owner,
             id,
             feedback_id="fb-own",

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from adapters.objective import Objective
 from server.app import create_app
+from server.composition import build
+from server.data.storage import server_secret
 from server.errors import StartRefused
-from server.services import build
 from server.settings import BUNDLED_MODEL, BUNDLED_NAME, Settings
-from server.storage import server_secret
 
 
 @pytest.mark.parametrize(

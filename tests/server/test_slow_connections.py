@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from server.app import create_app
-from server.connection import HEAD_LIMIT, limited
+from server.http.connection import HEAD_LIMIT, limited
 from server.settings import Settings
 from tests.server.conftest import WordEmbedder, until
 from tests.server.fake_engine import FakeEngine, Script

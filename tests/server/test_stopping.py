@@ -18,8 +18,8 @@ import httpx
 import pytest
 import sqlalchemy
 
-from preference import turns
-from preference.database import Database
+from store import turns
+from store.database import Database
 from tests.server.conftest import ask, until
 from tests.server.fake_engine import FakeEngine, Script
 from tests.server.raw import ANN, AS_ANN, CHAT, connect, head
@@ -27,7 +27,7 @@ from tests.server.raw import ANN, AS_ANN, CHAT, connect, head
 SERVE = """
 from functools import partial
 from server.app import serve
-from server.services import build
+from server.composition import build
 from server.settings import Settings
 from tests.server.conftest import WordEmbedder
 assert serve(Settings(), build=partial(build, embedder=WordEmbedder())) is None

@@ -22,8 +22,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import func, select
 
-from preference.database import Database
-from preference.tables import contexts, feedback, turns
+from store.database import Database
+from store.tables import contexts, feedback, turns
 from tests.conftest import _url
 from tests.server.conftest import ask, until
 from tests.server.fake_engine import FakeEngine
@@ -169,8 +169,8 @@ def test_two_versions_beside_each_other_fail_nothing_and_lose_nothing(
 
 def check(url: str, load: Load, now: str) -> None:
     """All that was acknowledged is there, once, and is learned from, whichever version took it."""
-    from preference.embedder import SentenceEmbedder
-    from preference.kind import KindEmbedder
+    from preference.recall.embedder import SentenceEmbedder
+    from preference.recall.kind import KindEmbedder
 
     with closing(Database(url)) as database:
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from preference import keys
-from preference.tables import spent_keys, turns
 from server.imports import lines
+from store import keys
+from store.tables import spent_keys, turns
 from tests.preference.test_imports_formats import rated
 from tests.server.conftest import Running, Start, ask, until
 

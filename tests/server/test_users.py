@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from preference import users
-from preference.owner import Owner
+from store import users
+from store.owner import Owner
 from tests.server.conftest import Running, ask
-from tests.server.test_dialects import DIALECTS, Dialect
+from tests.server.dialects.test_dialects import DIALECTS, Dialect
 
 every = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.path)
 LATIN = "Zoë\u0323"

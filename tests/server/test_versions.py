@@ -4,10 +4,10 @@ import os
 import time
 from pathlib import Path
 
-from preference import users
+from store import users
 from tests.server.conftest import Running, Start, until
+from tests.server.dialects.test_chat import publish
 from tests.server.sending import ANN, chat, queued
-from tests.server.test_chat import publish
 
 
 def test_activate_roll_back_and_delete(running: Running, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from lab.client import Client
 from lab.merging import merge_messages
 from lab.prelude.ports import Arm, Draft
 from preference.learning.proposer import parse
-from preference.prompt import Message, compose
+from preference.prompt import compose
 from preference.text import canonical
+from store.message import Message
 
 INFER_TOKENS, MERGE_TOKENS = 400, 600
 

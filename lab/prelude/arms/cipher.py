@@ -1,4 +1,4 @@
-"""CIPHER (arXiv 2404.15269): preferences are kept by the request they were learned at, and found by likeness."""
+"""CIPHER (arXiv 2404.15269): preferences are kept by the request they were learned at, and found by similarity."""
 
 from collections.abc import Sequence
 from typing import Any

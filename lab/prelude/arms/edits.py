@@ -10,7 +10,7 @@ from lab.client import Client
 from lab.prelude.arms.baseline import Baseline
 from lab.prelude.memory import Memory, Pair, Vectors
 from lab.prelude.ports import Draft
-from preference.prompt import Message
+from store.message import Message
 
 
 class RemembersEdits(Baseline):

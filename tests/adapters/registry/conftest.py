@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.manifest import Manifest
-from adapters.registry import Registry
-from adapters.versions import Serving, State, Version
-from preference.errors import Invalid
-from preference.owner import Owner
-from preference.users import User
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.manifest import Manifest
+from adapters.lifecycle.versions import ServedVersions, State, Version
+from adapters.registry.registry import Registry
+from store.errors import Invalid
+from store.owner import Owner
+from store.users import User
 from tests.adapters.fakes import FakeHost
 
 
@@ -68,9 +68,9 @@ class World:
             raise Invalid("The base model has no safetensors files.")
         return self.base
 
-    async def version_of(self, user: User) -> Serving:
+    async def version_of(self, user: User) -> ServedVersions:
         self.asked += 1
-        return Serving(self.rows.get(user.owner), self.canaries.get(user.owner))
+        return ServedVersions(self.rows.get(user.owner), self.canaries.get(user.owner))
 
     def serves(self, user: User) -> int:
         """The version that a request of ``user`` would get now."""

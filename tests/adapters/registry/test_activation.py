@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.manifest import Manifest
-from adapters.registry import Registry
-from adapters.store import Store
-from preference.errors import Conflict, EngineRejected, Invalid, NotFound
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.manifest import Manifest
+from adapters.artifacts.object_store import ObjectStore
+from adapters.registry.registry import Registry
+from store.errors import Conflict, EngineRejected, Invalid, NotFound
 from tests.adapters.fakes import FakeHost, until
 from tests.adapters.registry.conftest import World, make_user, make_version, publish
 
@@ -163,7 +163,9 @@ async def test_the_engine_loads_one_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_what_this_disk_lacks_is_brought_from_the_store_before_it_is_loaded(tmp_path: Path) -> None:
-    here, there = (Directories(tmp_path / name, Store(f"file://{tmp_path / 'store'}")) for name in ("here", "there"))
+    here, there = (
+        Directories(tmp_path / name, ObjectStore(f"file://{tmp_path / 'store'}")) for name in ("here", "there")
+    )
     user = make_user("ann", 1)
     stage = there.stage(user.opaque_id, 1)
     (stage / "adapter_config.json").write_text("{}")

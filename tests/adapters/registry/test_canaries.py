@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from preference.users import User
+from store.users import User
 from tests.adapters.fakes import until
 from tests.adapters.registry.conftest import World, make_version
 

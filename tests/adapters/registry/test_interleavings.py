@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.directories import Directories
-from adapters.names import engine_name
-from adapters.registry import Lease, Registry
-from adapters.versions import Serving
-from preference.errors import EngineUnavailable, NotFound
-from preference.users import User
+from adapters.artifacts.directories import Directories
+from adapters.artifacts.names import engine_name
+from adapters.lifecycle.versions import ServedVersions
+from adapters.registry.entries import Lease
+from adapters.registry.registry import Registry
+from store.errors import EngineUnavailable, NotFound
+from store.users import User
 from tests.adapters.fakes import FakeHost
 from tests.adapters.registry.conftest import make_user, make_version, publish
 from tests.adapters.registry.test_canaries import trial
@@ -61,10 +62,10 @@ def test_no_interleaving_unloads_what_is_in_flight_or_serves_what_is_not_loaded(
 async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: int) -> None:
     host, tasks = WatchedHost(), list[asyncio.Task[None]]()
 
-    async def version_of(user: User) -> Serving:
+    async def version_of(user: User) -> ServedVersions:
         await asyncio.sleep(0)
         active, canary = (make_version(n) if n else None for n in (user.active_adapter, user.canary_adapter))
-        return Serving(active, canary)
+        return ServedVersions(active, canary)
 
     registry = Registry(
         host, Directories(root), capacity=capacity, version_of=version_of, drain_seconds=0.005, retry_seconds=0.001

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.registry import Registry
-from preference.errors import EngineUnavailable
+from adapters.artifacts.directories import Directories
+from adapters.registry.registry import Registry
+from store.errors import EngineUnavailable
 from tests.adapters.fakes import FakeHost, until
 from tests.adapters.registry.conftest import World, make_version
 

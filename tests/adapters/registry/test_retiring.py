@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.registry import Registry
-from adapters.versions import Serving
-from preference.errors import EngineUnavailable, NotFound
+from adapters.artifacts.directories import Directories
+from adapters.lifecycle.versions import ServedVersions
+from adapters.registry.registry import Registry
+from store.errors import EngineUnavailable, NotFound
 from tests.adapters.fakes import FakeHost, until
 from tests.adapters.registry.conftest import World, make_user, make_version, publish
 
@@ -157,7 +157,7 @@ async def test_a_host_that_resolves_is_told_only_what_is_to_be_gone(tmp_path: Pa
         host,
         Directories(tmp_path),
         capacity=8,
-        version_of=lambda _: asyncio.sleep(0, Serving(None, None)),
+        version_of=lambda _: asyncio.sleep(0, ServedVersions(None, None)),
         resolves=True,
     )
     ann, ben = make_user("ann", 1), make_user("ben", 1)

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from adapters import versions
-from adapters.directories import Directories
+from adapters.artifacts.directories import Directories
+from adapters.lifecycle import versions
+from adapters.lifecycle.activation import Policy
+from adapters.lifecycle.versions import Version
 from adapters.objective import Objective
-from adapters.serving import Policy
-from adapters.trainer_process import RunTrainer
-from adapters.training import Training
-from adapters.versions import Version
-from preference import feedback, jobs, turns, users
-from preference.database import Database
-from preference.jobs import Job
-from preference.owner import Owner
-from preference.prompt import Message
-from preference.users import User
+from adapters.training.job import Training
+from adapters.training.process import RunTrainer
+from preference.feedback import submission
+from store import jobs, turns, users
+from store.database import Database
+from store.jobs import Job
+from store.message import Message
+from store.owner import Owner
+from store.users import User
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
 
 ANN = Owner("acme", "ann")
@@ -78,7 +79,7 @@ class World:
         for number in range(count):
             await self.database.write(turns.record, ANN, make_turn(number))
             await self.database.write(
-                feedback.accept, ANN, completion_id=f"c-{number}", edited_text=ANSWER, body_sha256="x"
+                submission.accept, ANN, completion_id=f"c-{number}", edited_text=ANSWER, body_sha256="x"
             )
 
     async def job(self) -> Job:

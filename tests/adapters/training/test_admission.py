@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from adapters import versions
-from adapters.directories import Directories
+from adapters.artifacts.directories import Directories
+from adapters.errors import TrainingFailed
+from adapters.lifecycle import versions
+from adapters.lifecycle.activation import Policy
 from adapters.objective import Name, Objective
-from adapters.serving import Policy
-from adapters.train import SERVING, TrainingJob
-from adapters.trainer_process import TrainingFailed
-from preference import feedback, jobs, turns, users
-from preference.errors import EngineUnavailable, Invalid
-from preference.given import UpOrDown
-from preference.prompt import Message
+from adapters.training.trainer import PARENT, TrainingJob
+from preference.feedback import edit_rows, submission
+from preference.feedback.given import UpOrDown
+from store import jobs, turns, users
+from store.errors import EngineUnavailable, Invalid
+from store.message import Message
+from tests.adapters.evaluation.test_instructions import RIGHT
 from tests.adapters.fakes import ANSWER, FakeHost, make_turn
-from tests.adapters.test_instructions import RIGHT
 from tests.adapters.training.conftest import ANN, EDITS, World, better, worse
 from tests.adapters.training.test_interruptions import _running
 
@@ -48,7 +49,7 @@ async def add_thumbs(world: World) -> list[str]:
         await world.database.write(turns.record, ANN, make_turn(100 + number, answer=f"rated {number}"))
         thumb: UpOrDown = "down" if number % 2 else "up"
         made = await world.database.write(
-            feedback.accept, ANN, completion_id=f"c-{100 + number}", thumb=thumb, body_sha256="x"
+            submission.accept, ANN, completion_id=f"c-{100 + number}", thumb=thumb, body_sha256="x"
         )
         ids.append(made.id)
     return ids
@@ -77,7 +78,7 @@ async def test_thumbs_are_learned_from_by_kto_alone(world: World, asked: Name, u
         EDITS - 4,
         len(learned_thumbs),
     )
-    edits = [edit.feedback_id for edit in await world.database.read(feedback.edits, ANN)][:-4]
+    edits = [edit.feedback_id for edit in await world.database.read(edit_rows.edits, ANN)][:-4]
     learned = await world.database.read(versions.learned_from, ANN)
     assert learned == {1: frozenset([*edits, *learned_thumbs])}
     manifest = Directories(world.root).manifest((await world.user()).opaque_id, 1)
@@ -96,7 +97,7 @@ async def test_an_admitted_version_is_published_and_active(world: World) -> None
     assert user.revision > before.revision
     assert world.published == [user]
     manifest = Directories(world.root).manifest(user.opaque_id, 1)
-    edits = await world.database.read(feedback.edits, ANN)
+    edits = await world.database.read(edit_rows.edits, ANN)
     assert manifest.learned_from == [edit.feedback_id for edit in edits[:-4]]
     assert version.learned_through == edits[-5].created_at
     assert manifest.recipe["rank"] == 8
@@ -218,7 +219,7 @@ async def test_training_goes_on_from_what_serves_where_it_fits(world: World, ser
     found: list[dict[str, bytes]] = []
 
     async def see(directory: Path, seconds: float) -> None:
-        found.append({path.name: path.read_bytes() for path in (directory / SERVING).glob("*")})
+        found.append({path.name: path.read_bytes() for path in (directory / PARENT).glob("*")})
         await world.copy(directory, seconds)
 
     training = world.training(see)

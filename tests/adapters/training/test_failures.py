@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.trainer_process import TrainingFailed
-from adapters.training import Training
-from preference.errors import AttuneError, EngineUnavailable
-from preference.prompt import Message
-from preference.users import User
+from adapters.artifacts.directories import Directories
+from adapters.errors import TrainingFailed
+from adapters.training.job import Training
+from store.errors import AttuneError, EngineUnavailable
+from store.message import Message
+from store.users import User
 from tests.adapters.fakes import ANSWER, TINY_RECIPE
 from tests.adapters.training.conftest import World
 

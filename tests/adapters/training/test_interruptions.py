@@ -12,25 +12,26 @@ from typing import Any
 
 import pytest
 
-from adapters import making, serving, versions
-from adapters.directories import Directories
-from adapters.serving import Policy
-from adapters.trainer_process import run_command
-from preference import feedback, users
-from preference.database import Database
-from preference.errors import AttuneError
-from preference.jobs import Job, LostLease
+from adapters.artifacts.directories import Directories
+from adapters.lifecycle import activation, runs, versions
+from adapters.lifecycle.activation import Policy
+from adapters.training.process import run_command
+from preference.feedback import edit_rows
+from store import users
+from store.database import Database
+from store.errors import AttuneError
+from store.jobs import Job, LostLease
 from tests.adapters.fakes import until
 from tests.adapters.training.conftest import ANN, World, worse
 
 
 async def test_an_edit_that_is_erased_meanwhile_is_in_no_version(world: World) -> None:
     await world.add_edits()
-    (edit, *_) = await world.database.read(feedback.edits, ANN)
+    (edit, *_) = await world.database.read(edit_rows.edits, ANN)
 
     async def erase(directory: Path, seconds: float) -> None:
         await world.copy(directory, seconds)
-        await world.database.write(serving.erase_feedback, ANN, edit.feedback_id, Policy())
+        await world.database.write(activation.erase_feedback, ANN, edit.feedback_id, Policy())
 
     with pytest.raises(LostLease):
         await world.training(erase)(await world.job())
@@ -187,7 +188,7 @@ class SlowToPublish(Database):
 
     async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         def slow(c: Any, *rest: Any) -> Any:
-            if fn is making.publish:
+            if fn is runs.publish:
                 self.publishing.set()
                 time.sleep(0.3)
             return fn(c, *rest, **kwargs)
@@ -252,7 +253,7 @@ async def _running(world: World) -> Job:
     """The user's running train job, as its holder knows it."""
     from sqlalchemy import Connection, select
 
-    from preference.tables import jobs as table
+    from store.tables import jobs as table
 
     def find(c: Connection) -> Job:
         row = c.execute(select(table).where(table.c.kind == "train", table.c.state == "running")).one()

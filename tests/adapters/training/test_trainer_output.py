@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapters import versions
-from adapters.trainer_process import run_command
+from adapters.lifecycle import versions
+from adapters.training.process import run_command
 from tests.adapters.fakes import until
 from tests.adapters.training.conftest import ANN, World
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from adapters.directories import Directories
-from adapters.training import Training
+from adapters.artifacts.directories import Directories
+from adapters.training.job import Training
 from preference.ports import Generation
-from preference.prompt import Message
+from store.message import Message
 from tests.adapters.fakes import ANSWER, TINY_RECIPE
 from tests.adapters.training.conftest import World
 

@@ -4,9 +4,9 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from preference.errors import ScoringUnavailable
 from preference.ports import Generation, TokenScores
-from preference.prompt import Message
+from store.errors import ScoringUnavailable
+from store.message import Message
 
 Gains = Mapping[str, Mapping[str, float]]
 """For a preference in the prompt: by how many nats it makes words likelier."""

@@ -3,7 +3,7 @@
 import pytest
 
 from preference.learning.judge import CLIP, LikelihoodJudge, WritingJudge, changed_tokens
-from preference.prompt import Message
+from store.message import Message
 from tests.preference.learning.scripted import Gains, Scales, Writer
 
 ASKED: list[Message] = [{"role": "user", "content": "Write to Sam"}]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preference.learning import measures
+from preference.learning import common_wishes, measures
 
 LANGUAGES = frozenset("en de fr es it pt zh ja".split())
 ENGLISH = frozenset(("british", "american"))
@@ -365,11 +365,11 @@ def test_a_fact_a_name_a_slip_or_a_line_of_logic_shows_nothing(language: str, dr
 
 
 def test_every_wish_has_a_case() -> None:
-    assert {case[0] for case in CASES} == measures.ids()
+    assert {case[0] for case in CASES} == common_wishes.ids()
 
 
 def test_every_wish_speaks_the_languages_that_it_is_counted_in() -> None:
-    needed = {wish: LANGUAGES for wish in measures.ids()}
+    needed = {wish: LANGUAGES for wish in common_wishes.ids()}
     needed |= {wish: frozenset({"en"}) for wish in ENGLISH} | {wish: frozenset({"en", "de"}) for wish in GERMAN}
     for wish, languages in counted().items():
         needed[wish] = LANGUAGES if "any" in languages else frozenset({"en"}) | languages
@@ -391,9 +391,9 @@ def test_quotation_marks_of_a_text_are_those_of_its_language() -> None:
 
 
 def test_a_reader_gets_their_language_or_else_english() -> None:
-    observation = measures.Observation("add-greeting", 0, 1, "Hallo")
-    assert "„Hallo“" in measures.text_of(observation, "de")
-    assert "“Hallo”" in measures.text_of(observation, "nl")
+    observation = common_wishes.Observation("add-greeting", 0, 1, "Hallo")
+    assert "„Hallo“" in common_wishes.text_of(observation, "de")
+    assert "“Hallo”" in common_wishes.text_of(observation, "nl")
 
 
 def counted() -> dict[str, frozenset[str]]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from preference.errors import Invalid
 from preference.learning.difference import Hunk
 from preference.learning.prompt_file import HUNKS, REQUEST, TEXT, PromptFile
+from store.errors import Invalid
 
 GOOD = 'user = "{request}|{draft}|{edited}|{hunks}"\n'
 

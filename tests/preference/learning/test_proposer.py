@@ -8,7 +8,7 @@ from preference.learning.difference import hunks
 from preference.learning.prompt_file import PromptFile
 from preference.learning.proposer import LONGEST, Proposals, Proposer, parse, refusal
 from preference.ports import Generation
-from preference.prompt import Message
+from store.message import Message
 
 ASKED = "Write to Mr Albrecht that the boiler in Kiel is repaired for 420 euros."
 DRAFT = "Hello! We are so happy to tell you that our colleague Albrecht repaired the boiler for 420 euros."

@@ -2,10 +2,12 @@
 
 import pytest
 
-from preference import preferences, users
-from preference.database import Database
-from preference.owner import Owner
-from preference.recall import Recall, RecallLimits
+from preference import context_rows, preferences
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
+from store.owner import Owner
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 
@@ -23,7 +25,7 @@ def recall(database: Database) -> Recall:
 def learn(database: Database, owner: Owner, text: str, context: str, situation: str | None = None) -> str:
     made = database.write_now(preferences.create, owner, text, "learned")
     database.write_now(
-        preferences.add_context, owner, made.id, feedback_id=situation or made.id, text=context,
+        context_rows.add, owner, made.id, feedback_id=situation or made.id, text=context,
         embedder=EMBEDDER.name, vector=EMBEDDER.embed([context])[0],
     )  # fmt: skip
     return made.id
@@ -32,7 +34,7 @@ def learn(database: Database, owner: Owner, text: str, context: str, situation: 
 def say(database: Database, id: str, feedback_id: str, weight: float) -> None:
     """One more edit, in one situation, for or against a preference."""
     database.write_now(
-        preferences.add_context, ANN, id, feedback_id=feedback_id, text="a letter about rent", embedder=EMBEDDER.name,
+        context_rows.add, ANN, id, feedback_id=feedback_id, text="a letter about rent", embedder=EMBEDDER.name,
         vector=EMBEDDER.embed(["a letter about rent"])[0], weight=weight,
     )  # fmt: skip
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from preference import preferences, users
-from preference.database import Database
+from preference import preferences
 from preference.ports import Vectors
-from preference.recall import Recall, RecallLimits
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 from tests.preference.recall.conftest import EMBEDDER, LIMITS, learn, texts

@@ -6,11 +6,14 @@ import faiss
 import numpy as np
 import pytest
 
-from preference import preferences, users
-from preference.database import Database
+from preference import context_rows, preferences
+from preference.context_rows import Context
 from preference.ports import Vectors
-from preference.preferences import Context, Preference
-from preference.recall import Partition, Recall, RecallLimits
+from preference.preferences import Preference
+from preference.recall.index import Partition, RecallLimits
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
 from tests.preference.helpers import ANN, BOB, OTHER_ANN
 from tests.preference.oracle import WordEmbedder
 from tests.preference.recall.conftest import EMBEDDER, LIMITS, learn, texts
@@ -41,7 +44,7 @@ async def test_a_request_that_is_remembered_finds_what_a_new_one_finds(database:
     for name in ("Ida", "Joe", "Lea", "Max"):
         context = f"a letter about rent to {name}"
         database.write_now(
-            preferences.add_context, ANN, made, feedback_id=name, text=context, embedder=EMBEDDER.name,
+            context_rows.add, ANN, made, feedback_id=name, text=context, embedder=EMBEDDER.name,
             vector=EMBEDDER.embed([context])[0],
         )  # fmt: skip
     (after,) = await found(old)
@@ -75,7 +78,7 @@ async def test_since_leaves_out_what_was_known_before(database: Database, recall
     learn(database, ANN, "new", "a letter about rent", "same")
     assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"]
     database.write_now(
-        preferences.add_context, ANN, old, feedback_id="again", text="a report", embedder=EMBEDDER.name,
+        context_rows.add, ANN, old, feedback_id="again", text="a report", embedder=EMBEDDER.name,
         vector=EMBEDDER.embed(["a report"])[0],
     )  # fmt: skip
     assert await texts(database, recall, ANN, "a letter about rent", since=moment) == ["new"], "confirmed, not changed"
@@ -87,7 +90,7 @@ async def test_vectors_of_another_embedder_are_left_out(database: Database, reca
     made = database.write_now(preferences.create, ANN, "other space", "learned")
     vector = EMBEDDER.embed(["a letter"])[0]
     database.write_now(
-        preferences.add_context, ANN, made.id, feedback_id="f", text="a letter", embedder="other", vector=vector
+        context_rows.add, ANN, made.id, feedback_id="f", text="a letter", embedder="other", vector=vector
     )
     assert await texts(database, recall, ANN, "a letter") == []
 

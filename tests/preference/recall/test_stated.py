@@ -2,9 +2,11 @@
 
 import time
 
-from preference import preferences, users
-from preference.database import Database
-from preference.recall import Recall, RecallLimits
+from preference import context_rows, preferences
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
+from store import users
+from store.database import Database
 from tests.preference.helpers import ANN, BOB
 from tests.preference.recall.conftest import EMBEDDER, learn, texts
 from tests.preference.recall.test_memory import CountingEmbedder
@@ -38,7 +40,7 @@ async def test_what_a_user_states_about_one_situation_applies_together(database:
         made = database.write_now(preferences.create, ANN, text, "stated")
         vector = EMBEDDER.embed(["a letter about rent"])[0]
         database.write_now(
-            preferences.add_context, ANN, made.id, feedback_id=None, text="a letter about rent",
+            context_rows.add, ANN, made.id, feedback_id=None, text="a letter about rent",
             embedder=EMBEDDER.name, vector=vector,
         )  # fmt: skip
     assert sorted(await texts(database, recall, ANN, "a letter about rent")) == sorted(stated)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from preference import preferences
-from preference.database import Database
-from preference.preferences import Context, Preference
-from preference.recall import Partition, Recall, RecallLimits
+from preference import context_rows, preferences
+from preference.context_rows import Context
+from preference.preferences import Preference
+from preference.recall.index import Partition, RecallLimits
+from preference.recall.recall import Recall
+from store.database import Database
 from tests.preference.helpers import ANN
 from tests.preference.recall.conftest import EMBEDDER, learn, say, texts
 
@@ -61,7 +63,7 @@ async def test_two_contexts_outvote_one_newer_slip(database: Database, recall: R
     made = learn(database, ANN, "habit", "a letter about rent")
     for number in range(2):
         database.write_now(
-            preferences.add_context, ANN, made, feedback_id=f"again{number}", text="a letter about rent",
+            context_rows.add, ANN, made, feedback_id=f"again{number}", text="a letter about rent",
             embedder=EMBEDDER.name, vector=EMBEDDER.embed(["a letter about rent"])[0],
         )  # fmt: skip
     learn(database, ANN, "slip", "a letter about rent")

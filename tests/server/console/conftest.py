@@ -7,8 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from preference import keys
-from preference.owner import Owner
+from store import keys
+from store.owner import Owner
 from tests.browser import browser
 from tests.e2e.console_page import Console, opened
 from tests.server.conftest import Running, closed

@@ -7,16 +7,17 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, update
 
-from preference import preferences, turns, users
-from preference.owner import Owner
+from preference import context_rows, preferences
 from preference.ports import Embedder
-from preference.rows import key, scope
-from preference.tables import adapters as adapters_table
-from preference.tables import feedback as feedback_table
-from preference.tables import preferences as preferences_table
-from preference.tables import turns as turns_table
-from preference.turns import Turn
-from preference.values import Value
+from store import turns, users
+from store.owner import Owner
+from store.rows import key, scope
+from store.tables import adapters as adapters_table
+from store.tables import feedback as feedback_table
+from store.tables import preferences as preferences_table
+from store.tables import turns as turns_table
+from store.turns import Turn
+from store.values import Value
 
 DAY = 86_400.0
 ANNA = (
@@ -184,7 +185,7 @@ def _seen(
     c: Connection, owner: Owner, preference: str, id: str, text: str, about: Embedder, at: float
 ) -> None:  # fmt: skip
     (vector,) = about.embed([text])
-    preferences.add_context(c, owner, preference, feedback_id=id, text=text, embedder=about.name, vector=vector)
+    context_rows.add(c, owner, preference, feedback_id=id, text=text, embedder=about.name, vector=vector)
 
 
 def _age(c: Connection, owner: Owner, id: str, at: float) -> None:

@@ -5,8 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from preference import feedback, keys, preferences
-from preference.owner import Owner
+from preference import preferences
+from preference.feedback import feedback
+from store import keys
+from store.owner import Owner
 from tests.e2e.console_page import Console, opened
 from tests.server.conftest import Running, Start, WordEmbedder, until
 from tests.server.console import rows as console_rows

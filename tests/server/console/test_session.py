@@ -12,15 +12,16 @@ from typing import get_args
 import httpx
 import pytest
 
-from adapters import versions
-from preference import feedback, keys
+from adapters.lifecycle import versions
 from preference.evidence import Standing
-from preference.learning.lesson import Verdict
-from preference.tokens import Scope
-from preference.values import Dimension
+from preference.feedback import feedback
+from preference.learning.findings import Verdict
+from server.admission.session import COOKIE, is_same_origin
 from server.console import assets
 from server.routes import jobs
-from server.session import COOKIE, is_same_origin
+from store import keys
+from store.tokens import Scope
+from store.values import Dimension
 from tests.server.conftest import Running, Start, ask, closed, until
 
 CONSOLE = Path(assets.__file__).parent

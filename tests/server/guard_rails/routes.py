@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from server.chat import ChatRequest
-from server.completions import CompletionRequest
-from server.generation import GenerationRequest
-from server.messages import MessagesRequest
-from server.responses import ResponsesRequest
+from server.dialects.chat import ChatRequest
+from server.dialects.completions import CompletionRequest
+from server.dialects.generation import GenerationRequest
+from server.dialects.messages import MessagesRequest
+from server.dialects.responses import ResponsesRequest
 from tests.server.fake_engine import MODEL
 
 Body = dict[str, Any]

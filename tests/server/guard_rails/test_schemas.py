@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from preference.errors import Invalid
-from server.schema import MAX_PATTERN, check_schemas
+from server.dialects.schema import MAX_PATTERN, check_schemas
+from store.errors import Invalid
 from tests.server.guard_rails.conftest import Server, refuse, sent
 from tests.server.guard_rails.routes import Route, every, nested
 

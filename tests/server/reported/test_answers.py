@@ -5,16 +5,9 @@ from itertools import product
 from typing import Any
 
 from tests.server.conftest import Running
+from tests.server.dialects.test_dialects import CHAT, COMPLETIONS, DIALECTS, Dialect, post, stored
 from tests.server.fake_engine import MODEL, Script
 from tests.server.reported.test_requests import every
-from tests.server.test_dialects import (
-    CHAT,
-    COMPLETIONS,
-    DIALECTS,
-    Dialect,
-    post,
-    stored,
-)
 
 
 @every

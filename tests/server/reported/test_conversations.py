@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Running, ask
-from tests.server.test_dialects import CHAT, MESSAGES, RESPONSES, post
+from tests.server.dialects.test_dialects import CHAT, MESSAGES, RESPONSES, post
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,7 @@ import httpx
 import pytest
 
 from tests.server.conftest import Running, ask
-from tests.server.test_dialects import (
-    AS_ANN,
-    CHAT,
-    DIALECTS,
-    RESPONSES,
-    Dialect,
-    post,
-)
+from tests.server.dialects.test_dialects import AS_ANN, CHAT, DIALECTS, RESPONSES, Dialect, post
 
 JSON = {**AS_ANN, "Content-Type": "application/json"}
 every = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.path)

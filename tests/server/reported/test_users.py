@@ -3,15 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from preference import keys
+from store import keys
 from tests.server.conftest import Running, ask, closed
-from tests.server.test_dialects import (
-    AS_ANN,
-    CHAT,
-    DIALECTS,
-    post,
-    refused,
-)
+from tests.server.dialects.test_dialects import AS_ANN, CHAT, DIALECTS, post, refused
 
 
 def test_a_user_that_is_left_out_is_nobody(running: Running) -> None:

@@ -1,0 +1,1 @@
+"""A version's files: named, checked, published, fetched, cached."""

@@ -1,0 +1,1 @@
+"""Whether a candidate is better than what serves: measured, decided, tried as a canary."""

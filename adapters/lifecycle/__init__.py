@@ -1,0 +1,1 @@
+"""Rows of versions, and their transitions: made, admitted, active, tried, retired, erased."""

@@ -1,0 +1,1 @@
+"""Which adapter is loaded where, and answers whom."""

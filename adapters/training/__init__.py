@@ -1,0 +1,1 @@
+"""The train job, its trainer, and the recipes. Heavy imports stay inside functions."""

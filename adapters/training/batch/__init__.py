@@ -1,0 +1,1 @@
+"""Many users' adapters trained in one program."""

@@ -1,1 +1,0 @@
-"""The schema's history. ``python -m preference.migrations "what changes"`` drafts the next step from `tables.py`."""

@@ -1,0 +1,1 @@
+"""Which preferences apply to a request: an index of contexts by kind of task."""

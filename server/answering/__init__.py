@@ -1,0 +1,1 @@
+"""The request path, the same for every dialect."""

@@ -1,0 +1,358 @@
+"""The composition root: what runs, made once and closed in order. `data/storage.py` opens what is kept."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from adapters.artifacts.disk_cache import DiskCache, NoReaders
+from adapters.evaluation.canary import Canaries
+from adapters.registry.registry import Registry
+from adapters.training.allowance import Allowance
+from adapters.training.batch.scheduler import BatchScheduler
+from adapters.training.cohort_job import Cohorts
+from adapters.training.job import Training
+from adapters.training.on_ray import Cluster, OnRay
+from adapters.training.process import RunTrainer
+from preference.feedback.feedback import Feedback
+from preference.learning.learner import Learner
+from preference.learning.prompt_file import NAME, PromptFile
+from preference.ports import Embedder, Kinds
+from preference.prior import Prior
+from preference.recall.embedder import SentenceEmbedder
+from preference.recall.index import RecallLimits
+from preference.recall.kind import KindEmbedder
+from preference.recall.recall import Recall
+from server.admission.identity import Identity
+from server.admission.ledger import Ledger
+from server.admission.limits import Limits, Rate
+from server.admission.quota import Quota
+from server.answering.answer import Assistant
+from server.answering.history import Histories
+from server.data import reembedding
+from server.data.erasure import Erasures
+from server.data.storage import (
+    check_embedder,
+    open_count,
+    open_database,
+    open_directories,
+    private_directory,
+    server_secret,
+)
+from server.data.upkeep import Upkeep
+from server.engine.base_hash import BaseHash
+from server.engine.learner_model import LearnerModel
+from server.engine.pool import Engines, Registries, Replica
+from server.engine.router import Router
+from server.engine.system_role import has_system_role
+from server.errors import StartRefused
+from server.hosts import check_router, open_hosts
+from server.observability.gauges import Gauges
+from server.observability.last_hour import LastHour
+from server.observability.metrics import Metrics
+from server.observability.tracing import tracing
+from server.rollout import roll_out, served_versions
+from server.services import Services, engine_state
+from server.settings import Settings, Work
+from server.tasks import run_task, supervise
+from server.workers import make_workers
+from store import keys, shared_secret
+from store.database import Database
+from store.errors import Invalid
+from store.owner import Owner
+from store.users import User
+from store.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+_SLOTS_BEHIND_A_ROUTER = 1 << 16
+"""Of how many users a server knows what serves them: the engines make room by themselves."""
+_LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
+
+
+def _ignore(reason: str) -> None:
+    """The default of ``on_fatal``."""
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    work: bool | None = None,
+    only: Work | None = None,
+    serve: bool = True,
+    embedder: Kinds | None = None,
+    run_trainer: RunTrainer | None = None,
+    lease_seconds: float = 60.0,
+    max_attempts: int = 5,
+    on_fatal: Callable[[str], None] = _ignore,
+) -> AsyncIterator[Services]:
+    """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
+
+    ``work`` overrides ``worker_in_process``, and ``only`` leaves one kind of work to it. With ``serve=False`` nobody
+    will be let in, and no API key is asked for. ``run_trainer`` takes the place of the trainers' programs.
+    ``lease_seconds`` and ``max_attempts`` are the workers'. ``on_fatal`` is told, once, when the engine cannot start
+    at all.
+    """
+    settings.check()
+    private_directory(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        traces = tracing(settings)
+        stack.push_async_callback(traces.close)
+        metrics = Metrics(traces)
+        database = await asyncio.to_thread(open_database, settings)
+        stack.callback(database.close)
+        identity = Identity(database, loopback=settings.loopback)
+        if serve and await identity.start():
+            log.warning("No API key exists: anybody on this machine may ask, as tenant 'local'")
+        replicas: list[Replica] = []
+
+        def engine_restarted() -> None:
+            metrics.engine_restarted()
+            for replica in replicas:
+                replica.registry.reset()
+
+        directories = open_directories(settings)
+        private_directory(directories.root)
+        own_secret = await asyncio.to_thread(server_secret, settings.data_dir)
+        secret = await database.write(shared_secret.agree, own_secret)
+        if secret != own_secret:
+            log.info("the secret of the database's other servers is used, not that of %s", settings.data_dir)
+        hosts, process = open_hosts(settings, engine_restarted, traces, secret)
+        for host in hosts.values():
+            stack.push_async_callback(host.close)
+        tasks: list[asyncio.Task[None]] = []
+        if process is not None:
+            tasks.append(run_task(stack, supervise(process, on_fatal), "engine"))
+        sentences: Embedder
+        if embedder is not None:
+            sentences = kinds = embedder
+        else:  # read from disk while the engine starts
+            sentences = encoder = await asyncio.to_thread(SentenceEmbedder, settings.embedder)
+            kinds = await asyncio.to_thread(KindEmbedder, encoder)
+        if settings.reembed:
+            tasks.append(run_task(stack, reembedding.run(database, kinds), "reembedding"))
+        else:
+            await check_embedder(database, kinds)
+        system_role = await asyncio.to_thread(has_system_role, settings)
+        base_hash = BaseHash(settings)
+        for host in hosts.values():
+            if isinstance(host, Router):
+                await check_router(host, base_hash)
+
+        async def slots_of_tenant() -> int:
+            return settings.slots_of_tenant(several=await database.read(keys.several_tenants))
+
+        for name, host in hosts.items():
+            held = Registry(
+                host,
+                directories,
+                capacity=_SLOTS_BEHIND_A_ROUTER if settings.engine_router else settings.adapter_slots,
+                of_tenant=None if settings.engine_router else slots_of_tenant,
+                version_of=lambda user: served_versions(database, user),
+                base_sha256=base_hash,
+                pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
+                drain_seconds=settings.engine_read_timeout,
+                on_swap=metrics.swapped,
+                resolves=settings.engine_router,
+            )
+            stack.push_async_callback(held.close)
+            replicas.append(Replica(name, host, held))
+        engine = Engines(replicas)
+        stack.push_async_callback(engine.close)
+        registry = Registries(engine)
+        recalling = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
+        recall = Recall(database, kinds, recalling, on_recall=metrics.recalled)
+        prior = Prior(database, kinds, recall, settings.prior_tenants)
+        allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
+        if run_trainer is not None:
+            scheduler = BatchScheduler(alone=run_trainer, many=None, allowance=allowance)
+        elif settings.train_on is not None:
+            cluster = _cluster(settings.train_on)
+            stack.push_async_callback(cluster.close)
+            scheduler = BatchScheduler(
+                alone=cluster.alone, many=cluster.many, at_once=settings.train_at_once, allowance=allowance
+            )
+        else:
+            scheduler = BatchScheduler(at_once=settings.train_at_once, allowance=allowance)
+        policy = settings.policy
+
+        async def follow(user: User) -> bool:
+            # The serving adapters are the server's to load and unload; apart from it, the row alone tells it.
+            return await roll_out(database, registry, directories, user) if serve else False
+
+        cohorts = Cohorts(
+            database,
+            directories,
+            sentences,
+            tenants=settings.cohort_tenants,
+            base_model=settings.training_base,
+            recipe=settings.recipe,
+            run_trainer=scheduler,
+            ready=scheduler.ready,
+            system_role=system_role,
+        )
+        training = Training(
+            database,
+            replicas[0].engine,  # a gate loads, asks and unloads one and the same
+            directories,
+            base_model=settings.training_base,
+            recipe=settings.recipe,
+            objectives=settings.tenant_objectives,
+            system_role=system_role,
+            run_trainer=scheduler,
+            beginning=cohorts.beginning,
+            follow=follow,
+            policy=policy,
+            commit=settings.commit,
+        )
+        proposing = None
+        if settings.learner_url is not None:
+            key = settings.learner_api_key
+            proposing = LearnerModel(
+                settings.learner_url,
+                settings.learner_model or "",
+                key.get_secret_value() if key else None,
+                settings.engine_read_timeout,
+            )
+            stack.push_async_callback(proposing.close)
+        learner = Learner(
+            database,
+            engine,
+            kinds,
+            scorer=engine,
+            limits=recalling,
+            k=settings.recall_k,
+            prompts=learner_prompts(settings),
+            proposing=proposing,
+            max_preferences=settings.max_preferences,
+            system_role=system_role,
+            on_tokens=metrics.studied,
+        )
+        erasures = Erasures(
+            database,
+            recall=recall,
+            training=training,
+            registry=registry,
+            engine=engine,
+            directories=directories,
+            grace=_grace(settings, database, serve=serve),
+        )
+        stack.push_async_callback(erasures.close)
+        tasks.append(run_task(stack, erasures.run(), "erasures"))
+        workers: tuple[Worker, ...] = ()
+        working = settings.worker_in_process if work is None else work
+        if settings.adapter_store:
+            readers = NoReaders() if settings.engine_router else engine
+            cache = DiskCache(directories, readers, settings.adapter_cache_bytes)
+            tasks.append(run_task(stack, cache.run(), "disk cache"))
+        if working or settings.adapter_store:  # what is deleted elsewhere lies on this disk still
+            upkeep = Upkeep(
+                database,
+                directories,
+                jobs_days=settings.retain_jobs_days,
+                turns_days=settings.retain_turns_days,
+                usage_days=settings.retain_usage_days,
+            )
+            tasks.append(run_task(stack, upkeep.run(), "upkeep"))
+        if working:
+            pace = {"lease_seconds": lease_seconds, "max_attempts": max_attempts}
+            canaries = Canaries(database, policy, follow)
+            workers = make_workers(
+                database=database, learner=learner, canaries=canaries, training=training, scheduler=scheduler,
+                metrics=metrics, learn_concurrency=settings.learn_concurrency, pace=pace, only=only,
+            )  # fmt: skip
+            tasks.extend(run_task(stack, worker.run(), "worker") for worker in workers)
+            if settings.cohort_tenants:
+                tasks.append(run_task(stack, cohorts.run(), "cohorts"))
+        last_hour = LastHour(database, registry, metrics.registry)
+        if serve:
+            tasks.append(run_task(stack, last_hour.run(), "last hour"))
+        histories = None
+        if settings.history_days:
+
+            def given(owner: Owner, held: Feedback) -> None:
+                metrics.accepted(owner.tenant, held.type, held.cost)
+                for worker in workers if held.status == "pending" else ():
+                    worker.wake()
+
+            min_edits = settings.adapter_min_edits
+            histories = Histories(database, kinds, days=settings.history_days, min_edits=min_edits, on_given=given)
+            tasks.append(run_task(stack, histories.run(), "histories"))
+        quota = Quota(database, settings.bytes_per_tenant)
+        counting = open_count(settings)
+        limiting = Limits(
+            of_key=settings.limit_of_key,
+            of_user=settings.limit_of_user,
+            total=settings.in_flight_total,
+            of_tenant=settings.in_flight_of_tenant,
+            database=counting,
+            shared=settings.shared_limits,
+            on_refused=metrics.refused,
+        )
+        stack.push_async_callback(limiting.close)
+        tasks.append(run_task(stack, limiting.run(), "limits"))
+        ledger = Ledger(database, metrics.spent)
+        stack.push_async_callback(ledger.write)
+        tasks.append(run_task(stack, ledger.run(), "ledger"))
+        assistant = Assistant(
+            settings=settings, database=database, engines=engine, recall=recall, secret=secret, metrics=metrics,
+            quota=quota, limits=limiting, ledger=ledger, system_role=system_role, prior=prior,
+            on_turn=histories.notice if histories else None,
+        )  # fmt: skip
+        yield Services(
+            settings=settings,
+            system_role=system_role,
+            database=database,
+            embedder=kinds,
+            sentences=sentences,
+            engine=engine,
+            engine_process=process,
+            recall=recall,
+            registry=registry,
+            directories=directories,
+            training=training,
+            erasures=erasures,
+            identity=identity,
+            assistant=assistant,
+            quota=quota,
+            limits=limiting,
+            ledger=ledger,
+            workers=workers,
+            tasks=tuple(tasks),
+            metrics=metrics,
+            last_hour=last_hour,
+            gauges=Gauges(
+                metrics.registry,
+                database,
+                registry,
+                lambda: engine_state(engine, process),
+                common_up=lambda: limiting.common_up,
+            ),
+            tracing=traces,
+            signal_rate=Rate(settings.signals_per_minute, "signals"),
+            follow=follow,
+        )
+
+
+def learner_prompts(settings: Settings) -> PromptFile:
+    """How edits are asked about: by the file set, by the one in the model's folder, or as models are in general."""
+    if settings.learner_prompt is not None:
+        return PromptFile.load(settings.learner_prompt)
+    folder = settings.model_folder
+    own = None if folder is None or settings.learner_url is not None else folder / NAME
+    return PromptFile.load(own) if own is not None and own.is_file() else PromptFile.load()
+
+
+def _cluster(url: str) -> OnRay:
+    try:
+        return OnRay(Cluster.of(url))
+    except Invalid as error:
+        raise StartRefused(f"ATTUNE_TRAIN_ON: {error.message}") from error
+
+
+def _grace(settings: Settings, database: Database, *, serve: bool) -> float:
+    """How long other processes may be answering a user who is erased; 0 where this is the only one that answers."""
+    alone = serve and (settings.engine_url is None or database.url.get_backend_name() == "sqlite")
+    return 0.0 if alone else settings.engine_read_timeout + _LATE

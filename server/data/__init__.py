@@ -1,0 +1,1 @@
+"""What the server keeps: opened, exported, erased, embedded anew, cut back."""

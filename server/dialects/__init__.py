@@ -1,0 +1,1 @@
+"""The engine's generation routes, each with its requests and answers, and what they share."""

@@ -1,0 +1,1 @@
+"""The edge: connections, layers around the routes, bodies, pages, the OpenAPI document."""
