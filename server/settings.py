@@ -1,27 +1,23 @@
-"""Every setting, documented where it is defined. Environment variables carry the prefix ``ATTUNE_``."""
+"""The settings in force, and what follows from them; `options/` defines each. Variables begin with ``ATTUNE_``."""
 
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Literal
 
 from adapters.lifecycle.activation import Policy
 from adapters.objective import Objective
 from adapters.recipe import Recipe
-from adapters.training.allowance import HOURS
 from server.errors import StartRefused
 from server.media import DATA, DOMAIN
 from server.models.catalog import KNOWN, KnownModel
 from server.models.fetch import manifest
-from store.keys import MAX_LIMIT, MAX_TOKENS
+from server.options.adapters import SPARE_SLOTS
+from server.options.bounds import Bounds
 from store.limits import Limit
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "lab" / "model"
 BUNDLED_NAME = "attune-tiny"
-_SPARE_SLOTS = 4
 _ORIGIN = re.compile(r"https?://[^/\s,]+|null")
 
 
@@ -29,381 +25,8 @@ Work = Literal["learn", "train"]
 """What a worker does: learning, and what else is quick; or training."""
 
 
-class Settings(BaseSettings):
+class Settings(Bounds):
     """What an operator may choose; defaults serve the bundled model on this machine alone."""
-
-    model_config = SettingsConfigDict(env_prefix="ATTUNE_", extra="ignore", frozen=True)
-
-    host: str = Field(default="127.0.0.1", description="Address to listen on. Anything but loopback needs an API key.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
-    data_dir: Path = Field(default=Path("data"), description="Folder for the database, adapters, secrets and logs.")
-    database_url: str | None = Field(
-        default=None,
-        description="`sqlite:///PATH` or `postgresql+psycopg://...`; by default a SQLite file in the data folder.",
-    )
-    store_timeout: float = Field(
-        default=30,
-        ge=0.1,
-        le=3600,
-        description="Seconds that a write may wait for others; then the request is a 503.",
-    )
-    migrate: bool = Field(
-        default=True, description="Apply pending database migrations at start; if false, refuse to start."
-    )
-    worker_in_process: bool = Field(
-        default=True, description="Learn and train in this process; if false run `attune worker`."
-    )
-
-    model: str | None = Field(
-        default=None,
-        description="A folder, a hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. "
-        "The default is `attune-135m` once its LoRA is shipped (docs/assistant.md), until then the "
-        "bundled model.",
-    )
-    models_dir: Path = Field(
-        default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."
-    )
-    served_model_name: str | None = Field(
-        default=None,
-        description="Name that clients ask for; by default the folder's name, the hub name, or the remote "
-        "engine's own.",
-    )
-    engine_url: str | None = Field(
-        default=None,
-        description="vLLM server to use instead of starting one, `http://host:port`; several of one model with commas.",
-    )
-    engine_api_key: SecretStr | None = Field(default=None, description="Bearer key that the remote engine asks for.")
-    engine_router: bool = Field(
-        default=False,
-        description="The engine URL is a router, and the vLLMs behind it fetch adapters from "
-        "`ATTUNE_ADAPTER_STORE` by the plugin: docs/scale.md.",
-    )
-    engine_endpoints: str | None = Field(
-        default=None,
-        description="Addresses of the vLLMs behind the router, which are told of erasures: `http://host:port` "
-        "(several with commas), `file:///path` (one a line), `dns://name:port`, "
-        "`k8s://namespace/service:port`.",
-    )
-    engine_by_priority: bool = Field(
-        default=False,
-        description="The remote engines were started with `--scheduling-policy priority`, so that answers go "
-        "before learning.",
-    )
-    engine_args: str = Field(default="", description="Further arguments for vLLM, as on a command line.")
-    engine_environment: str = Field(
-        default="",
-        description="Names of further environment variables that vLLM gets, with commas, such as credentials to "
-        "load a model. It gets no others except those that matter to it.",
-    )
-    engine_start_timeout: float = Field(default=900, gt=0, description="Seconds vLLM may take to become ready.")
-    engine_read_timeout: float = Field(
-        default=300, gt=0, description="Seconds without a byte after which a request fails."
-    )
-    max_model_len: int | None = Field(
-        default=None,
-        gt=0,
-        description="Context length in tokens; by default the model's own, or what the key-value cache holds.",
-    )
-    dtype: str | None = Field(
-        default=None,
-        description="Type of the weights; by default `auto`. On a CPU it is `float32` for the bundled model, and "
-        "for others if the processor does not multiply bfloat16 and half of the memory holds them.",
-    )
-    system_role: bool | None = Field(
-        default=None,
-        description="Whether the chat template has a system role; by default as the served folder's template "
-        "shows, and true for a remote engine.",
-    )
-    gpu_memory_utilization: float | None = Field(
-        default=None, gt=0, le=1, description="Share of the memory vLLM may take; by default vLLM's own, 0.3 on a CPU."
-    )
-    kv_cache_gib: int = Field(default=1, ge=1, description="Memory of the key-value cache in GiB, on a CPU only.")
-
-    embedder: str = Field(
-        default="bundled", description="`bundled` (all-MiniLM-L6-v2) or a sentence-transformers name."
-    )
-    reembed: bool = Field(
-        default=False,
-        description="Embed contexts of another embedder anew while the server runs; if false, refuse to start. "
-        "For upgrades one server after the other: docs/operations.md.",
-    )
-    recall_k: int = Field(
-        default=10,
-        ge=0,
-        le=50,
-        description="Nearest contexts that vote on the preferences of a request; `k` there overrides it.",
-    )
-    recall_min_score: float = Field(
-        default=0.7,
-        ge=-1,
-        le=1,
-        description="Least cosine at which an earlier request has a vote; a higher value recalls less.",
-    )
-    preference_token_budget: int = Field(default=600, ge=1, description="Tokens that recalled preferences may take.")
-    max_preferences: int = Field(default=500, ge=1, description="Active preferences per user.")
-
-    learner_url: str | None = Field(
-        default=None,
-        description="Another OpenAI-compatible server that says what edits show; by default the engine does.",
-    )
-    learner_model: str | None = Field(default=None, description="Model to ask at `ATTUNE_LEARNER_URL`.")
-    learner_api_key: SecretStr | None = Field(default=None, description="Bearer key for `ATTUNE_LEARNER_URL`.")
-    learner_prompt: Path | None = Field(
-        default=None,
-        description="TOML file with the learner's prompt; by default the model folder's `learner.toml`, or the "
-        "general one.",
-    )
-    learn_concurrency: int = Field(default=4, ge=1, le=256, description="Edits that a worker learns from at a time.")
-    history_days: float = Field(
-        default=14,
-        ge=0,
-        le=3650,
-        description="Days for which answers are recognised in the history of later requests, to learn from what "
-        "the user did with them; 0 turns this off.",
-    )
-    adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
-    train_at_once: int = Field(
-        default=16,
-        ge=1,
-        le=256,
-        description="Users whose adapters one program trains together, by SFT.",
-    )
-    train_activation_gib: float | None = Field(
-        default=None,
-        gt=0,
-        description="GiB that the activations of a training may take, about; by default half of what is free on "
-        "the GPU, or 4 without one.",
-    )
-    cohort_tenants: frozenset[str] = Field(
-        default=frozenset(),
-        description="Tenants whose new users may begin from an adapter that users with similar preferences "
-        'taught, as JSON like `["acme"]`. docs/adapters.md says what that means for privacy.',
-    )
-    prior_tenants: frozenset[str] = Field(
-        default=frozenset(),
-        description="Tenants whose new users first get what most other users of the tenant prefer in that kind of "
-        'request, as JSON like `["acme"]`: docs/feedback.md.',
-    )
-    train_on: str | None = Field(
-        default=None,
-        description="Ray cluster that runs the training programs, like `ray://host:10001?gpus=1&cpus=2`, with "
-        "what a program asks of a node; by default this machine does (`attune[ray]`, docs/scale.md).",
-    )
-    train_hours: str | None = Field(
-        default=None,
-        pattern=HOURS,
-        description="When trainings may begin, in UTC, like `22:00-06:00`; by default all day.",
-    )
-    train_seconds_per_hour: float | None = Field(
-        default=None,
-        gt=0,
-        le=3600,
-        description="Seconds of an hour that trainings may take, per worker process; by default any.",
-    )
-    adapter_objective: Objective | None = Field(
-        default=None,
-        description='How adapters are trained, as JSON like `{"name": "ensemble", "beta": 0.2}` '
-        "(`adapters/objective.py`); by default SFT on edits.",
-    )
-    tenant_objectives: dict[str, Objective] = Field(
-        default={}, description="`ATTUNE_ADAPTER_OBJECTIVE` of single tenants, as JSON by tenant."
-    )
-    control_share: float = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="Share of conversations without preferences and adapter, so that the causes of outcomes can "
-        "be told apart.",
-    )
-    canary_share: float = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="Share of a user's conversations on which a new adapter is tried first; 0: it serves all of "
-        "them at once.",
-    )
-    tenant_canary_shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default={}, description="`ATTUNE_CANARY_SHARE` of single tenants, as JSON by tenant."
-    )
-    canary_edits: int = Field(
-        default=40, ge=8, le=500, description="Edited conversations after which a canary is decided, at the latest."
-    )
-    canary_days: float = Field(
-        default=14, gt=0, le=365, description="Days after which a canary is decided, at the latest."
-    )
-    adapter_versions_kept: int = Field(
-        default=8,
-        ge=2,
-        description="Adapter versions of a user that stay on the disk; older ones that do not serve are retired.",
-    )
-    erased_edits: Literal["drop", "retrain"] = Field(
-        default="drop",
-        description="What happens to an active adapter when an edit that it learned from is erased: `drop` ends "
-        "it at once, `retrain` when the training without that edit has ended.",
-    )
-    adapter_rank: int = Field(default=8, ge=1, le=512, description="LoRA rank, one for all users.")
-    adapter_store: str | None = Field(
-        default=None,
-        description="Object store that keeps every adapter, as an fsspec URL like `s3://bucket/folder`; the data "
-        "folder is then a cache. By default the data folder alone keeps them.",
-    )
-    adapter_cache_bytes: int = Field(
-        default=10 << 30,
-        ge=0,
-        description="Bytes of adapters in the data folder if there is a store; the least recently used go.",
-    )
-    max_loras: int = Field(default=4, ge=1, description="Adapters that one batch may mix.")
-    max_cpu_loras: int = Field(default=16, ge=1, description="Adapters that stay loaded; at least `max_loras`.")
-    adapter_places_per_tenant: int | None = Field(
-        default=None,
-        ge=1,
-        description="How many of these one tenant may take. By default three quarters where several tenants have keys, "
-        f"else all; {_SPARE_SLOTS} are for swaps and gates.",
-    )
-
-    pinned_users: dict[str, frozenset[str]] = Field(
-        default={},
-        description='Users whose adapters stay loaded once they are, by tenant: `{"acme": ["ann"]}`.',
-    )
-
-    bytes_per_tenant: int | None = Field(
-        default=None,
-        ge=1,
-        description="Bytes that may be kept for a tenant, about: turns, feedback, adapters, preferences; more is "
-        "a 403. By default any.",
-    )
-    retain_jobs_days: float = Field(
-        default=30, gt=0, description="Days after which finished jobs are deleted; what they did stays."
-    )
-    retain_turns_days: float | None = Field(
-        default=None,
-        gt=0,
-        description="Days after which turns without standing edits are deleted; by default they are kept.",
-    )
-
-    retain_usage_days: float = Field(default=400, gt=0, description="Days for which usage by day is kept.")
-
-    commit: str | None = Field(
-        default=None, description="The code's commit for adapters' manifests; by default git is asked."
-    )
-    import_limit: int = Field(
-        default=1 << 30,
-        gt=0,
-        description="Largest import in bytes: an adapter, or a file of a user's past.",
-    )
-    body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
-    messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
-    edit_limit: int = Field(default=100_000, gt=0, description="Longest edited text in characters.")
-    choices_limit: int = Field(default=4, ge=1, description="Largest `n`.")
-    logprobs_limit: int = Field(default=5, ge=0, description="Largest `top_logprobs`.")
-    allow_media: str = Field(
-        default="",
-        description="Media that message parts may name, with commas: hosts that the engine may fetch from, and "
-        "`data` for `data:` URLs.",
-    )
-    shared_limits: bool = Field(
-        default=False,
-        description="Count all limits in the database for all servers; else each server counts its own. Tokens a "
-        "day are always counted together.",
-    )
-    requests_per_minute: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Requests a minute per API key without a limit of its own; 0 is no limit.",
-    )
-    requests_per_minute_per_user: int = Field(
-        default=0, ge=0, le=MAX_LIMIT, description="Answers a minute per user; 0 is no limit."
-    )
-    tokens_per_minute: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Tokens a minute of prompts and answers per API key without a limit of its own; 0 is no limit.",
-    )
-    tokens_per_minute_per_user: int = Field(default=0, ge=0, le=MAX_LIMIT, description="The same per user.")
-    tokens_per_day: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_TOKENS,
-        description="Tokens a day (UTC) of prompts and answers per API key without a budget of its own; 0 is no limit.",
-    )
-    tokens_per_day_per_user: int = Field(default=0, ge=0, le=MAX_TOKENS, description="The same per user.")
-    answer_tokens: int = Field(
-        default=4096,
-        ge=1,
-        le=MAX_LIMIT,
-        description="Longest answer if tokens are limited and the request does not say how long it may be.",
-    )
-    signals_per_minute: int = Field(
-        default=1200,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Signals and outcomes a minute per API key and server process; 0 is no limit.",
-    )
-    in_flight_per_key: int = Field(
-        default=64,
-        ge=1,
-        le=MAX_LIMIT,
-        description="Concurrent requests per API key without a limit of its own; more get 429.",
-    )
-    in_flight_per_user: int = Field(
-        default=0, ge=0, le=MAX_LIMIT, description="Concurrent answers per user; 0 is no limit."
-    )
-    in_flight_per_tenant: int | None = Field(
-        default=None,
-        ge=1,
-        description="Concurrent requests of a tenant's keys together, in one server; more get 429. By default three "
-        "quarters of `ATTUNE_IN_FLIGHT_TOTAL`.",
-    )
-    in_flight_total: int = Field(
-        default=256, ge=1, description="Concurrent requests of one server in all; more get 503."
-    )
-    drain_seconds: float = Field(
-        default=20, ge=0, description="How long a stopping server waits for answers under way; then it cuts them."
-    )
-    drain_grace_seconds: float = Field(
-        default=3,
-        ge=0,
-        description="Part of that time in which it still accepts requests while `/ready` says 503, so that load "
-        "balancers notice.",
-    )
-    request_timeout: float = Field(
-        default=30,
-        gt=0,
-        description="Seconds in which a request must arrive whole; of an import, some of it.",
-    )
-    connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged: `debug`, `info`, `warning`, `error`."
-    )
-    log_format: Literal["text", "json"] = Field(default="text", description="`text`, or `json` for one object a line.")
-    metrics: Literal["loopback", "all", "off"] = Field(
-        default="loopback",
-        description="Who may read `/metrics`: this machine (`loopback`), whoever reaches the port (`all`), or nobody "
-        "(`off`). It names tenants.",
-    )
-    otlp_endpoint: str | None = Field(
-        default=None,
-        description="OpenTelemetry collector for traces, `http://host:4318`; the `OTEL_*` variables work, too.",
-    )
-
-    root_path: str = Field(
-        default="",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="Path below which a proxy puts the server, like `/attune`, whether the proxy keeps it or not.",
-    )
-    cors_origins: str = Field(
-        default="",
-        description="Origins whose pages may ask, like `https://app.example`, with commas; `*` is any, the "
-        "default none. Give pages tokens of one user, never a key.",
-    )
-
-    operator_keys: str = Field(
-        default="",
-        description="Ids of API keys, with commas, that may make and revoke keys over the API and see figures of "
-        "the whole server.",
-    )
 
     @property
     def operators(self) -> frozenset[str]:
@@ -482,7 +105,7 @@ class Settings(BaseSettings):
     @property
     def adapter_slots(self) -> int:
         """How many adapters serve at a time: a swap and a gate load some beside them."""
-        return max(1, self.max_cpu_loras - _SPARE_SLOTS)
+        return max(1, self.max_cpu_loras - SPARE_SLOTS)
 
     @property
     def limit_of_key(self) -> Limit:
@@ -553,7 +176,7 @@ class Settings(BaseSettings):
         if sum(map(len, self.pinned_users.values())) >= self.adapter_slots:
             raise StartRefused(
                 f"ATTUNE_PINNED_USERS must be fewer than the places for adapters, {self.adapter_slots}: "
-                f"ATTUNE_MAX_CPU_LORAS less {_SPARE_SLOTS}."
+                f"ATTUNE_MAX_CPU_LORAS less {SPARE_SLOTS}."
             )
         if self.learner_url is not None:
             if not self.learner_url.startswith(("http://", "https://")):
