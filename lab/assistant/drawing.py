@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.assistant.content import Answered, Task, task
-from lab.assistant.render import plain, render
+from lab.assistant.render import render
 from lab.assistant.style import WISHES, Style, Wish, say, with_wishes
+from lab.assistant.wording import plain
 
 _ANYWHERE = ("top", "bottom", "emoji", "thanks", "exclaim", "layout", "sign", "length", "case", "greeting", "signoff")
 _OF_CODE = ("code", "hints", "docstring", "comments", "top", "bottom")
