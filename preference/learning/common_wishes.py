@@ -1,4 +1,4 @@
-"""The common wishes of wishes.toml, which expressions count, and their texts in wishes_texts.toml."""
+"""The common wishes of common_wishes.toml, which expressions count, and their texts in common_wishes_texts.toml."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Counted:
-    """A wish of wishes.toml. Expressions are by language."""
+    """A wish of common_wishes.toml. Expressions are by language."""
 
     id: str
     where: str
@@ -88,12 +88,12 @@ def _of(table: Mapping[str, Any], language: str) -> Any:
 @lru_cache(maxsize=1)
 def texts() -> dict[str, dict[str, str]]:
     """The texts of the common wishes, by wish and language."""
-    return dict(tomllib.loads((_HERE / "wishes_texts.toml").read_text()))
+    return dict(tomllib.loads((_HERE / "common_wishes_texts.toml").read_text()))
 
 
 @lru_cache(maxsize=1)
 def wishes() -> list[Counted]:
-    """The wishes of wishes.toml."""
+    """The wishes of common_wishes.toml."""
 
     def table(value: Any) -> dict[str, Any]:
         by_language = {"any": value} if isinstance(value, str) else value or {}
@@ -103,7 +103,7 @@ def wishes() -> list[Counted]:
         """The expression with its pieces put in, which may have pieces themselves."""
         return str(regex.sub(r"\{([a-z][a-z-]+)\}", lambda name: whole(pieces[name[1]]), expression))
 
-    wishes = tomllib.loads((_HERE / "wishes.toml").read_text())
+    wishes = tomllib.loads((_HERE / "common_wishes.toml").read_text())
     rows, pieces = wishes["wish"], wishes["piece"]
     return [
         Counted(

@@ -397,9 +397,9 @@ def test_a_reader_gets_their_language_or_else_english() -> None:
 
 
 def counted() -> dict[str, frozenset[str]]:
-    """The languages of the expressions of each wish of wishes.toml, "any" where they are for all."""
+    """The languages of the expressions of each wish of common_wishes.toml, "any" where they are for all."""
     found: dict[str, frozenset[str]] = {}
-    for row in read("wishes.toml")["wish"]:
+    for row in read("common_wishes.toml")["wish"]:
         tables = [row[key] for key in ("gone", "comes") if key in row]
         by_language = [table for table in tables if isinstance(table, dict)]
         languages = frozenset.intersection(*map(frozenset, by_language)) if by_language else frozenset({"any"})
@@ -408,7 +408,7 @@ def counted() -> dict[str, frozenset[str]]:
 
 
 def texts_of_all() -> dict[str, dict[str, str]]:
-    return read("wishes_texts.toml")
+    return read("common_wishes_texts.toml")
 
 
 def read(name: str) -> dict[str, Any]:
