@@ -57,7 +57,7 @@ class Told:
 
 
 def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
-    """Event by event, as `adapters/registry/registry.py` goes about it; the first ``warm`` seconds do not count."""
+    """Event by event, as `adapters/registry/` goes about it; the first ``warm`` seconds do not count."""
     draws, told = workload.draws(seed), Told()
     held: OrderedDict[int, int] = OrderedDict()  # by last use; how many answers are under way
     waiting: deque[int] = deque()  # the first one is being loaded

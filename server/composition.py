@@ -7,16 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from adapters.artifacts.disk_cache import DiskCache, NoReaders
 from adapters.evaluation.canary import Canaries
-from adapters.registry.registry import Registry
-from adapters.training.allowance import Allowance
-from adapters.training.batch.scheduler import BatchScheduler
 from adapters.training.cohort_job import Cohorts
 from adapters.training.job import Training
-from adapters.training.on_ray import Cluster, OnRay
 from adapters.training.process import RunTrainer
 from preference.feedback.feedback import Feedback
-from preference.learning.learner import Learner
-from preference.learning.prompt_file import NAME, PromptFile
 from preference.ports import Embedder, Kinds
 from preference.prior import Prior
 from preference.recall.embedder import SentenceEmbedder
@@ -41,33 +35,29 @@ from server.data.storage import (
 )
 from server.data.upkeep import Upkeep
 from server.engine.base_hash import BaseHash
-from server.engine.learner_model import LearnerModel
 from server.engine.pool import Engines, Registries, Replica
 from server.engine.router import Router
 from server.engine.system_role import has_system_role
-from server.errors import StartRefused
 from server.hosts import check_router, open_hosts
+from server.learner import make_learner
 from server.observability.gauges import Gauges
 from server.observability.last_hour import LastHour
 from server.observability.metrics import Metrics
 from server.observability.tracing import tracing
-from server.rollout import roll_out, served_versions
+from server.replicas import make_replicas
+from server.rollout import roll_out
+from server.scheduler import make_scheduler
 from server.services import Services, engine_state
 from server.settings import Settings, Work
 from server.tasks import run_task, supervise
 from server.workers import make_workers
-from store import keys, shared_secret
+from store import shared_secret
 from store.database import Database
-from store.errors import Invalid
 from store.owner import Owner
 from store.users import User
 from store.worker import Worker
 
 log = logging.getLogger(__name__)
-
-
-_SLOTS_BEHIND_A_ROUTER = 1 << 16
-"""Of how many users a server knows what serves them: the engines make room by themselves."""
 _LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
@@ -140,42 +130,16 @@ async def build(
         for host in hosts.values():
             if isinstance(host, Router):
                 await check_router(host, base_hash)
-
-        async def slots_of_tenant() -> int:
-            return settings.slots_of_tenant(several=await database.read(keys.several_tenants))
-
-        for name, host in hosts.items():
-            held = Registry(
-                host,
-                directories,
-                capacity=_SLOTS_BEHIND_A_ROUTER if settings.engine_router else settings.adapter_slots,
-                of_tenant=None if settings.engine_router else slots_of_tenant,
-                version_of=lambda user: served_versions(database, user),
-                base_sha256=base_hash,
-                pinned=lambda owner: owner.user in settings.pinned_users.get(owner.tenant, ()),
-                drain_seconds=settings.engine_read_timeout,
-                on_swap=metrics.swapped,
-                resolves=settings.engine_router,
-            )
-            stack.push_async_callback(held.close)
-            replicas.append(Replica(name, host, held))
+        replicas += make_replicas(
+            settings, stack, database, directories, hosts, base_sha256=base_hash, on_swap=metrics.swapped
+        )
         engine = Engines(replicas)
         stack.push_async_callback(engine.close)
         registry = Registries(engine)
         recalling = RecallLimits(alike=settings.recall_min_score, budget=settings.preference_token_budget)
         recall = Recall(database, kinds, recalling, on_recall=metrics.recalled)
         prior = Prior(database, kinds, recall, settings.prior_tenants)
-        allowance = Allowance(settings.train_hours, settings.train_seconds_per_hour)
-        if run_trainer is not None:
-            scheduler = BatchScheduler(alone=run_trainer, many=None, allowance=allowance)
-        elif settings.train_on is not None:
-            cluster = _cluster(settings.train_on)
-            stack.push_async_callback(cluster.close)
-            scheduler = BatchScheduler(
-                alone=cluster.alone, many=cluster.many, at_once=settings.train_at_once, allowance=allowance
-            )
-        else:
-            scheduler = BatchScheduler(at_once=settings.train_at_once, allowance=allowance)
+        scheduler = make_scheduler(settings, stack, run_trainer)
         policy = settings.policy
 
         async def follow(user: User) -> bool:
@@ -207,29 +171,10 @@ async def build(
             policy=policy,
             commit=settings.commit,
         )
-        proposing = None
-        if settings.learner_url is not None:
-            key = settings.learner_api_key
-            proposing = LearnerModel(
-                settings.learner_url,
-                settings.learner_model or "",
-                key.get_secret_value() if key else None,
-                settings.engine_read_timeout,
-            )
-            stack.push_async_callback(proposing.close)
-        learner = Learner(
-            database,
-            engine,
-            kinds,
-            scorer=engine,
-            limits=recalling,
-            k=settings.recall_k,
-            prompts=learner_prompts(settings),
-            proposing=proposing,
-            max_preferences=settings.max_preferences,
-            system_role=system_role,
-            on_tokens=metrics.studied,
-        )
+        learner = make_learner(
+            settings, stack, database, engine, kinds,
+            limits=recalling, system_role=system_role, on_tokens=metrics.studied,
+        )  # fmt: skip
         erasures = Erasures(
             database,
             recall=recall,
@@ -334,22 +279,6 @@ async def build(
             signal_rate=Rate(settings.signals_per_minute, "signals"),
             follow=follow,
         )
-
-
-def learner_prompts(settings: Settings) -> PromptFile:
-    """How edits are asked about: by the file set, by the one in the model's folder, or as models are in general."""
-    if settings.learner_prompt is not None:
-        return PromptFile.load(settings.learner_prompt)
-    folder = settings.model_folder
-    own = None if folder is None or settings.learner_url is not None else folder / NAME
-    return PromptFile.load(own) if own is not None and own.is_file() else PromptFile.load()
-
-
-def _cluster(url: str) -> OnRay:
-    try:
-        return OnRay(Cluster.of(url))
-    except Invalid as error:
-        raise StartRefused(f"ATTUNE_TRAIN_ON: {error.message}") from error
 
 
 def _grace(settings: Settings, database: Database, *, serve: bool) -> float:

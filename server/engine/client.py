@@ -12,16 +12,16 @@ from weakref import WeakSet
 import aiohttp
 
 from preference.ports import Generation, TokenScores
-from server.engine.refusals import GONE, STOPPING, AdapterGone, lost, refusal
+from server.engine.refusals import GONE, STOPPING, lost, refusal
+from server.engine.scorer import EngineScorer
 from server.engine.stream import EngineStream
-from store.errors import EngineRejected, EngineUnavailable, ScoringUnavailable
+from store.errors import EngineRejected, EngineUnavailable
 from store.message import Message
 
 _PROBE = aiohttp.ClientTimeout(total=3)
 _LOAD = aiohttp.ClientTimeout(total=120)
 IDLE_SECONDS = 2.0
 """For how long an idle connection is used again: vLLM closes it after five, perhaps just as a request is sent on it."""
-SCORED_AT_ONCE = 8
 BACKGROUND = 1
 """vLLM's priority of what nobody waits for: a lower one goes first, and answers have 0."""
 
@@ -58,8 +58,7 @@ class Engine:
         self._asking: set[asyncio.Task[Any]] = set()
         self._streams: WeakSet[EngineStream] = WeakSet()
         self._stopping = asyncio.Event()
-        self._scoring = asyncio.Lock()
-        self._ends: list[int] | None = None
+        self._scorer = EngineScorer(self, self._background)
 
     async def complete(self, path: str, payload: dict[str, Any], user: str | None = None) -> bytes:
         """A whole answer of the engine's route ``path``, its own bytes. Cancelling the call aborts the generation.
@@ -119,72 +118,8 @@ class Engine:
     async def score(
         self, pairs: Sequence[tuple[Sequence[Message], str]], *, model: str | None = None
     ) -> list[TokenScores]:
-        """How likely each answer is to its messages, token by token, by vLLM's ``prompt_logprobs``.
-
-        The engine tokenizes the prompt by its chat template and the answer as it is: templates trim texts, so the two
-        are joined as tokens. At most ``SCORED_AT_ONCE`` texts are sent at a time, and one such request is in flight:
-        vLLM does not account for the memory that ``prompt_logprobs`` take (vllm#5907). Raises ``ScoringUnavailable``.
-        """
-        name = model or await self.model()
-        ends = await self._end_of_turn(name)
-        prompts = {}
-        for messages, _ in pairs:
-            key = json.dumps(messages, sort_keys=True)
-            if key not in prompts:
-                prompts[key] = await self._tokens({"model": name, "messages": list(messages)})
-        texts = {answer: await self._tokens({"model": name, "prompt": answer, "add_special_tokens": False})
-                 for answer in dict.fromkeys(answer for _, answer in pairs)}  # fmt: skip
-        asked = [(prompts[json.dumps(messages, sort_keys=True)], [*texts[answer], *ends]) for messages, answer in pairs]
-        found: list[TokenScores] = []
-        for start in range(0, len(asked), SCORED_AT_ONCE):
-            found += await self._scored(name, asked[start : start + SCORED_AT_ONCE])
-        return found
-
-    async def _scored(self, name: str, asked: Sequence[tuple[list[int], list[int]]]) -> list[TokenScores]:
-        payload = {
-            "model": name, "prompt": [prompt + text for prompt, text in asked],
-            "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, **self._background,
-        }  # fmt: skip
-        async with self._scoring:
-            try:
-                choices = json.loads(await self.complete("/v1/completions", payload))["choices"]
-            except EngineRejected as error:
-                self._raise_if_gone(error, name)
-                raise ScoringUnavailable(f"The engine does not score texts: {error.message}") from error
-        found = []
-        for (_, text), choice in zip(asked, sorted(choices, key=lambda choice: choice["index"]), strict=True):
-            told = choice.get("prompt_logprobs")
-            if not told:
-                raise ScoringUnavailable("The engine gives no prompt_logprobs.")
-            at = told[len(told) - len(text) :]
-            logprobs = tuple(float(of[str(id)]["logprob"]) for id, of in zip(text, at, strict=True))
-            found.append(TokenScores(tuple(text), logprobs))
-        return found
-
-    async def _tokens(self, asked: dict[str, Any]) -> list[int]:
-        try:
-            tokens: list[int] = json.loads(await self.complete("/tokenize", asked))["tokens"]
-        except EngineRejected as error:
-            self._raise_if_gone(error, asked["model"])
-            raise ScoringUnavailable(f"The engine does not tokenize: {error.message}") from error
-        return tokens
-
-    def _raise_if_gone(self, error: EngineRejected, name: str) -> None:
-        """Of the base model, which goes nowhere, "not found" means the route."""
-        if isinstance(error, AdapterGone) and name != self.base_model:
-            raise error
-
-    async def _end_of_turn(self, name: str) -> list[int]:
-        """The token by which the chat template ends an answer; none where the template shows none."""
-        if self._ends is None:
-            asked: list[Message] = [{"role": "user", "content": "a"}]
-            before = await self._tokens({"model": name, "messages": asked})
-            said: list[Message] = [*asked, {"role": "assistant", "content": "a"}]
-            whole = await self._tokens({"model": name, "messages": said, "add_generation_prompt": False})
-            text = await self._tokens({"model": name, "prompt": "a", "add_special_tokens": False})
-            at = len(before) + len(text)
-            self._ends = whole[at : at + 1] if whole[:at] == [*before, *text] else []
-        return self._ends
+        """How likely each answer is to its messages, token by token. Raises ``ScoringUnavailable``."""
+        return await self._scorer.score(pairs, model or await self.model())
 
     async def load(self, name: str, path: Path) -> None:
         """Load the adapter at ``path`` (a folder the engine can read) under ``name``; a second time does nothing."""

@@ -101,9 +101,9 @@ async def test_overlapping_activations_that_fail_leave_what_was_before(
         running.services.directories.remove(ann(running).opaque_id, version)
     async with build(running.services.settings, embedder=WordEmbedder()) as services:
         await activate_adapter(before, services, ANN)
-        async with services.registry.of(ANN)._hold(ANN) as seat:  # a swap is under way
+        async with services.registry.of(ANN)._slots.hold(ANN) as entry:  # a swap is under way
             overlapping = [asyncio.create_task(activate_adapter(version, services, ANN)) for version in (2, 3)]
-            await asyncio.to_thread(until, lambda: seat.holders == 3)
+            await asyncio.to_thread(until, lambda: entry.holders == 3)
         failed = await asyncio.gather(*overlapping, return_exceptions=True)
         assert [type(error) for error in failed] == [NotFound, NotFound]
         assert ann(running).active_adapter == before
@@ -114,7 +114,7 @@ async def test_the_base_model_waits_for_no_swap(start: Start, tmp_path: Path) ->
     publish(running, 1, "adapter", tmp_path)
     async with build(running.services.settings, embedder=WordEmbedder()) as services:
         await activate_adapter(1, services, ANN)
-        async with services.registry.of(ANN)._hold(ANN):
+        async with services.registry.of(ANN)._slots.hold(ANN):
             back = asyncio.create_task(activate_adapter(0, services, ANN))
             await asyncio.to_thread(until, lambda: ann(running).active_adapter == 0)
             assert services.registry.of(ANN).acquire(ann(running)).version == 0

@@ -33,7 +33,7 @@ async def test_until_the_canary_is_loaded_what_served_before_answers(world: Worl
     assert first.version == 1
     world.registry.release(first)
     await until(lambda: "opaque-ann.v2" in world.host.names)
-    await until(lambda: not world.registry._activating)
+    await until(lambda: not world.registry._background._activating)
     second = world.registry.acquire(user, 2)
     assert second.version == 2
     world.registry.release(second)

@@ -115,8 +115,8 @@ async def _play(root: Path, operations: list[tuple[str, str, int]], capacity: in
     check()
     while host.held:
         registry.release(host.held.pop())
-    while registry._tasks:
-        await asyncio.gather(*registry._tasks)
+    while registry._background._tasks:
+        await asyncio.gather(*registry._background._tasks)
     serving = {lease.name for name in NAMES for n in (1, 2) if (lease := registry.acquire(make_user(name, n))).name}
     tried = {lease.name for name in NAMES if (lease := registry.acquire(trial(make_user(name)), 2)).name}
     assert set(host.names) == serving | tried, "an adapter that serves nobody is left in the engine"
