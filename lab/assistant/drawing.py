@@ -9,7 +9,6 @@ from lab.assistant.render import render
 from lab.assistant.style import WISHES, Style, Wish, say, with_wishes
 from lab.assistant.wording import plain
 
-_ANYWHERE = ("top", "bottom", "emoji", "thanks", "exclaim", "layout", "sign", "length", "case", "greeting", "signoff")
 _OF_CODE = ("code", "hints", "docstring", "comments", "top", "bottom")
 
 
@@ -58,8 +57,8 @@ def borne(drawn: Drawn, rng: random.Random, number: int, *, held_out: bool = Fal
     """``number`` wishes of which each changes the text, beside the others, too."""
     found: list[Wish] = []
     kinds = [kind for kind in WISHES if not kind.new]
-    # Some can be met by any text, and would crowd out those that need a time, a price or an ending.
-    kinds.sort(key=lambda kind: rng.random() * (1 if kind.slot in _ANYWHERE else 1.6), reverse=True)
+    # Few texts bear some of them, and those that any text bears would crowd them out.
+    kinds.sort(key=lambda kind: rng.random() ** (1 / kind.often), reverse=True)
     several = len(drawn.task.facts) + len(drawn.task.steps) > 1
     for kind in kinds:
         if len(found) == number:

@@ -134,7 +134,7 @@ def nats(model: Any, tokenizer: Any, written: Sequence[tuple[str, str, bool]]) -
     """Mean nats a token."""
     total, tokens = 0.0, 0
     for request, answer, whole in written:
-        ids, prompt = encode(tokenizer, Example("chat", [{"role": "user", "content": request}], answer, whole))
+        ids, prompt, _ = encode(tokenizer, Example("chat", [{"role": "user", "content": request}], answer, whole))
         labels = torch.tensor([[IGNORED] * prompt + ids[prompt:]])
         with torch.no_grad():
             loss = model(input_ids=torch.tensor([ids]), labels=labels).loss.item()

@@ -58,7 +58,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of wish, of ``wishes.toml``."""
+    """A kind of wish, of ``wishes.toml``; ``often`` is its weight where several could be drawn."""
 
     id: str
     slot: str
@@ -68,6 +68,7 @@ class Kind:
     rule: str
     x: tuple[str, ...] = ()
     new: bool = False
+    often: float = 1.0
 
 
 def _read() -> tuple[Kind, ...]:
@@ -82,6 +83,7 @@ def _read() -> tuple[Kind, ...]:
             row["rule"],
             tuple(row.get("x", ())),
             row.get("new", False),
+            row.get("often", 1.0),
         )
         for row in rows
     )

@@ -1,7 +1,8 @@
 """The recipe of the default model: a LoRA on a small base, trained on texts made by program, on a CPU, in bounded time.
 
-Loss on completions alone. A checkpoint holds all that a later run needs to go on: weights, the optimizer's state, how
-many examples were read and how long it took. The learning rate falls with the share of the time that is gone.
+Loss on completions alone; of general chat it is how far the model goes from the base model, token by token. A
+checkpoint holds all that a later run needs to go on: weights, the optimizer's state, how many examples were read and
+how long it took. The learning rate falls with the share of the time that is gone.
 """
 
 import json
@@ -13,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lab.assistant import chat, lora
@@ -85,17 +87,19 @@ def train(base: Path, folder: Path, recipe: Recipe, console: Console) -> dict[st
     # On a CPU the plain attention is faster than the fused one for texts this short, forward and backward.
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="eager")
     chats = _chats(model, tokenizer, folder / CHATS, recipe, console)
+    plain: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="eager")
     trained = lora.add(model, recipe.rank, recipe.alpha)
     optimizer = torch.optim.AdamW(trained.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     course = _resumed(trained, optimizer, folder / CHECKPOINT)
     if recipe.minutes >= COMPILED_FROM:
         lora.compiled(model)
-    _run(model, trained, tokenizer, optimizer, course, chats, folder, recipe, console)
+    _run(model, plain, trained, tokenizer, optimizer, course, chats, folder, recipe, console)
     return _saved(trained, base, folder, course, recipe)
 
 
 def _run(
     model: Any,
+    plain: Any,
     trained: lora.Weights,
     tokenizer: Any,
     optimizer: torch.optim.Optimizer,
@@ -116,7 +120,7 @@ def _run(
             rate = recipe.learning_rate * min(1.0, (course.steps + 1) / recipe.warmup_steps) * max(0.05, 1 - gone)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, completion = loss_of(model, rows, tokenizer.pad_token_id)
+            loss, completion = loss_of(model, plain, rows, tokenizer.pad_token_id)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
@@ -124,7 +128,7 @@ def _run(
             now = _worked(recipe)
             course.seconds, last = course.seconds + now - last, now
             course.steps, course.read = course.steps + 1, course.read + len(rows)
-            course.tokens += sum(len(ids) for ids, _ in rows)
+            course.tokens += sum(len(row.ids) for row in rows)
             course.completion_tokens += completion
             value = loss.item()
             course.loss = value if math.isnan(course.loss) else 0.95 * course.loss + 0.05 * value
@@ -143,8 +147,12 @@ def _worked(recipe: Recipe) -> float:
     return time.process_time() / recipe.threads
 
 
-Row = tuple[list[int], int]
-"""Token ids, and how many of them are the prompt's."""
+class Row(NamedTuple):
+    """Token ids, how many of them are the prompt's, and whether what the base model would say is to be kept."""
+
+    ids: list[int]
+    prompt: int
+    kept: bool = False
 
 
 def batches(tokenizer: Any, chats: Sequence[Chat], read: int, recipe: Recipe) -> Iterator[list[Row]]:
@@ -153,10 +161,10 @@ def batches(tokenizer: Any, chats: Sequence[Chat], read: int, recipe: Recipe) ->
     rng = random.Random(recipe.seed + read)
     while True:
         rows = [row for row in (encode(tokenizer, e) for e in islice(stream, recipe.pool)) if _fits(row, recipe)]
-        rows.sort(key=lambda row: len(row[0]))
+        rows.sort(key=lambda row: len(row.ids))
         groups: list[list[Row]] = [[]]
         for row in rows:
-            if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > recipe.batch_tokens:
+            if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > recipe.batch_tokens:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
@@ -169,25 +177,37 @@ def encode(tokenizer: Any, example: Example) -> Row:
         example.messages, tokenize=True, add_generation_prompt=True, return_dict=False
     )
     answer = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-    return [*prompt, *answer, *([tokenizer.eos_token_id] if example.whole else [])], len(prompt)
+    end = [tokenizer.eos_token_id] if example.whole else []
+    return Row([*prompt, *answer, *end], len(prompt), example.skill == "chat")
 
 
-def loss_of(model: Any, rows: Sequence[Row], pad: int) -> tuple[Tensor, int]:
-    """The mean loss of a batch's completion tokens, and how many these are. Only for these logits are computed."""
-    width = max(len(ids) for ids, _ in rows)
+def loss_of(model: Any, base: Any, rows: Sequence[Row], pad: int) -> tuple[Tensor, int]:
+    """The mean loss of a batch's completion tokens, and how many these are. Only for these logits are computed.
+
+    Of rows that are kept it is the divergence from what ``base`` expects of each token, of others the cross-entropy.
+    """
+    width = max(len(row.ids) for row in rows)
     tokens = torch.full((len(rows), width), pad)
     targets = torch.full((len(rows), width), IGNORED)
-    for at, (ids, prompt) in enumerate(rows):
-        tokens[at, : len(ids)] = torch.tensor(ids)
-        targets[at, prompt - 1 : len(ids) - 1] = torch.tensor(ids[prompt:])
-    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+    for at, row in enumerate(rows):
+        tokens[at, : len(row.ids)] = torch.tensor(row.ids)
+        targets[at, row.prompt - 1 : len(row.ids) - 1] = torch.tensor(row.ids[row.prompt :])
     wanted = targets != IGNORED
-    logits = model.lm_head(hidden[wanted])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[wanted]), int(wanted.sum())
+    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+    logits = model.lm_head(hidden[wanted]).float()
+    kept = torch.tensor([row.kept for row in rows])
+    of_kept = kept[:, None].expand_as(wanted)[wanted]
+    loss = cross_entropy(logits[~of_kept], targets[wanted][~of_kept], reduction="sum")
+    if kept.any():
+        with torch.no_grad():
+            known = base.model(input_ids=tokens[kept], use_cache=False).last_hidden_state[wanted[kept]]
+            expected = log_softmax(base.lm_head(known).float(), dim=-1)
+        loss = loss + kl_div(log_softmax(logits[of_kept], dim=-1), expected, reduction="sum", log_target=True)
+    return loss / wanted.sum(), int(wanted.sum())
 
 
 def _fits(row: Row, recipe: Recipe) -> bool:
-    return len(row[0]) <= recipe.max_tokens
+    return len(row.ids) <= recipe.max_tokens
 
 
 def _chats(model: Any, tokenizer: Any, file: Path, recipe: Recipe, console: Console) -> list[Chat]:
