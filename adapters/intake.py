@@ -6,7 +6,8 @@ from adapters.evaluation import canary
 from adapters.lifecycle import versions
 from preference.feedback import submission
 from preference.feedback.feedback import Feedback
-from preference.feedback.given import TEXTS, Given
+from preference.feedback.given import Given
+from store.feedback_kinds import TEXTS
 from store.owner import Owner
 
 

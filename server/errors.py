@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from preference.feedback.given import Type
 from store.database import StoreUnavailable
 from store.errors import (
     AttuneError,
@@ -24,6 +23,7 @@ from store.errors import (
     Invalid,
     NotFound,
 )
+from store.feedback_kinds import Type
 
 log = logging.getLogger(__name__)
 

@@ -123,7 +123,7 @@ feedback = Table(
     Column("id", String(64), primary_key=True),
     Column("completion_id", String(128), nullable=False),
     Column("choice", Integer, nullable=False),
-    Column("type", String(32), nullable=False),  # given.Type
+    Column("type", String(32), nullable=False),  # feedback_kinds.Type
     Column("edited_text", Text),  # of an edit, of a demonstration
     Column("cost", Float),  # of an edit: normalised word edit distance from draft to edited text
     Column("status", String(32), nullable=False),  # pending | learned | nothing_learned | failed | replaced

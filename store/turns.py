@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from store import usage, users
 from store.errors import Conflict, Invalid, NotFound
+from store.feedback_kinds import PASSING
 from store.loop_connection import LoopConnection
 from store.message import Message
 from store.owner import Owner
@@ -275,7 +276,7 @@ def prune(c: Connection, owner: Owner, before: float, limit: int) -> int:
     """
     if not users.lock(c, owner):  # feedback on one of them may be coming in
         return 0
-    passing = feedback.c.type.in_(("signal", "outcome"))
+    passing = feedback.c.type.in_(PASSING)
     about = and_(feedback.c.completion_id == turns.c.completion_id, feedback.c.status != "replaced", ~passing)
     kept = exists().where(scope(feedback, owner), about)
     old = select(turns.c.completion_id).where(scope(turns, owner), turns.c.created_at < before, ~kept)

@@ -16,17 +16,15 @@ from adapters import dataset
 from adapters.lifecycle import cohorts, versions
 from adapters.lifecycle.versions import Version
 from preference.feedback import edit_rows, feedback
-from preference.feedback.given import TEXTS, Type
 from store import jobs, users
 from store.errors import Conflict, Invalid
+from store.feedback_kinds import TEXTS, UNTRAINED
 from store.owner import Owner
 from store.users import User
 
 CANARY = "canary"
 """The kind of the job that decides about a canary, and the key of what is noted in a version's report."""
 DAY = 86_400.0
-_UNTAUGHT: tuple[Type, ...] = ("comment", "signal", "outcome")
-"""Kinds that no adapter learns from."""
 MARKED = "erased_edits"
 """The key in a version's report of how many edits and thumbs that it learned from were erased."""
 
@@ -212,7 +210,7 @@ def erase_feedback(c: Connection, owner: Owner, feedback_id: str, policy: Policy
     and queued again. Cohorts that the owner taught end with an edit; they know no thumbs. Raises ``NotFound``.
     """
     erased = feedback.get(c, owner, feedback_id)
-    if erased.type in _UNTAUGHT:
+    if erased.type in UNTRAINED:
         feedback.erase(c, owner, feedback_id)
         return Erased(versions.lock_user(c, owner), [], [], None)
     stopped = _stop(c, owner)  # first: who publishes holds the job before the user

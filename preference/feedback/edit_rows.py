@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from preference.distance import normalised_distance
-from preference.feedback.given import TEXTS, Type
 from store import turns
+from store.feedback_kinds import TEXTS, Type
 from store.owner import Owner
 from store.rows import scope
 from store.tables import feedback

@@ -13,16 +13,15 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from preference import context_rows
 from preference.distance import normalised_distance
 from preference.feedback import signals
-from preference.feedback.given import Given, Type, history_key
+from preference.feedback.given import Given, history_key
 from store import idempotency, jobs, turns, users
 from store.errors import NotFound
+from store.feedback_kinds import PASSING
 from store.owner import Owner
 from store.rows import between, findable, scope, storable
 from store.tables import feedback
 
 Status = Literal["pending", "learned", "nothing_learned", "failed", "replaced"]
-PASSING: tuple[Type, ...] = ("signal", "outcome")
-"""Kinds of which the newest alone is kept, and that go with their turn."""
 _TOLD = ("id", "completion_id", "choice", "type", "cost", "thumb", "created_at", "source", "weight")
 """What the answer to feedback holds that is left when it is deleted: no text of it."""
 

@@ -12,20 +12,16 @@ from typing import Any, Literal
 from preference.normal import nfc
 from preference.text import canonical
 from store.errors import Invalid
+from store.feedback_kinds import TEXTS, Type
 from store.message import Message
 from store.rows import checked, storable
 
-Type = Literal["edit", "demonstration", "comment", "rating", "ranking", "thumbs", "signal", "outcome"]
 Source = Literal["user", "app", "model", "history"]
 """Who says it. ``history`` is what the server found in a conversation that came back."""
 Signal = Literal["copied", "sent", "accepted", "regenerated", "discarded"]
 UpOrDown = Literal["up", "down"]
 Scale = Literal["1-5", "1-7", "1-10"]
 
-TEXTS: tuple[Type, ...] = ("edit", "demonstration")
-"""Kinds that hold a text of the user's own: edits, for whoever learns from them."""
-LEARNED: tuple[Type, ...] = ("edit", "demonstration", "comment")
-"""Kinds that a job learns from."""
 MAX_EDIT = 200_000  # characters; the server's own limit is lower
 MAX_COMMENT = 4_000
 MAX_NAME = 64

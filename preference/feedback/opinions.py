@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from preference.feedback.edit_rows import Thumb
-from preference.feedback.given import Type, bounds
+from preference.feedback.given import bounds
 from store import turns
+from store.feedback_kinds import Type
 from store.owner import Owner
 from store.rows import scope
 from store.tables import feedback

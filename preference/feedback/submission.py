@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +9,11 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 
 from preference.distance import normalised_distance
 from preference.feedback import demonstrations, signals
-from preference.feedback.feedback import PASSING, Feedback, of_row, same_slot, spend_key
-from preference.feedback.given import LEARNED, MAX_STANDING, Given, Type, UpOrDown, slot_of
+from preference.feedback.feedback import Feedback, of_row, same_slot, spend_key
+from preference.feedback.given import MAX_STANDING, Given, UpOrDown, slot_of
 from store import idempotency, jobs, turns, usage, users
 from store.errors import Conflict, IdempotencyConflict, Invalid, NotFound
+from store.feedback_kinds import KINDS, Type
 from store.owner import Owner
 from store.rows import checked, key, later, scope
 from store.tables import feedback
@@ -21,20 +21,6 @@ from store.turns import Turn
 
 WEIGH_SECONDS = 60.0
 """After an outcome; those that come meanwhile are weighed with it."""
-_WHY: Mapping[Type, str] = {
-    "thumbs": "a thumb says not what would be better: it is kept for adapters that are trained by KTO",
-    "rating": "a rating is kept as it is: adapters that are trained by KTO learn from it, by the user's own median",
-    "ranking": "a ranking is kept for adapters that are trained by DPO",
-    "signal": "a signal weighs what edits said of the preferences that its answer was written by",
-    "outcome": "an outcome is kept, and weighs once what else explains it is taken off",
-}
-"""Of kinds that no job learns from: what becomes of them."""
-_SEVERAL: Mapping[Type, tuple[str, str]] = {
-    "comment": ("comment", "comments"),
-    "rating": ("aspect", "ratings"),
-    "outcome": ("name", "outcomes"),
-}
-"""Kinds of which several may stand of one answer: the field that tells them apart, and what they are called."""
 
 
 def accept(
@@ -80,10 +66,11 @@ def give(
     users.check_learning(c, owner)
     given, answer = _placed(c, owner, given)
     alike = same_slot(given.completion_id, given.choice, given.type, given.slot)
-    if given.type in PASSING and (held := _held_already(c, owner, given, alike)) is not None:
+    kind = KINDS[given.type]
+    if kind.passing and (held := _held_already(c, owner, given, alike)) is not None:
         return held
-    if (several := _SEVERAL.get(given.type)) and _standing_others(c, owner, given) >= MAX_STANDING:
-        param, what = several
+    if kind.several and _standing_others(c, owner, given) >= MAX_STANDING:
+        param, what = kind.several
         raise Conflict(f"this answer has {MAX_STANDING} {what}; delete some first", param=param)
     c.execute(update(feedback).where(scope(feedback, owner), alike).values(status="replaced"))
     values = {
@@ -108,7 +95,7 @@ def give(
     }  # fmt: skip
     texts = (values["edited_text"] or "", values["content"] or "", values["tags"], values["metadata"] or "")
     c.execute(insert(feedback).values(**key(owner), **values, bytes=usage.size(*texts)))
-    if given.type in LEARNED:
+    if kind.unlearned is None:
         jobs.enqueue(c, owner, "learn", str(values["id"]))
     if given.type == "signal":
         signals.weigh(c, owner, given.completion_id)
@@ -119,7 +106,7 @@ def give(
 
 def _first(type: str) -> dict[str, Any]:
     """What comes of feedback at first; of kinds that no job learns from, for good."""
-    why = next((why for kind, why in _WHY.items() if kind == type), None)
+    why = next((kind.unlearned for name, kind in KINDS.items() if name == type), None)
     return {"status": "pending" if why is None else "nothing_learned", "reason": why, "learned": []}
 
 

@@ -20,6 +20,7 @@ from preference.feedback.given import Given
 from preference.learning import remarks
 from preference.normal import nfc
 from store import turns
+from store.feedback_kinds import DONE, JUDGING, Type
 from store.loop_connection import LoopConnection
 from store.message import Message
 from store.owner import Owner
@@ -59,11 +60,6 @@ _BLAME = regex.compile(
     r"useless|nein|falsch|non|faux|incorrect)\b"
 )
 
-
-_DONE: tuple[given.Type, ...] = ("edit", "signal")
-"""What somebody did with an answer."""
-_OF_ANSWER: tuple[given.Type, ...] = (*_DONE, "comment", "rating", "ranking", "thumbs", "demonstration")
-"""What somebody said of it."""
 
 _ANSWERED_BEFORE = (
     select(turns_table.c.answers)
@@ -170,7 +166,7 @@ def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
     earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS, limit=1)
     if not earlier or list(earlier[0].request) != list(turn.request):  # another document, or another picture
         return []
-    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, [(earlier[0].completion_id, 0)], _OF_ANSWER):
+    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, [(earlier[0].completion_id, 0)], JUDGING):
         return []
     said = given.signal("regenerated", completion_id=earlier[0].completion_id, source="history")
     return [_found(said, turn.completion_id)]
@@ -184,14 +180,14 @@ def _said_of(c: Connection, owner: Owner, turn: Turn, before: Sequence[Turn], pl
         ranked = _judged(c, owner, [(id, number) for id, number, _ in answers], ("ranking",))
         return [*_gone_on_with(c, owner, turn, kept[0], place), *([] if ranked else _chosen(kept[0], text, answers))]
     id, number, draft = min(answers, key=lambda one: word_distance(one[2], text))
-    if _judged(c, owner, [(id, number)], _DONE) or not edited(draft, text) or _is_another(c, owner, text, since):
+    if _judged(c, owner, [(id, number)], DONE) or not edited(draft, text) or _is_another(c, owner, text, since):
         return []
     return [_found(Given("edit", id, number, edited_text=text, source="history"), text)]
 
 
 def _gone_on_with(c: Connection, owner: Owner, turn: Turn, kept: tuple[str, int], place: int) -> list[Found]:
     """What is said after an answer that was left as it was: something about it, or it was right."""
-    if _judged(c, owner, [kept], _DONE):
+    if _judged(c, owner, [kept], DONE):
         return []
     after = turn.request[place + 1 :]
     reply = next((_text(message) for message in after if message.get("role") == "user"), "")
@@ -199,7 +195,7 @@ def _gone_on_with(c: Connection, owner: Owner, turn: Turn, kept: tuple[str, int]
     remark = len(words(reply)) <= REMARK and not (_PRAISE.match(reply) and not _BUT.search(reply))
     if remark and remarks.wishes(reply, "en"):
         return [_found(given.comment(reply, **about), reply)]
-    if not reply.strip() or _judged(c, owner, [kept], _OF_ANSWER):
+    if not reply.strip() or _judged(c, owner, [kept], JUDGING):
         return []
     if remark and _BLAME.match(reply):
         return [_found(given.signal("discarded", weight=0.5, **about), reply)]
@@ -231,7 +227,7 @@ def _turns(
     return [turns.of_row(row) for row in c.execute(query.order_by(column.desc()).limit(limit)).mappings()]
 
 
-def _judged(c: Connection, owner: Owner, answers: Sequence[tuple[str, int]], types: Sequence[given.Type]) -> bool:
+def _judged(c: Connection, owner: Owner, answers: Sequence[tuple[str, int]], types: Sequence[Type]) -> bool:
     """Whether the user or the app said of some of these answers what is of these types: nothing is guessed then."""
     about = or_(*(_about(id, choice) for id, choice in answers))
     query = select(feedback.c.id).where(scope(feedback, owner), about, feedback.c.type.in_(types))

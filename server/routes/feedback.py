@@ -24,6 +24,7 @@ from server.http.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, PathOwner, ServicesOf, TenantOf, known
 from store import turns
 from store.errors import Conflict, Invalid, NotFound
+from store.feedback_kinds import Type
 from store.owner import Owner
 
 router = APIRouter(tags=["feedback"])
@@ -67,7 +68,7 @@ class FeedbackResponse(BaseModel):
 
     id: str = Field(examples=["fb-4c1d"])
     object: Literal["feedback"] = "feedback"
-    type: given.Type = Field(examples=["edit"])
+    type: Type = Field(examples=["edit"])
     status: feedback.Status = Field(
         description="`pending` until it was learned from; edits, demonstrations and comments teach preferences.",
         examples=["learned"],
@@ -166,7 +167,7 @@ async def list_feedback(
     owner: AskingOwner,
     limit: paging.Limit = 20,
     cursor: paging.After = None,
-    type: Annotated[given.Type | None, Query(description="Only of this type.")] = None,
+    type: Annotated[Type | None, Query(description="Only of this type.")] = None,
     status: Annotated[feedback.Status | None, Query(description="Only what stands so.")] = None,
     completion_id: Annotated[
         str | None, Query(max_length=128, description="Only on this answer, by its id or the app's own.")
@@ -240,7 +241,7 @@ class FeedbackSummary(BaseModel):
     """How much feedback stands, by type, and how far the user's rankings and ratings agree."""
 
     object: Literal["feedback.summary"] = "feedback.summary"
-    counts: dict[given.Type, int] = Field(examples=[{"edit": 12, "thumbs": 3}])
+    counts: dict[Type, int] = Field(examples=[{"edit": 12, "thumbs": 3}])
     consistency: Agreement
 
 
