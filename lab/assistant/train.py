@@ -46,6 +46,7 @@ class Recipe:
     """What the weights depend on besides the base model, the code and the machine's speed.
 
     A batch has about ``batch_tokens`` tokens; ``pool`` examples are sorted by length before they are put together.
+    A token of general chat counts ``keep`` times: few are trained, and few nats may be lost.
     """
 
     minutes: float = 360
@@ -59,6 +60,7 @@ class Recipe:
     pool: int = 96
     chats: int = 300
     chat_tokens: int = 112
+    keep: float = 3.0
     threads: int = 2
 
 
@@ -120,7 +122,7 @@ def _run(
             rate = recipe.learning_rate * min(1.0, (course.steps + 1) / recipe.warmup_steps) * max(0.05, 1 - gone)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, completion = loss_of(model, plain, rows, tokenizer.pad_token_id)
+            loss, completion = loss_of(model, plain, rows, tokenizer.pad_token_id, recipe.keep)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
@@ -181,10 +183,11 @@ def encode(tokenizer: Any, example: Example) -> Row:
     return Row([*prompt, *answer, *end], len(prompt), example.skill == "chat")
 
 
-def loss_of(model: Any, base: Any, rows: Sequence[Row], pad: int) -> tuple[Tensor, int]:
+def loss_of(model: Any, base: Any, rows: Sequence[Row], pad: int, keep: float) -> tuple[Tensor, int]:
     """The mean loss of a batch's completion tokens, and how many these are. Only for these logits are computed.
 
-    Of rows that are kept it is the divergence from what ``base`` expects of each token, of others the cross-entropy.
+    Of rows that are kept it is ``keep`` times the divergence from what ``base`` expects of each token, of others the
+    cross-entropy.
     """
     width = max(len(row.ids) for row in rows)
     tokens = torch.full((len(rows), width), pad)
@@ -202,7 +205,8 @@ def loss_of(model: Any, base: Any, rows: Sequence[Row], pad: int) -> tuple[Tenso
         with torch.no_grad():
             known = base.model(input_ids=tokens[kept], use_cache=False).last_hidden_state[wanted[kept]]
             expected = log_softmax(base.lm_head(known).float(), dim=-1)
-        loss = loss + kl_div(log_softmax(logits[of_kept], dim=-1), expected, reduction="sum", log_target=True)
+        divergence = kl_div(log_softmax(logits[of_kept], dim=-1), expected, reduction="sum", log_target=True)
+        loss = loss + keep * divergence
     return loss / wanted.sum(), int(wanted.sum())
 
 

@@ -82,9 +82,12 @@ def _sign_off_start(lines: list[str], start: int) -> int:
             return at
         if len(line) > 40 or regex.search(r"[.?。？:：;]$|^[-*•#|\d]", line):
             break
-    # A name alone, after a blank line.
-    if end - start >= 3 and not lines[end - 2] and _is_name(lines[end - 1]):
-        return end - 1
+    if end - start >= 3 and _is_name(lines[end - 1]):
+        if not lines[end - 2]:
+            return end - 1
+        # Whatever somebody closes with: a few words and a comma between a blank line and the name.
+        if not lines[end - 3] and regex.fullmatch(r"\p{L}[^\d.:;]{0,38}[,，]", lines[end - 2]):
+            return end - 2
     return end
 
 

@@ -46,3 +46,10 @@ def test_sentences_and_lines() -> None:
         "- two",
     ]
     assert sentences("完成了。谢谢！") == ["完成了。", "谢谢！"]
+
+
+def test_a_closing_of_ones_own_signs_with_the_name_below() -> None:
+    assert letter("Hello everyone,\n\nNo practice on Wednesday.\n\nSplash on,\nGreta").sign_off == "Splash on,\nGreta"
+    assert letter("Bring what you like.\n\nBis dann und gute Fahrt,\nJo Weber").sign_off.startswith("Bis dann")
+    assert letter("We meet at the hall.\n\n12 Hill Street,\nLeeds").sign_off == "", "an address"
+    assert letter("It rained.\nWe ran,\nLeeds").sign_off == "", "no blank line"

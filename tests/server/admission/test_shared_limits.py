@@ -157,9 +157,10 @@ def test_each_route_counts_what_its_engine_says(start: Start, dialect: Any, stre
     assert [any(sent.get(name) for name in names) for sent in running.engine.requests] == [True] * 3
     http = running.http()
     until(lambda: [day["requests"] for day in http.get("/v1/usage").json()["data"]] == [3])
-    told = http.get("/v1/usage").json()
-    counted = sum(day["prompt_tokens"] + day["completion_tokens"] for day in told["data"])
-    assert counted == told["budgets"][0]["used"] == 3 * 11
+    days = http.get("/v1/usage").json()["data"]
+    assert sum(day["prompt_tokens"] + day["completion_tokens"] for day in days) == 3 * 11
+    # On a slow machine a count may come too late: the answer is counted alone, and what was taken is given back.
+    until(lambda: http.get("/v1/usage").json()["budgets"][0]["used"] == 3 * 11)
 
 
 def test_a_budget_outlives_the_server_and_a_token_spends_its_makers(start: Start) -> None:
