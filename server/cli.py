@@ -53,7 +53,7 @@ def _plugins() -> dict[str, EntryPoint]:
 def _stand_in(reason: str) -> typer.Typer:
     stand_in = typer.Typer(add_completion=False)
 
-    @stand_in.command(help=reason, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    @stand_in.command(help=escape(reason), context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
     def say() -> None:
         stop(reason)
 

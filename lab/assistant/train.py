@@ -27,6 +27,8 @@ from lab.assistant import chat, lora
 from lab.assistant.examples import SHARES, Example, examples
 
 IGNORED = -100
+WIDTHS = 16
+"""Batches are as wide as a multiple of it: memory of few sizes is used again."""
 CHECKPOINT, CHATS, REPORT = "checkpoint.pt", "chats.json", "report.json"
 SOURCES = (
     "lab/assistant/content.toml and wishes.toml, written for this purpose",
@@ -55,7 +57,7 @@ class Recipe:
     alpha: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 20
-    batch_tokens: int = 1536
+    batch_tokens: int = 3072
     max_tokens: int = 480
     pool: int = 96
     chats: int = 300
@@ -189,7 +191,7 @@ def loss_of(model: Any, base: Any, rows: Sequence[Row], pad: int, keep: float) -
     Of rows that are kept it is ``keep`` times the divergence from what ``base`` expects of each token, of others the
     cross-entropy.
     """
-    width = max(len(row.ids) for row in rows)
+    width = math.ceil(max(len(row.ids) for row in rows) / WIDTHS) * WIDTHS
     tokens = torch.full((len(rows), width), pad)
     targets = torch.full((len(rows), width), IGNORED)
     for at, row in enumerate(rows):
