@@ -441,7 +441,8 @@ def share(player: Player, c: Connection) -> Any:
     tenant, user = player.owner.tenant, player.owner.user
     held = [one for one in prior.of_tenant(c, tenant, "e") if one.user == user]
     of_tenant = select(func.count()).select_from(users_table).where(users_table.c.tenant_id == tenant)
-    few = prior.holders(c, tenant, ["pref-0"]) <= c.execute(of_tenant).scalar_one()
+    have_it = prior.holders(c, tenant, prior.Shared(player.text("Prefer 0"), ["pref-0"]))
+    few = 0 < have_it <= c.execute(of_tenant).scalar_one()
     return sorted((one.preference_id, one.text) for one in held), few
 
 
