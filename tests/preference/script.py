@@ -948,7 +948,8 @@ def teach(player: Player, c: Connection) -> Any:
     for owner in (pupil, other):
         users.ensure(c, owner)
     cohorts.found(c, [other], founded)
-    followed = [cohorts.follow(c, pupil, cohort, 1) for cohort in (shared, shared, "nobody's")]
+    foreign = Player(ONLOOKER).mark
+    followed = [cohorts.follow(c, pupil, cohort, 1) for cohort in (shared, shared, "nobody's", foreign)]
     assert cohorts.dissolve(c, tenant, shared) == [pupil], "somebody else's pupils"
     assert cohorts.leave(c, other) == [founded]
     assert cohorts.taught_by(c, player.owner) == [player.mark]

@@ -47,6 +47,7 @@ OF_EVERYBODY = {
     "preference.prior.of_tenant": "what a tenant's users learned, where it opted in; of many alone it is used",
     "preference.prior.holders": "a number of a tenant's users alone",
     "adapters.lifecycle.cohorts.of_tenant": "a tenant's cohorts, by their ids, and nobody who is in them",
+    "adapters.lifecycle.cohorts._hold": "the rows of a tenant's cohort, to lock them",
     "adapters.lifecycle.cohorts.dissolve": "ends a tenant's cohort for all who are in it",
 }
 EQUIVALENT: dict[str, str] = {}

@@ -4,15 +4,16 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.manifest import Manifest
@@ -232,6 +233,37 @@ async def test_a_version_in_the_making_is_given_up_with_its_cohort(world: World)
         await world.database.write(jobs.hold, job)
     assert [v.state for v in await world.database.read(versions.all_of, new)] == ["failed", "queued"]
     assert not await world.database.write(cohorts.follow, new, cohort, 2)
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_who_begins_while_the_cohort_ends_begins_from_nothing_or_is_trained_anew(
+    database: Database, ends_first: bool
+) -> None:
+    owners = [Owner("acme", user) for user in NAMES]
+    for owner in owners:
+        await database.write(users.ensure, owner)
+    new = owners.pop()
+    await database.write(cohorts.found, owners, "shared")
+    written = threading.Event()
+
+    def slowly(c: Connection, change: Callable[[Connection], Any]) -> Any:
+        made = change(c)
+        written.set()
+        time.sleep(0.5)  # before the commit
+        return made
+
+    def end(c: Connection) -> list[Owner]:
+        return cohorts.dissolve(c, "acme", "shared")
+
+    def begin(c: Connection) -> bool:
+        return cohorts.follow(c, new, "shared", 1)
+
+    first, second = (end, begin) if ends_first else (begin, end)
+    writing = asyncio.create_task(asyncio.to_thread(database.write_now, slowly, first))
+    await asyncio.to_thread(written.wait)
+    told = await asyncio.to_thread(database.write_now, second)
+    assert (await writing, told) == (([], False) if ends_first else (True, [new]))
+    assert await database.read(cohorts.of, new) == []
 
 
 async def test_a_member_erased_while_it_is_made_leaves_nothing(world: World) -> None:
