@@ -29,7 +29,7 @@ PAST = 3
 """Earlier edits of like contexts that a wish is tried on."""
 SURE = 1.0
 NOTHING = "the comment says no wish for other texts of this kind"
-UNSURE = "what was sent in like situations is likelier without it: a hint, until an edit shows it"
+UNSURE = "what was sent in like contexts is likelier without it: a hint, until an edit shows it"
 
 
 class Commentary:

@@ -256,7 +256,7 @@ def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _found(said: Given, what: str) -> Found:
-    return Found(said, given.history_key(said, what))
+    return Found(said, given.history_key(said.type, said.completion_id, said.choice, said.slot, what))
 
 
 def _plain(text: str) -> str:
