@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from preference import context_rows, preferences
-from preference.distance import words
 from preference.feedback import demonstrations, edit_rows, feedback
 from preference.feedback.edit_rows import Edit
+from preference.learning.judge import room_for
 from preference.ports import Kinds, TextGenerator
 from preference.prompt import compose
 from preference.recall.index import Partition, RecallLimits
@@ -21,8 +21,6 @@ from store.owner import Owner
 from store.values import Value
 
 OnTokens = Callable[[str, int, int], None]
-LONGEST = 2048
-"""Tokens of a draft, at most."""
 
 
 class Drafter:
@@ -57,7 +55,7 @@ class Drafter:
         query = partition.query(vector)
         kept = partition.chosen(partition.elect(query, self._k, self._limits), self._limits.budget, query=query)
         prompt = compose(edit.turn.request, values, [p.text for p in kept], system_role=self._system_role)
-        room = min(64 + 4 * len(words(edit.edited_text)), LONGEST)
+        room = room_for(edit.edited_text)
         answer = await self._generator.generate(prompt, max_tokens=room)
         self._on_tokens(owner.tenant, answer.prompt_tokens, answer.completion_tokens)
         written: dict[str, Any] = {

@@ -68,12 +68,12 @@ class Learner:
         self._on_tokens = on_tokens
         prompts = prompts or PromptFile.load()
         # Another model is not the one whose chat template was looked at.
-        proposer = Proposer(proposing or generator, prompts, system_role=system_role or proposing is not None)
+        its_role = system_role or proposing is not None
+        proposer = Proposer(proposing or generator, prompts, system_role=its_role)
         self._study = Study(proposer, generator, scorer, system_role=system_role)
         self._comments = Commentary(
-            proposing or generator, generator, scorer, prompts,
-            system_role=system_role, proposing_system_role=system_role or proposing is not None,
-        )  # fmt: skip
+            proposing or generator, generator, scorer, prompts, system_role=system_role, proposing_system_role=its_role
+        )
         self._drafter = Drafter(
             database, generator, embedder, limits=limits, k=k, system_role=system_role, on_tokens=on_tokens
         )

@@ -25,13 +25,14 @@ from adapters.training.cohort_job import ALIKE, MAX_MEMBERS, Cohorts, centre, gr
 from adapters.training.job import Training
 from adapters.training.trainer import FIGURES, PARENT, TrainingJob
 from preference import preferences
-from preference.feedback import edit_rows, submission
+from preference.feedback import edit_rows
 from preference.ports import Vectors
 from store import erasures, jobs, turns, users
 from store.database import Database
 from store.owner import Owner
 from store.tables import cohort_members
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
+from tests.preference.helpers import submit
 
 NAMES = ("ann", "bob", "eva", "leo")
 TERSE, FORMAL = "Answer in one short line", "Write long and formal letters"
@@ -62,9 +63,7 @@ class World:
         for number in range(edits):
             await self.database.write(turns.record, owner, make_turn(number))
             edited = f"{ANSWER} {user}"
-            await self.database.write(
-                submission.accept, owner, completion_id=f"c-{number}", edited_text=edited, body_sha256="x"
-            )
+            await self.database.write(submit, owner, completion_id=f"c-{number}", edited_text=edited, body_sha256="x")
         return owner
 
     async def trainer(self, directory: Path, seconds: float) -> None:
@@ -208,9 +207,7 @@ async def test_erasing_one_edit_of_a_teacher_ends_the_cohort_too(world: World) -
     (cohort,) = await world.cohorts().gather("acme")
     ann = Owner("acme", "ann")
     edit = (await world.database.read(edit_rows.edits, ann))[0]
-    thumb = await world.database.write(
-        lambda c: submission.accept(c, ann, completion_id="c-0", thumb="up", body_sha256="x")
-    )
+    thumb = await world.database.write(lambda c: submit(c, ann, completion_id="c-0", thumb="up", body_sha256="x"))
     await world.database.write(activation.erase_feedback, ann, thumb.id, Policy())
     assert await world.database.read(erasures.among, {cohort}) == set(), "a thumb taught it nothing"
     await world.database.write(activation.erase_feedback, ann, edit.feedback_id, Policy())
