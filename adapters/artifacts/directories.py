@@ -251,8 +251,7 @@ class Directories:
     def _copy(self, opaque_id: str, version: int) -> Copy | None:
         path = self.path(opaque_id, version)
         try:
-            size = sum(file.stat().st_size for file in path.iterdir())
-            return Copy(opaque_id, version, size, path.stat().st_mtime)
+            return Copy(opaque_id, version, size_of(path), path.stat().st_mtime)
         except FileNotFoundError:  # gone meanwhile
             return None
 

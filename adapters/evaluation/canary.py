@@ -78,7 +78,7 @@ def costs(user: User, against: int, edits: Sequence[Edit]) -> tuple[list[float],
     return tried, served
 
 
-def permutation_p(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> float:
+def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """How likely a difference of means as large as this one is if the labels mean nothing, in (0, 1].
 
     Pitman's permutation test, two-sided, by ``PERMUTATIONS`` random ones, the observed one among them: exact whatever
@@ -87,7 +87,7 @@ def permutation_p(first: Sequence[float], second: Sequence[float], *, seed: int 
     if not first or not second:
         return 1.0
     pooled = np.asarray([*first, *second])
-    shuffled = np.random.default_rng(seed).permuted(np.tile(pooled, (PERMUTATIONS, 1)), axis=1)
+    shuffled = np.random.default_rng(0).permuted(np.tile(pooled, (PERMUTATIONS, 1)), axis=1)
     differences = shuffled[:, : len(first)].mean(axis=1) - shuffled[:, len(first) :].mean(axis=1)
     observed = abs(float(np.mean(first) - np.mean(second)))
     return (1 + int((np.abs(differences) >= observed - 1e-12).sum())) / (1 + PERMUTATIONS)
