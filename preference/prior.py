@@ -22,6 +22,7 @@ from preference.ports import Kinds, Vectors
 from preference.preferences import TAKEN_OVER
 from preference.recall.kind import asked
 from preference.recall.recall import Recall
+from preference.recall.similarity import units
 from store import users
 from store.database import Database
 from store.errors import Conflict
@@ -205,6 +206,4 @@ class Prior:
         for one in held:
             _ = one.meaning  # found here, and not while somebody waits
         vectors = np.array([one.vector for one in held], np.float32).reshape(-1, self._embedder.dimension)
-        kinds = vectors[:, : self._embedder.kinds]
-        kinds = kinds / np.maximum(np.linalg.norm(kinds, axis=1, keepdims=True), 1e-9)
-        return _Pool(held, kinds, self._clock())
+        return _Pool(held, units(vectors[:, : self._embedder.kinds]), self._clock())
