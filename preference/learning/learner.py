@@ -22,8 +22,9 @@ from preference.learning.proposer import Proposer
 from preference.learning.study import Cost, Study
 from preference.ports import Kinds, OnTokens, Scorer, TextGenerator, Vectors
 from preference.preferences import Preference
-from preference.recall.index import Partition, RecallLimits
+from preference.recall.index import RecallLimits
 from preference.recall.kind import context_of
+from preference.recall.recall import load
 from preference.recall.similarity import units
 from preference.text import canonical
 from store import users
@@ -178,8 +179,7 @@ class Learner:
 
     def _ended(self, c: Connection, owner: Owner, ids: Collection[str]) -> list[str]:
         """Those of ``ids`` that no context that spoke for them would recall any more."""
-        held = context_rows.by_embedder(c, owner, self._embedder.name)
-        partition = Partition(0, preferences.active(c, owner), held, self._embedder.dimension)
+        partition = load(c, owner, self._embedder)
         return [id for id in sorted(ids) if not partition.recalled_somewhere(id, self._k, self._limits)]
 
 
