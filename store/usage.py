@@ -28,7 +28,10 @@ def held(c: Connection, tenant: str) -> int:
         select(func.count() * _PREFERENCE).select_from(preferences).where(preferences.c.tenant_id == tenant),
         select(func.sum(ROW + func.length(cast(users.c.standing_values, Text)))).where(users.c.tenant_id == tenant),
     )
-    return sum(int(c.execute(one).scalar() or 0) for one in counted)
+    total = 0
+    for one in counted:
+        total += int(c.execute(one).scalar() or 0)
+    return total
 
 
 def _size(value: Any) -> int:

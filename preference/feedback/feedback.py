@@ -56,7 +56,7 @@ class Feedback:
 
 
 def draft(c: Connection, owner: Owner, completion_id: str, choice: int) -> str | None:
-    """The answer that feedback on it would be about; None where ``accept`` would refuse it."""
+    """The answer that feedback on it would be about; None where ``give`` would refuse it."""
     try:
         return turns.named(c, owner, completion_id).answers[choice]
     except (NotFound, IndexError):

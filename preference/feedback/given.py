@@ -1,4 +1,4 @@
-"""What a user gives, of whichever kind: one shape for all, which `feedback.py` stores.
+"""What a user gives, of whichever kind: one shape for all, which `submission.py` stores.
 
 What a kind has beyond an edit's text and a thumb stands in ``content``; what of a kind may stand beside another of the
 same answer (an aspect that is rated, a signal, an outcome's name) is its ``slot``: a newer one replaces its own.
