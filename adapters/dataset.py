@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from preference.distance import normalised_distance
 from preference.feedback.edit_rows import Edit, Thumb
@@ -24,6 +24,7 @@ MAX_THUMBS = 400
 MAX_RANKINGS = 200
 """And so many of the newest rankings."""
 MIN_HELD_OUT, MAX_HELD_OUT, HELD_OUT_SHARE = 4, 60, 0.2
+T = TypeVar("T", Thumb, Ranking)
 
 
 class TooFewEdits(Invalid):
@@ -100,22 +101,8 @@ def build(
     stated = list(dict.fromkeys(tuple(edit.turn.applied_values) for edit in training if edit.turn.applied_values))
     applied = list(dict.fromkeys(_applied(edit.turn) for edit in training if edit.turn.applied_preferences))
     rows = [row for edit in training for row in _rows(edit, system_role, stated, applied)]
-    unseen = {edit.turn.completion_id for edit in newest}
-    told = [
-        thumb
-        for thumb in thumbs
-        if thumb.created_at < newest[0].created_at
-        and thumb.turn.completion_id not in unseen
-        and _is_text(thumb.turn.request)
-    ][-MAX_THUMBS:]
-    rows += [row for thumb in told for row in _thumb_rows(thumb, system_role)]
-    ranked = [
-        ranking
-        for ranking in rankings
-        if ranking.created_at < newest[0].created_at
-        and ranking.turn.completion_id not in unseen
-        and _is_text(ranking.turn.request)
-    ][-MAX_RANKINGS:]
+    judged, ranked = _seen(thumbs, newest)[-MAX_THUMBS:], _seen(rankings, newest)[-MAX_RANKINGS:]
+    rows += [row for thumb in judged for row in _thumb_rows(thumb, system_role)]
     rows += [row for ranking in ranked for row in _ranking_rows(ranking, system_role)]
     random.Random(seed).shuffle(rows)
     return Dataset(
@@ -123,7 +110,7 @@ def build(
         held_out=[_held_out(edit, system_role) for edit in newest],
         learned_from=[edit.feedback_id for edit in training],
         learned_through=max(one.created_at for one in usable[:-held]),
-        thumbs=[thumb.feedback_id for thumb in told],
+        thumbs=[thumb.feedback_id for thumb in judged],
         rankings=[ranking.feedback_id for ranking in ranked],
     )
 
@@ -147,9 +134,7 @@ def preference_row(edit: Edit) -> dict[str, list[Message]] | None:
     """
     if edit.draft == edit.edited_text or not _is_text(edit.turn.request):
         return None
-    prompt = edit.turn.prompt
-    chosen, rejected = ([{"role": "assistant", "content": text}] for text in (edit.edited_text, edit.draft))
-    return {"prompt": [plain(m) for m in prompt], "chosen": chosen, "rejected": rejected}
+    return {"prompt": _sent(edit.turn), "chosen": _said(edit.edited_text), "rejected": _said(edit.draft)}
 
 
 def unpaired_row(thumb: Thumb) -> dict[str, Any] | None:
@@ -159,24 +144,22 @@ def unpaired_row(thumb: Thumb) -> dict[str, Any] | None:
     """
     if not _is_text(thumb.turn.request):
         return None
-    return {"prompt": [plain(m) for m in thumb.turn.prompt], **_labelled(thumb)}
+    return {"prompt": _sent(thumb.turn), **_labelled(thumb)}
 
 
 def completion_rows(edit: Edit) -> list[dict[str, list[Message]]]:
-    """An edit as TRL's ``prompt`` and ``completion`` of conversations: the prompt as it was sent. None for media."""
+    """An edit as TRL's ``prompt`` and ``completion`` of conversations: the prompt as it was sent; none for media."""
     if not _is_text(edit.turn.request):
         return []
-    prompt = [plain(message) for message in edit.turn.prompt]
-    return [{"prompt": prompt, "completion": [{"role": "assistant", "content": edit.edited_text}]}]
+    return [{"prompt": _sent(edit.turn), "completion": _said(edit.edited_text)}]
 
 
 def ranking_pairs(ranking: Ranking) -> list[dict[str, list[Message]]]:
-    """A ranking as TRL's preference pairs of conversations: its best answer and each of the others. None for media."""
+    """A ranking as TRL's preference pairs of conversations: its best answer and each of the others; none for media."""
     if not _is_text(ranking.turn.request):
         return []
-    prompt = [plain(m) for m in ranking.turn.prompt]
-    best, *others = ([{"role": "assistant", "content": text}] for text in ranking.answers)
-    return [{"prompt": prompt, "chosen": best, "rejected": other} for other in others]
+    best, *others = map(_said, ranking.answers)
+    return [{"prompt": _sent(ranking.turn), "chosen": best, "rejected": other} for other in others]
 
 
 def _too_few(edits: int) -> str:
@@ -190,9 +173,9 @@ def _rows(
     applied: Sequence[tuple[str, ...]] = (),
 ) -> list[dict[str, Any]]:
     asked = _held_out(edit, system_role)
-    answer: dict[str, Any] = {"completion": [{"role": "assistant", "content": edit.edited_text}]}
+    answer: dict[str, Any] = {"completion": _said(edit.edited_text)}
     if edit.draft != edit.edited_text:
-        answer |= {"rejected": [{"role": "assistant", "content": edit.draft}], "cost": edit.cost}
+        answer |= {"rejected": _said(edit.draft), "cost": edit.cost}
     rows = [{"prompt": prompt, **answer} for prompt in _prompts(asked)]
     if asked.values in stated and len(stated) > 1:
         other = stated[stated.index(asked.values) - 1]
@@ -203,6 +186,13 @@ def _rows(
     return rows
 
 
+def _seen(ones: Sequence[T], held_out: Sequence[Edit]) -> list[T]:
+    """Those older than all that is held out, and about other answers."""
+    unseen = {edit.turn.completion_id for edit in held_out}
+    older = (one for one in ones if one.created_at < held_out[0].created_at)
+    return [one for one in older if one.turn.completion_id not in unseen and _is_text(one.turn.request)]
+
+
 def _thumb_rows(thumb: Thumb, system_role: bool) -> list[dict[str, Any]]:
     asked = _asked(thumb.feedback_id, thumb.turn, thumb.answer, system_role)
     return [{"prompt": prompt, **_labelled(thumb)} for prompt in _prompts(asked)]
@@ -211,12 +201,11 @@ def _thumb_rows(thumb: Thumb, system_role: bool) -> list[dict[str, Any]]:
 def _ranking_rows(ranking: Ranking, system_role: bool) -> list[dict[str, Any]]:
     best, *others = ranking.answers
     asked = _asked(ranking.feedback_id, ranking.turn, best, system_role)
-    chosen, *rejected = ([{"role": "assistant", "content": text}] for text in ranking.answers)
     return [
-        {"prompt": prompt, "completion": chosen, "rejected": said, "cost": normalised_distance(text, best),
+        {"prompt": prompt, "completion": _said(best), "rejected": _said(text), "cost": normalised_distance(text, best),
          "ranked": True}
         for prompt in _prompts(asked)
-        for said, text in zip(rejected, others, strict=True)
+        for text in others
     ]  # fmt: skip
 
 
@@ -229,7 +218,17 @@ def _stand_ins(thumbs: Sequence[Thumb], rankings: Sequence[Ranking]) -> list[Edi
 
 
 def _labelled(thumb: Thumb) -> dict[str, Any]:
-    return {"completion": [{"role": "assistant", "content": thumb.answer}], "label": thumb.up}
+    return {"completion": _said(thumb.answer), "label": thumb.up}
+
+
+def _said(text: str) -> list[Message]:
+    """An answer as a conversation's end."""
+    return [{"role": "assistant", "content": text}]
+
+
+def _sent(turn: Turn) -> list[Message]:
+    """The prompt that was answered."""
+    return [plain(message) for message in turn.prompt]
 
 
 def _prompts(asked: HeldOut) -> list[list[Message]]:

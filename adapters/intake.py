@@ -14,7 +14,7 @@ from store.owner import Owner
 def give(
     c: Connection, owner: Owner, given: Given, *, key: str | None = None, body_sha256: str, min_edits: int
 ) -> Feedback:
-    """``feedback.give``, and the training that is due after ``min_edits`` new edits, in one transaction."""
+    """``submission.give``, and the training that is due after ``min_edits`` new edits, in one transaction."""
     accepted = submission.give(c, owner, given, idempotency_key=key, body_sha256=body_sha256)
     if accepted.type in TEXTS:
         versions.queue_if_due(c, owner, min_edits)

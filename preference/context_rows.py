@@ -80,7 +80,7 @@ def of(c: Connection, owner: Owner, preference_id: str) -> list[Context]:
 def narrow(
     c: Connection, owner: Owner, id: str, *, text: str, embedder: str, vector: NDArray[np.float32]
 ) -> Preference:
-    """Make a preference one that the user stated for requests like ``text`` alone. Raises as ``add_context``."""
+    """Make a preference one that the user stated for requests like ``text`` alone. Raises as ``add``."""
     if get(c, owner, id).status != "active":
         raise Conflict("a superseded preference cannot be changed", param="id")
     widen(c, owner, id)
@@ -146,7 +146,7 @@ def bound(c: Connection, owner: Owner, limit: int = MAX_CONTEXTS) -> None:
     ((commonest, _),) = Counter(map(frozenset, held.values())).most_common(1)
     oldest = next(id for id, kind in held.items() if kind == commonest)
     c.execute(delete_from(contexts_table).where(mine, _context_id == oldest))
-    elsewhere = {id for situation, ids in held.items() if situation != oldest for id in ids}
+    elsewhere = {id for context, ids in held.items() if context != oldest for id in ids}
     for id in sorted(held[oldest] - elsewhere):
         preference = get(c, owner, id)
         if (preference.source, preference.status, preference.locked) == ("learned", "active", False):

@@ -1,6 +1,6 @@
 """The two outside worlds that learning needs: something that generates text, something that embeds it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from store.message import Message
 
 Vectors = NDArray[np.float32]
 """Unit-length rows, [texts, dimension]."""
+
+OnTokens = Callable[[str, int, int], None]
+"""Told of a tenant, and of the prompt and completion tokens that the study of one of its users' edits cost."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rows of ``preferences`` and ``contexts``: what the user prefers, and the contexts it was seen to hold in.
+"""Rows of ``preferences``: what the user prefers. `context_rows.py` has the contexts that it was seen to hold in.
 
 Every mutation raises the user's revision, because caches and indexes are derived from these rows.
 """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from preference import context_rows, preferences
 from preference.evidence import TENTATIVE
@@ -22,6 +22,7 @@ from preference.ports import Kinds, Vectors
 from preference.preferences import TAKEN_OVER
 from preference.recall.kind import asked
 from preference.recall.recall import Recall
+from preference.recall.similarity import units
 from store import users
 from store.database import Database
 from store.errors import Conflict
@@ -80,11 +81,12 @@ def of_tenant(c: Connection, tenant: str, embedder: str) -> list[Held]:
     return [Held(user, id, text, np.frombuffer(vector, "<f4")) for user, id, text, vector in c.execute(query)]
 
 
-def holders(c: Connection, tenant: str, ids: Collection[str]) -> int:
-    """How many users of a tenant still have any of these preferences."""
+def holders(c: Connection, tenant: str, one: Shared) -> int:
+    """How many users of a tenant still have it; 0 where its words, too, are nobody's any more."""
     table = preferences_table
-    query = select(func.count(table.c.user_id.distinct())).where(table.c.tenant_id == tenant)
-    return int(c.execute(query.where(table.c.id.in_(sorted(ids)), table.c.status == "active")).scalar_one())
+    query = select(table.c.user_id, table.c.text).where(table.c.tenant_id == tenant)
+    held = c.execute(query.where(table.c.id.in_(sorted(one.ids)), table.c.status == "active")).all()
+    return len({row.user_id for row in held}) if any(row.text == one.text for row in held) else 0
 
 
 def shared(held: Iterable[Held], user: str) -> list[Shared]:
@@ -108,10 +110,10 @@ def take_over(
     """
     users.touch(c, owner)
     known = {one.text: one.id for one in preferences.active(c, owner)}
-    situation = f"{TAKEN_OVER}{uuid.uuid4().hex}"
+    context = f"{TAKEN_OVER}{uuid.uuid4().hex}"
     tried = []
     for one in found:
-        if holders(c, owner.tenant, one.ids) < LEAST:
+        if holders(c, owner.tenant, one) < LEAST:
             continue
         same = first_same(one.text, known)
         try:
@@ -119,10 +121,11 @@ def take_over(
         except Conflict:  # the user has as many as they may have
             break
         context_rows.add(
-            c, owner, id, feedback_id=situation, text=text, embedder=embedder, vector=vector, weight=TENTATIVE
+            c, owner, id, feedback_id=context, text=text, embedder=embedder, vector=vector, weight=TENTATIVE
         )
         known[one.text] = id
         tried.append(one.text)
+    context_rows.bound(c, owner)
     return tried
 
 
@@ -203,6 +206,4 @@ class Prior:
         for one in held:
             _ = one.meaning  # found here, and not while somebody waits
         vectors = np.array([one.vector for one in held], np.float32).reshape(-1, self._embedder.dimension)
-        kinds = vectors[:, : self._embedder.kinds]
-        kinds = kinds / np.maximum(np.linalg.norm(kinds, axis=1, keepdims=True), 1e-9)
-        return _Pool(held, kinds, self._clock())
+        return _Pool(held, units(vectors[:, : self._embedder.kinds]), self._clock())

@@ -2,9 +2,9 @@
 
 from contextlib import AsyncExitStack
 
-from preference.learning.learner import Learner, OnTokens
+from preference.learning.learner import Learner
 from preference.learning.prompt_file import NAME, PromptFile
-from preference.ports import Kinds
+from preference.ports import Kinds, OnTokens
 from preference.recall.index import RecallLimits
 from server.engine.learner_model import LearnerModel
 from server.engine.pool import Engines

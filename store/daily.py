@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, Table, delete, func, literal, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store.limits import DAY
 from store.owner import Owner
-from store.rows import scope
+from store.rows import insert_into, scope
 from store.tables import key_days, user_days, users
 
 _FIGURES = ("requests", "prompt_tokens", "completion_tokens")
@@ -75,8 +74,7 @@ def prune(c: Connection, before: int) -> None:
 
 def _adding(c: Connection, table: Table) -> Any:
     """An insert that adds to the row that is there."""
-    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
-    made = dialect.insert(table)
+    made = insert_into(c, table)
     figures: Mapping[str, Any] = {name: table.c[name] + made.excluded[name] for name in _FIGURES}
     return made.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=figures)
 

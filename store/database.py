@@ -95,7 +95,7 @@ class Database:
 
     async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``fn(connection, *args, **kwargs)`` in a thread, in one writing transaction."""
-        return await self._told(self._writer, fn, *args, **kwargs)
+        return await self._told(self._writer, lambda c: fn(c, *args, **kwargs))
 
     async def write_unsynced(
         self, fn: Callable[Concatenate[Connection | LoopConnection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -118,15 +118,15 @@ class Database:
 
     async def note(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``write``, in a thread, without waiting for the disk: as durable as ``write_unsynced``, by any statements."""
-        return await asyncio.shield(self._told(self._unsynced, fn, *args, **kwargs))
+        return await asyncio.shield(self._told(self._unsynced, lambda c: fn(c, *args, **kwargs)))
 
     def read_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``read``, blocking: for the command line and for threads."""
-        return self._in_transaction(self._reader, fn, *args, **kwargs)
+        return self._in_transaction(self._reader, lambda c: fn(c, *args, **kwargs))
 
     def write_now(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``write``, blocking: for the command line and for threads."""
-        return self._by(time.monotonic() + self._busy_seconds, self._writer, fn, *args, **kwargs)
+        return self._by(time.monotonic() + self._busy_seconds, self._writer, lambda c: fn(c, *args, **kwargs))
 
     def migrate(self) -> None:
         """Bring the schema up to date, a revision a transaction; makes the SQLite file, readable by its owner alone.
@@ -221,12 +221,10 @@ class Database:
         if self._loop is not None:
             self._loop.close()
 
-    async def _told(
-        self, engine: Engine, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _told(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """A write in a thread, its time counted from now, and what became of it told to ``write_health``."""
         began = time.monotonic()
-        call = partial(self._by, began + self._busy_seconds, engine, fn, *args, **kwargs)
+        call = partial(self._by, began + self._busy_seconds, engine, work)
         try:
             done = await asyncio.get_running_loop().run_in_executor(self._write_threads, call)
         except StoreUnavailable as error:
@@ -235,17 +233,10 @@ class Database:
         self.write_health.succeeded()
         return done
 
-    def _by(
-        self,
-        until: float,
-        engine: Engine,
-        fn: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _by(self, until: float, engine: Engine, work: Callable[[Connection], T]) -> T:
         token = DEADLINE.set(until)
         try:
-            return self._in_transaction(engine, fn, *args, **kwargs)
+            return self._in_transaction(engine, work)
         finally:
             DEADLINE.reset(token)
 
@@ -266,11 +257,9 @@ class Database:
         with suppress(StoreUnavailable), domain_errors(), closing(self._engine.raw_connection()) as connection:
             connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _in_transaction(
-        self, engine: Engine, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def _in_transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         with domain_errors(), engine.begin() as connection:
-            return fn(connection, *args, **kwargs)
+            return work(connection)
 
     @property
     def _file(self) -> Path:

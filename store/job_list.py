@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    Connection,
-    func,
-    select,
-    tuple_,
-)
+from sqlalchemy import Connection, func, select, tuple_
 
 from store.owner import Owner
 from store.rows import scope
@@ -49,10 +44,12 @@ class ListedJob:
     created_at: float
 
 
+_LISTED = [jobs.c[name] for name in ListedJob.__dataclass_fields__]
+
+
 def page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[ListedJob]:
     """The next jobs created after ``after``, oldest first: for the export. No two times of a user are equal."""
-    columns = [jobs.c[name] for name in ListedJob.__dataclass_fields__]
-    query = select(*columns).where(scope(jobs, owner), jobs.c.created_at > after)
+    query = select(*_LISTED).where(scope(jobs, owner), jobs.c.created_at > after)
     return [ListedJob(*row) for row in c.execute(query.order_by(jobs.c.created_at).limit(limit))]
 
 
@@ -65,8 +62,7 @@ def of_tenant(
     state: str | None = None,
 ) -> list[tuple[str, ListedJob]]:
     """A tenant's jobs with their users' names, the newest first, after a time and an id."""
-    columns = [jobs.c[name] for name in ListedJob.__dataclass_fields__]
-    query = select(jobs.c.user_id, *columns).where(jobs.c.tenant_id == tenant)
+    query = select(jobs.c.user_id, *_LISTED).where(jobs.c.tenant_id == tenant)
     if state is not None:
         query = query.where(jobs.c.state == state)
     if after is not None:
@@ -77,7 +73,6 @@ def of_tenant(
 
 def failures(c: Connection, limit: int) -> list[tuple[Owner, ListedJob, str]]:
     """The newest jobs of all tenants that failed for good, with their errors: for operators."""
-    columns = [jobs.c[name] for name in ListedJob.__dataclass_fields__]
-    query = select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.error, *columns).where(jobs.c.state == "failed")
+    query = select(jobs.c.tenant_id, jobs.c.user_id, jobs.c.error, *_LISTED).where(jobs.c.state == "failed")
     rows = c.execute(query.order_by(jobs.c.run_after.desc()).limit(limit))
     return [(Owner(tenant, user), ListedJob(*rest), error or "") for tenant, user, error, *rest in rows]

@@ -1,6 +1,5 @@
 """Rows of ``api_keys``: which tenant a bearer key speaks for. Only SHA-256 digests are stored."""
 
-import hashlib
 import hmac
 import secrets
 import time
@@ -11,12 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from store.errors import Invalid, NotFound
-from store.rows import checked, findable
+from store.rows import checked, findable, sha256
 from store.tables import api_keys
 
 MAX_LIMIT = 1_000_000_000
 MAX_TOKENS = 1_000_000_000_000
 """Of a day."""
+_WORKS = api_keys.c.revoked_at.is_(None)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def create(
         "tenant_id": checked(tenant, "tenant", 64),
         "id": id,
         "name": checked(name, "name", 200),
-        "sha256": _digest(plain),
+        "sha256": sha256(plain),
         "created_at": time.time(),
         "requests_per_minute": _limit(requests_per_minute, "requests_per_minute", least=0),
         "in_flight": _limit(in_flight, "in_flight", least=1),
@@ -72,31 +72,29 @@ def list_all(c: Connection) -> list[Key]:
 
 def revoke(c: Connection, id: str) -> None:
     """End a key, for good. Raises ``NotFound`` for an unknown or already revoked one."""
-    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
-    if not findable(id) or c.execute(update(api_keys).where(alive).values(revoked_at=time.time())).rowcount == 0:
+    ended = update(api_keys).where(api_keys.c.id == id, _WORKS).values(revoked_at=time.time())
+    if not findable(id) or c.execute(ended).rowcount == 0:
         raise NotFound(f"there is no working key with the id {id!r}", param="id")
 
 
 def find(c: Connection, plain: str) -> Key | None:
     """The working key that ``plain`` is, or None."""
-    digest = _digest(plain)
-    alive = (api_keys.c.sha256 == digest) & api_keys.c.revoked_at.is_(None)
-    row = c.execute(select(api_keys).where(alive)).first()
+    digest = sha256(plain)
+    row = c.execute(select(api_keys).where(api_keys.c.sha256 == digest, _WORKS)).first()
     # The index compares digests, not secrets: its timing tells nothing that helps to find a key.
     return _key(row) if row is not None and hmac.compare_digest(row.sha256, digest) else None
 
 
 def get(c: Connection, id: str) -> Key | None:
     """The working key of this id, or None."""
-    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
-    row = c.execute(select(api_keys).where(alive)).first() if findable(id) else None
+    row = c.execute(select(api_keys).where(api_keys.c.id == id, _WORKS)).first() if findable(id) else None
     return None if row is None else _key(row)
 
 
 def digest(c: Connection, id: str) -> str | None:
     """The SHA-256 of the working key ``id``, in hex, or None."""
-    alive = (api_keys.c.id == id) & api_keys.c.revoked_at.is_(None)
-    return c.execute(select(api_keys.c.sha256).where(alive)).scalar() if findable(id) else None
+    query = select(api_keys.c.sha256).where(api_keys.c.id == id, _WORKS)
+    return c.execute(query).scalar() if findable(id) else None
 
 
 def any_ever(c: Connection) -> bool:
@@ -106,8 +104,8 @@ def any_ever(c: Connection) -> bool:
 
 def several_tenants(c: Connection) -> bool:
     """Whether keys of more than one tenant work."""
-    alive = api_keys.c.revoked_at.is_(None)
-    first, last = c.execute(select(func.min(api_keys.c.tenant_id), func.max(api_keys.c.tenant_id)).where(alive)).one()
+    ends = select(func.min(api_keys.c.tenant_id), func.max(api_keys.c.tenant_id)).where(_WORKS)
+    first, last = c.execute(ends).one()
     return bool(first != last)
 
 
@@ -120,7 +118,3 @@ def _limit(value: int | None, param: str, least: int, most: int = MAX_LIMIT) -> 
     if value is not None and not least <= value <= most:
         raise Invalid(f"{param} must be from {least} to {most}", param=param)
     return value
-
-
-def _digest(plain: str) -> str:
-    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()

@@ -6,18 +6,16 @@ may take at most is spent before it is asked for, and what it did not take is gi
 server that is killed has spent too much, not too little.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store.database import clock
 from store.owner import Owner
-from store.rows import storable
+from store.rows import insert_into, sha256, storable
 from store.tables import limits
 
 DAY = 86_400
@@ -100,19 +98,17 @@ class State:
             raise Exceeded(demand, "in_flight", max(0, limit.in_flight - busy), 1.0)
         requests_at = _rate(self.requests_at, limit.requests_per_minute, demand.requests, now)
         if (wait := requests_at - now - _MINUTE) > _NOTHING:
-            left = self.requests(limit, now).left
-            raise Exceeded(
-                demand, "requests_per_minute", left, _never(demand.requests, limit.requests_per_minute, wait)
-            )
+            left, most = self.requests(limit, now).left, limit.requests_per_minute
+            raise Exceeded(demand, "requests_per_minute", left, None if demand.requests > most else wait)
         tokens_at = _rate(self.tokens_at, limit.tokens_per_minute, demand.tokens, now)
         if (wait := tokens_at - now - _MINUTE) > _NOTHING:
-            left = _standing(self.tokens_at, limit.tokens_per_minute, now).left
-            raise Exceeded(demand, "tokens_per_minute", left, _never(demand.tokens, limit.tokens_per_minute, wait))
+            left, most = _standing(self.tokens_at, limit.tokens_per_minute, now).left, limit.tokens_per_minute
+            raise Exceeded(demand, "tokens_per_minute", left, None if demand.tokens > most else wait)
         spent = self.tokens if self.day == day else 0
         if demand.tokens and limit.tokens_per_day and spent + demand.tokens > limit.tokens_per_day:
-            left = max(0, limit.tokens_per_day - spent)
+            left, most = max(0, limit.tokens_per_day - spent), limit.tokens_per_day
             wait = (day + 1) * DAY - now
-            raise Exceeded(demand, "tokens_per_day", left, _never(demand.tokens, limit.tokens_per_day, wait))
+            raise Exceeded(demand, "tokens_per_day", left, None if demand.tokens > most else wait)
         if demand.in_flight:
             under_way[holder] = (under_way.get(holder, (0, 0.0))[0] + demand.in_flight, now + lease)
         return State(requests_at, tokens_at, day, spent + demand.tokens, under_way)
@@ -170,12 +166,12 @@ def of_key(id: str) -> str:
 
 def of_user(user: str) -> str:
     """The subject of a user, whose name is not in it."""
-    return f"user:{_digest(user)}"
+    return f"user:{sha256(user)}"
 
 
 def of_tokens(user: str) -> str:
     """The subject of all tokens of a user."""
-    return f"token:{_digest(user)}"
+    return f"token:{sha256(user)}"
 
 
 def take(c: Connection, demands: Sequence[Demand], holder: str) -> Taken:
@@ -250,18 +246,13 @@ def _standing(at: float, per_minute: int, now: float) -> Standing:
     return Standing(int((_MINUTE - reset + _NOTHING) * per_minute / _MINUTE), reset)
 
 
-def _never(cost: int, limit: int, wait: float) -> float | None:
-    return None if cost > limit else wait
-
-
 def _hold(c: Connection, tenant: str, subjects: Iterable[str], others: Collection[str] = ()) -> dict[str, State]:
     """The rows of ``subjects``, made where they are missing, and those there are of ``others``; held till the end."""
     needed = sorted(subjects)
     for subject in needed:
         storable(subject, "subject")
     if needed:
-        dialect = sqlite if c.dialect.name == "sqlite" else postgresql
-        made = dialect.insert(limits).on_conflict_do_nothing()
+        made = insert_into(c, limits).on_conflict_do_nothing()
         row = {"tenant_id": tenant, "requests_at": 0.0, "tokens_at": 0.0, "day": 0, "tokens": 0, "under_way": {}}
         found = set(c.execute(_of(select(limits.c.subject), tenant, needed)).scalars())
         for subject in needed:
@@ -269,9 +260,7 @@ def _hold(c: Connection, tenant: str, subjects: Iterable[str], others: Collectio
                 c.execute(made, {**row, "subject": subject, "updated_at": _now(c)})
     names = sorted({*needed, *others})
     held = c.execute(_of(select(limits), tenant, names).order_by(limits.c.subject).with_for_update())
-    return {
-        row.subject: State(row.requests_at, row.tokens_at, row.day, row.tokens, row.under_way) for row in held.all()
-    }
+    return {row.subject: State(row.requests_at, row.tokens_at, row.day, row.tokens, row.under_way) for row in held}
 
 
 def _of(query: Any, tenant: str, subjects: Sequence[str]) -> Any:
@@ -288,7 +277,3 @@ def _write(c: Connection, tenant: str, held: Mapping[str, State], now: float) ->
 def _now(c: Connection) -> float:
     """The store's clock: servers' own may differ by minutes."""
     return time.time() if c.dialect.name == "sqlite" else clock(c)
-
-
-def _digest(user: str) -> str:
-    return hashlib.sha256(user.encode(errors="surrogatepass")).hexdigest()

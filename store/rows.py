@@ -1,10 +1,12 @@
 """What every file of row functions needs: the scope of an owner, text that both stores can hold, ordered times."""
 
+import hashlib
 import re
 import time
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from store.errors import Invalid
 from store.owner import Owner
@@ -33,6 +35,16 @@ def storable(text: str, param: str) -> str:
 def findable(*ids: str) -> bool:
     """Whether ids from outside can be looked up at all; one that cannot be stored exists nowhere."""
     return not any("\x00" in i or (not i.isascii() and LONE.search(i)) for i in ids)
+
+
+def sha256(text: str) -> str:
+    """What a secret or a name is kept as, in hex; any text has one."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def insert_into(c: Connection, table: Table) -> Any:
+    """An insert in the store's own dialect, which can say what becomes of a row that is there."""
+    return (sqlite if c.dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def key(owner: Owner) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The row of ``shared_secrets``: what the servers of one database make salts with, whatever each has on its disk."""
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from store.rows import insert_into
 from store.tables import shared_secrets
 
 _NAME = "salts"
@@ -10,8 +10,7 @@ _NAME = "salts"
 
 def agree(c: Connection, offered: bytes) -> bytes:
     """The secret of all: ``offered`` where there was none yet."""
-    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
-    c.execute(dialect.insert(shared_secrets).values(name=_NAME, value=offered).on_conflict_do_nothing())
+    c.execute(insert_into(c, shared_secrets).values(name=_NAME, value=offered).on_conflict_do_nothing())
     return held(c) or offered
 
 

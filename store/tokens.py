@@ -1,6 +1,5 @@
 """Rows of ``user_tokens``: what speaks for one user, for a while, in some things. Only SHA-256 digests are stored."""
 
-import hashlib
 import hmac
 import secrets
 import time
@@ -9,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select
 
 from store import users
 from store.errors import Conflict, NotFound
 from store.owner import Owner
-from store.rows import findable, key, scope
+from store.rows import findable, key, scope, sha256
 from store.tables import api_keys, user_tokens
 
 Scope = Literal["chat", "feedback", "data", "erase"]
@@ -47,18 +46,16 @@ def create(c: Connection, owner: Owner, key_id: str, scopes: Sequence[Scope], se
     plain = f"{PREFIX}{secrets.token_urlsafe(32)}"
     made = Token(owner, f"tok-{uuid.uuid4().hex[:24]}", key_id, tuple(sorted(set(scopes))), now, now + seconds)
     values = {name: value for name, value in vars(made).items() if name != "owner"}
-    c.execute(insert(user_tokens).values(**key(owner), **values, sha256=_digest(plain)))
+    c.execute(insert(user_tokens).values(**key(owner), **values, sha256=sha256(plain)))
     return made, plain
 
 
 def find(c: Connection, plain: str, *, open: bool) -> Token | None:
     """The token that ``plain`` is, or None. ``open`` says that no API key exists: then one was made without."""
-    digest, alive = _digest(plain), select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None))
-    made_by = (
-        or_(user_tokens.c.key_id.in_(alive), user_tokens.c.key_id == "local")
-        if open
-        else user_tokens.c.key_id.in_(alive)
-    )
+    digest, alive = sha256(plain), select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None))
+    made_by: ColumnElement[bool] = user_tokens.c.key_id.in_(alive)
+    if open:
+        made_by = or_(made_by, user_tokens.c.key_id == "local")
     query = select(user_tokens).where(user_tokens.c.sha256 == digest, user_tokens.c.expires_at > time.time())
     row = c.execute(query.where(made_by)).first()
     return _token(row) if row is not None and hmac.compare_digest(row.sha256, digest) else None
@@ -92,7 +89,3 @@ def prune(c: Connection, before: float) -> None:
 def _token(row: Row[Any]) -> Token:
     owner = Owner(row.tenant_id, row.user_id)
     return Token(owner, row.id, row.key_id, tuple(row.scopes), row.created_at, row.expires_at)
-
-
-def _digest(plain: str) -> str:
-    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()

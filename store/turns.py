@@ -38,12 +38,9 @@ REDACTED = "- [erased]"
 """The line that stands in a prompt where an erased preference stood."""
 _OWNER = {name: bindparam(name, type_=turns.c[name].type) for name in ("tenant_id", "user_id")}
 _SHORT = [
-    turns.c[name]
-    for name in (
-        *("completion_id", "created_at", "model", "personalized", "adapter_version", "partial"),
-        *("prompt_tokens", "completion_tokens"),
-    )
-]
+    turns.c.completion_id, turns.c.created_at, turns.c.model, turns.c.personalized, turns.c.adapter_version,
+    turns.c.partial, turns.c.prompt_tokens, turns.c.completion_tokens,
+]  # fmt: skip
 """What tells of a turn without a text of it."""
 _TEXTS = ("request", "prompt", "answers", "applied_values", "applied_preferences")
 _OPAQUE_ID = bindparam("opaque_id", type_=users_table.c.opaque_id.type)
@@ -97,7 +94,7 @@ def record(c: Connection | LoopConnection, owner: Owner, turn: Turn, opaque_id: 
     if turn.client_id is not None:
         checked(turn.client_id, "attune.client_id", 128)
     values = {
-        **{name: getattr(turn, name) for name in Turn.__dataclass_fields__},
+        **vars(turn),
         "request": list(turn.request),
         "prompt": _difference(turn.request, turn.prompt),
         "answers": list(turn.answers),
@@ -119,7 +116,7 @@ def record(c: Connection | LoopConnection, owner: Owner, turn: Turn, opaque_id: 
 
 def get(c: Connection, owner: Owner, completion_id: str) -> Turn:
     """The turn. Raises ``NotFound`` for an id unknown to this owner."""
-    query = select(turns).where(scope(turns, owner), turns.c.completion_id == completion_id)
+    query = select(turns).where(_one(owner, completion_id))
     row = c.execute(query).mappings().first() if findable(completion_id) else None
     if row is None:
         raise NotFound(f"there is no completion {completion_id!r} of this user", param="completion_id")
@@ -193,8 +190,7 @@ def redact(c: Connection, owner: Owner, ids: Collection[str]) -> None:
                 if one["id"] == id:
                     prompt = _without(prompt, f"- {one['text']}")
             values = {"prompt": prompt, "applied_preferences": left}
-            this = turns.c.completion_id == row["completion_id"]
-            c.execute(update(turns).where(scope(turns, owner), this).values(**values))
+            c.execute(update(turns).where(_one(owner, row["completion_id"])).values(**values))
 
 
 def _without(said: Any, line: str) -> Any:

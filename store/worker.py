@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
 from store import jobs
@@ -23,11 +24,6 @@ FINAL = (Invalid, Conflict, NotFound, EngineRejected)
 
 async def _nothing(job: Job, reason: str | None) -> None:
     """The default of ``on_failed``."""
-
-
-def _always() -> bool:
-    """The default of ``ready``."""
-    return True
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -61,7 +57,7 @@ class Worker:
         max_attempts: int = 5,
         poll_seconds: float = 0.5,
         on_failed: OnFailed = _nothing,
-        ready: Callable[[], bool] = _always,
+        ready: Callable[[], bool] = lambda: True,
         backoff_seconds: float = 1.0,
         max_backoff_seconds: float = 300.0,
         max_deferrals: int = 600,
@@ -130,11 +126,9 @@ class Worker:
         return job
 
     async def _idle(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_seconds):
                 await self._work.wait()
-        except TimeoutError:
-            pass
 
     async def _serve(self, job: Job) -> None:
         try:

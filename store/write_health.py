@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from store.errors import AttuneError
 
 log = logging.getLogger(__name__)
+QUIET_SECONDS = 2.0
+_LOG_SECONDS = 60.0
+"""How often it is logged that writes fail, at most."""
 
 
 class StoreUnavailable(AttuneError):
@@ -27,14 +30,10 @@ class StoreUnavailable(AttuneError):
 
 
 class WriteHealth:
-    """``beat`` writes something small. It is called where nothing else has written for ``seconds``."""
+    """``probe`` writes something small. It is called where nothing else has written for ``QUIET_SECONDS``."""
 
-    def __init__(
-        self, probe: Callable[[], Awaitable[None]], *, seconds: float = 2.0, log_seconds: float = 60.0
-    ) -> None:
+    def __init__(self, probe: Callable[[], Awaitable[None]]) -> None:
         self._probe = probe
-        self._seconds = seconds
-        self._log_seconds = log_seconds
         self._failure: StoreUnavailable | None = None
         self._logged = float("-inf")
         self._told = False
@@ -50,7 +49,7 @@ class WriteHealth:
         if self._written > began:
             return
         self._failure, self._written = error, float("-inf")
-        if time.monotonic() - self._logged >= self._log_seconds:
+        if time.monotonic() - self._logged >= _LOG_SECONDS:
             self._logged, self._told = time.monotonic(), True
             log.error("the database takes no writes, so what would be stored is refused: %s", error.message)
 
@@ -69,9 +68,9 @@ class WriteHealth:
 
     async def confirm(self) -> None:
         """The same, but sure of it: writes something where nothing was written lately."""
-        if self._failure is None and time.monotonic() - self._written < self._seconds:
+        if self._failure is None and time.monotonic() - self._written < QUIET_SECONDS:
             return
-        if time.monotonic() - self._tried >= self._seconds or self._trying is not None:
+        if time.monotonic() - self._tried >= QUIET_SECONDS or self._trying is not None:
             if self._trying is None:
                 self._tried = time.monotonic()
                 self._trying = asyncio.ensure_future(self._try())

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,8 +59,7 @@ class Directories:
 
     def stage(self, opaque_id: str, version: int) -> Path:
         """A new, empty, private directory to make a version in; no two calls give the same path."""
-        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Path(tempfile.mkdtemp(prefix=f"{engine_name(opaque_id, version)}.", dir=self._staging))
+        return self._temporary(f"{engine_name(opaque_id, version)}.")
 
     def upload(self, adapter: Path, opaque_id: str, version: int) -> None:
         """Put the files of a version to be published into the store, so that ``publish`` needs not wait for it."""
@@ -132,14 +132,10 @@ class Directories:
         """
         final = self.root / opaque_id / f"v{version}-{content}"
         if self.store is not None and not final.exists():
-            staged = self.stage(opaque_id, version)
-            try:
-                (fetched := staged / "fetched").mkdir()
+            with self._fetching(opaque_id, version) as fetched:
                 self.store.get_content(opaque_id, version, content, fetched)
                 if content_of(digests(fetched)) == content:
                     self._move(fetched, final)
-            finally:
-                _remove(staged)
         if not final.exists():
             raise NotFound(f"There is no such candidate for adapter version {version}.", param="version")
         os.utime(final)
@@ -222,15 +218,20 @@ class Directories:
 
     def _fetch(self, store: ObjectStore, opaque_id: str, manifest: Manifest) -> None:
         """Bring a version from the store into its place here, whole; raises ``Invalid`` when it is another one."""
-        staged, final = self.stage(opaque_id, manifest.version), self.path(opaque_id, manifest.version)
-        try:
-            fetched = staged / "fetched"
-            fetched.mkdir()
+        with self._fetching(opaque_id, manifest.version) as fetched:
             store.get(opaque_id, manifest.version, manifest.files, fetched)
             if digests(fetched) != manifest.files:
                 raise _other_files(manifest.version)
             (fetched / MANIFEST).write_text(manifest.text())
-            self._move(fetched, final)
+            self._move(fetched, self.path(opaque_id, manifest.version))
+
+    @contextmanager
+    def _fetching(self, opaque_id: str, version: int) -> Iterator[Path]:
+        """A folder for files from the store, to be moved into their place."""
+        staged = self.stage(opaque_id, version)
+        try:
+            (fetched := staged / "fetched").mkdir()
+            yield fetched
         finally:
             _remove(staged)
 
@@ -251,8 +252,7 @@ class Directories:
     def _copy(self, opaque_id: str, version: int) -> Copy | None:
         path = self.path(opaque_id, version)
         try:
-            size = sum(file.stat().st_size for file in path.iterdir())
-            return Copy(opaque_id, version, size, path.stat().st_mtime)
+            return Copy(opaque_id, version, size_of(path), path.stat().st_mtime)
         except FileNotFoundError:  # gone meanwhile
             return None
 
@@ -260,11 +260,14 @@ class Directories:
         """Move a directory away in one step, then remove it: nobody sees it without some of its files."""
         if not directory.exists():
             return
-        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-        discarded = Path(tempfile.mkdtemp(prefix=f"{name}{_REMOVED}", dir=self._staging))
+        discarded = self._temporary(f"{name}{_REMOVED}")
         with suppress(FileNotFoundError):  # somebody else was faster
             directory.rename(discarded / "removed")
         _remove(discarded)
+
+    def _temporary(self, prefix: str) -> Path:
+        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self._staging))
 
 
 def _other_files(version: int) -> Invalid:

@@ -22,7 +22,6 @@ from preference.feedback import demonstrations, edit_rows
 from preference.feedback.edit_rows import Edit
 from store import jobs, users
 from store.database import Database
-from store.errors import NotFound
 from store.jobs import Job
 from store.message import Message
 from store.owner import Owner
@@ -78,7 +77,7 @@ def costs(user: User, against: int, edits: Sequence[Edit]) -> tuple[list[float],
     return tried, served
 
 
-def permutation_p(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> float:
+def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """How likely a difference of means as large as this one is if the labels mean nothing, in (0, 1].
 
     Pitman's permutation test, two-sided, by ``PERMUTATIONS`` random ones, the observed one among them: exact whatever
@@ -87,7 +86,7 @@ def permutation_p(first: Sequence[float], second: Sequence[float], *, seed: int 
     if not first or not second:
         return 1.0
     pooled = np.asarray([*first, *second])
-    shuffled = np.random.default_rng(seed).permuted(np.tile(pooled, (PERMUTATIONS, 1)), axis=1)
+    shuffled = np.random.default_rng(0).permuted(np.tile(pooled, (PERMUTATIONS, 1)), axis=1)
     differences = shuffled[:, : len(first)].mean(axis=1) - shuffled[:, len(first) :].mean(axis=1)
     observed = abs(float(np.mean(first) - np.mean(second)))
     return (1 + int((np.abs(differences) >= observed - 1e-12).sum())) / (1 + PERMUTATIONS)
@@ -152,10 +151,10 @@ class Canaries:
 def _look(c: Connection, job: Job, policy: Policy) -> User | None:
     """The user, if this look decided; else the next one is queued. In one transaction with the job's end."""
     jobs.hold(c, job)
-    version = int(job.subject)
-    user = _tried(c, job, version)
+    user = _tried(c, job)
     if user is None:
         return None
+    version = user.canary_adapter
     noted: dict[str, Any] = versions.get(c, job.owner, version).report[CANARY]
     if noted["against"] != user.active_adapter:  # that one was deleted: what serves since is what there is to compare
         noted |= {"against": user.active_adapter, "since": time.time(), "looks": 0}
@@ -184,7 +183,7 @@ def _look(c: Connection, job: Job, policy: Policy) -> User | None:
 
 def _end(c: Connection, job: Job, reason: str) -> User | None:
     jobs.hold(c, job)
-    user = _tried(c, job, int(job.subject))
+    user = _tried(c, job)
     if user is None:
         return None
     _note(c, user, {"verdict": "rolled_back", "sentence": f"rolled back, for it could not be judged: {reason}"})
@@ -192,13 +191,10 @@ def _end(c: Connection, job: Job, reason: str) -> User | None:
     return versions.lock_user(c, job.owner)
 
 
-def _tried(c: Connection, job: Job, version: int) -> User | None:
-    """The user, locked, while that version is the canary."""
-    try:
-        user = versions.lock_user(c, job.owner)
-    except NotFound:
-        return None
-    return user if user.canary_adapter == version else None
+def _tried(c: Connection, job: Job) -> User | None:
+    """The user, locked, while the job's version is the canary."""
+    user = users.get(c, job.owner) if users.lock(c, job.owner) else None
+    return user if user is not None and user.canary_adapter == int(job.subject) else None
 
 
 def _note(c: Connection, user: User, found: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def decide(arms: Sequence[Measured], *, seed: int = 0) -> GateReport:
     Few edits that cost the same do not prove the latter: faults that they happen not to show could cost more than is
     as good (``_unseen``). Where no adapter serves, such a candidate is admitted beside retrieval, if it is as good
     there too, until a later version has the edits to prove it.
-    ``arms`` hold ``SERVING`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
+    ``arms`` hold ``INCUMBENT`` and some of ``CANDIDATES``; others are compared with serving and reported alike. Among
     admitted arms the one with fewer prompt tokens is preferred, unless it costs more than another one by more than is
     as good, while the users' texts are no likelier to it, or is not proven to do without retrieval. An arm that costs
     more on the edits whose requests stated values is refused: it forgets what was asked for. Where an adapter serves,

@@ -130,18 +130,9 @@ def heir(c: Connection, user: User, but: Collection[int] = ()) -> int:
 
     None of those in ``but``, nor a marked one.
     """
-    return max(
-        (
-            version.version
-            for version in versions.all_of(c, user.owner)
-            if version.state == "ready"
-            and version.activated_at is not None
-            and version.version < user.active_adapter
-            and version.version not in but
-            and MARKED not in version.report
-        ),
-        default=0,
-    )
+    earlier = (v for v in versions.all_of(c, user.owner) if v.version < user.active_adapter and v.version not in but)
+    been = (v.version for v in earlier if v.state == "ready" and v.activated_at is not None and MARKED not in v.report)
+    return max(been, default=0)
 
 
 def incumbent(c: Connection, owner: Owner) -> Version | None:

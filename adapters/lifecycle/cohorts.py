@@ -39,11 +39,12 @@ def found(c: Connection, teachers: Sequence[Owner], cohort: str) -> None:
 def follow(c: Connection, owner: Owner, cohort: str, version: int) -> bool:
     """Note that ``version``, and perhaps what comes after it, began from the cohort; False where that is gone."""
     versions.lock_user(c, owner)
-    if cohort not in of_tenant(c, owner.tenant):
-        return False
     mine = and_(scope(members, owner), members.c.cohort_id == cohort)
-    if c.execute(select(members.c.version).where(mine)).first() is None:
-        c.execute(insert(members).values(**key(owner), cohort_id=cohort, version=version, created_at=time.time()))
+    if c.execute(select(members.c.version).where(mine)).first() is not None:
+        return True  # who ends the cohort now waits for us, and then finds what we make
+    if not _hold(c, owner.tenant, cohort):
+        return False
+    c.execute(insert(members).values(**key(owner), cohort_id=cohort, version=version, created_at=time.time()))
     return True
 
 
@@ -70,6 +71,7 @@ def dissolve(c: Connection, tenant: str, cohort: str) -> list[Owner]:
 
     Their versions from that one on are deleted, those in the making given up: each may hold what it began with.
     """
+    _hold(c, tenant, cohort)  # first: who begins from it just now is to be found
     of_it = and_(members.c.tenant_id == tenant, members.c.cohort_id == cohort)
     pupils = select(members.c.user_id, members.c.version).where(of_it, members.c.version > 0)
     followed = [(Owner(tenant, user), since) for user, since in c.execute(pupils.order_by(members.c.user_id))]
@@ -94,3 +96,9 @@ def leave(c: Connection, owner: Owner) -> list[str]:
     for cohort in taught:
         dissolve(c, owner.tenant, cohort)
     return taught
+
+
+def _hold(c: Connection, tenant: str, cohort: str) -> bool:
+    """Let nobody end the cohort, or begin from it, until commit; whether it is there."""
+    taught = and_(members.c.tenant_id == tenant, members.c.cohort_id == cohort, members.c.version == 0)
+    return bool(c.execute(select(members.c.user_id).where(taught).order_by(members.c.user_id).with_for_update()).all())

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from adapters import dataset
 from preference.feedback import edit_rows
@@ -57,13 +57,13 @@ def get(c: Connection, owner: Owner, version: int) -> Version:
     row = c.execute(select(*_ROW).where(_is(owner, version))).one_or_none()
     if row is None:
         raise NotFound(f"Adapter version {version} does not exist.", param="version")
-    return _version(row)
+    return Version(*row)
 
 
 def all_of(c: Connection, owner: Owner) -> list[Version]:
     """Every version, oldest first, the deleted ones included."""
     rows = c.execute(select(*_ROW).where(scope(adapters, owner)).order_by(adapters.c.version))
-    return [_version(row) for row in rows]
+    return [Version(*row) for row in rows]
 
 
 def active(c: Connection, owner: Owner) -> Version | None:
@@ -180,15 +180,13 @@ def set_state(
     bytes: int | None = None,
 ) -> None:
     """Change a version; what is None stays. Raises ``NotFound``, also for a deleted one, and a retired one stays so."""
-    changes: dict[str, Any] = {"state": state, "updated_at": time.time()}
-    changes |= {} if mode is None else {"mode": mode}
-    changes |= {} if learned_through is None else {"learned_through": learned_through}
-    changes |= {} if learned_from is None else {"learned_from": sorted(learned_from)}
-    changes |= {} if report is None else {"report": dict(report)}
-    changes |= {} if bytes is None else {"bytes": bytes}
+    ids, told = None if learned_from is None else sorted(learned_from), None if report is None else dict(report)
+    more = {"mode": mode, "learned_through": learned_through, "learned_from": ids, "report": told, "bytes": bytes}
+    changes = {name: value for name, value in more.items() if value is not None}
     gone = ("deleted",) if state == "deleted" else ("deleted", "retired")
     chosen = _is(owner, version) & adapters.c.state.not_in(gone)
-    if c.execute(update(adapters).where(chosen).values(**changes)).rowcount == 0:
+    set_to = update(adapters).where(chosen).values(state=state, updated_at=time.time(), **changes)
+    if c.execute(set_to).rowcount == 0:
         raise NotFound(f"Adapter version {version} does not exist.", param="version")
 
 
@@ -243,7 +241,3 @@ def lock_user(c: Connection, owner: Owner) -> User:
 
 def _is(owner: Owner, version: int) -> ColumnElement[bool]:
     return scope(adapters, owner) & (adapters.c.version == version)
-
-
-def _version(row: Row[Any]) -> Version:
-    return Version(*row)

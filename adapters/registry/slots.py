@@ -133,26 +133,21 @@ class Slots:
         quota = self._capacity if self._of_tenant is None else await self._of_tenant()
 
         def over() -> tuple[bool, bool]:  # the tenant's own slots, or all
-            return quota < self._capacity and self._taken(entry, owner.tenant) >= quota, self._is_full(entry)
+            own = quota < self._capacity and self._taken(entry, owner.tenant) >= quota
+            return own, self._taken(entry) >= self._capacity
 
         if any(over()):
             await self._unload_from(entry)
         while any(over()):
             own, _ = over()
-            victims = (o for o, s in self._entries.items() if s is not entry and self._may_go(o, s))
-            victim = next((o for o in victims if not own or o.tenant == owner.tenant), None)
+            idle = (o for o, s in self._entries.items() if s is not entry and s.evictable and not self._pinned(o))
+            victim = next((o for o in idle if not own or o.tenant == owner.tenant), None)
             if victim is None:
                 which = f"the {quota} places of a tenant" if own else f"all {self._capacity} places"
                 raise EngineUnavailable(f"{which} for adapters are in use")
             async with self.hold(victim) as evicted:  # free, so this does not wait
                 evicted.current = evicted.canary = None
                 await self._unload_from(evicted)
-
-    def _may_go(self, owner: Owner, entry: Entry) -> bool:
-        return entry.evictable and not self._pinned(owner)
-
-    def _is_full(self, entry: Entry) -> bool:
-        return self._taken(entry) >= self._capacity
 
     def _taken(self, entry: Entry, tenant: str | None = None) -> int:
         """How many slots are taken, by a tenant or by all, but for the one that ``entry`` may replace."""

@@ -26,6 +26,7 @@ from adapters.training.trainer import FIGURES, TrainingJob
 from preference import preferences
 from preference.feedback import edit_rows
 from preference.ports import Embedder, Vectors
+from preference.recall.similarity import units
 from store import users
 from store.database import Database
 from store.errors import AttuneError, NotFound
@@ -204,9 +205,7 @@ class Cohorts:
 
 def centre(vectors: Sequence[Vectors] | Vectors) -> Vectors:
     """The mean of unit vectors, of unit length again."""
-    mean = np.mean(np.stack(list(vectors)), axis=0)
-    unit: Vectors = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
-    return unit
+    return units(np.mean(np.stack(list(vectors)), axis=0))
 
 
 def groups(vectors: dict[Owner, Vectors]) -> list[list[Owner]]:

@@ -7,6 +7,7 @@ its job is tried again later. Nodes need Attune, the Ray of the worker's version
 
 import asyncio
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ class Program:
         None while it runs, empty when all went well.
         """
         for number in gone:
-            remove(self._directories[number])
+            shutil.rmtree(self._directories[number], ignore_errors=True)  # its program notices
         running = self._running
         ended = None
         if running is not None and running.done():
@@ -119,32 +120,23 @@ class Program:
 
 
 class OnRay:
-    """``RunTrainer`` and ``RunBatched`` on a cluster. ``modules`` are the programs for one training, and for several.
+    """``RunTrainer`` and ``RunBatched`` on a cluster. Raises ``Invalid`` where Ray is not installed."""
 
-    Raises ``Invalid`` where Ray is not installed.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        *,
-        modules: tuple[str, str] = ("adapters.training.trainer", "adapters.training.batch.trainer"),
-    ) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         try:
             self._ray: Any = import_module("ray")
         except ImportError as error:
             raise Invalid("Training on Ray needs Ray: pip install 'attune[ray]'.") from error
         self._cluster = cluster
-        self._modules = modules
         self._one = asyncio.Lock()
 
     async def alone(self, directory: Path, seconds: float) -> None:
         """As ``run_trainer``; raises ``NodeLost``, too."""
-        await self._run(self._modules[0], [directory], seconds)
+        await self._run("adapters.training.trainer", [directory], seconds)
 
     async def many(self, directories: Sequence[Path], seconds: float) -> None:
         """As ``run_batched``; raises ``NodeLost``, too."""
-        await self._run(self._modules[1], directories, seconds)
+        await self._run("adapters.training.batch.trainer", directories, seconds)
 
     async def close(self) -> None:
         """Leave the cluster."""
@@ -207,14 +199,8 @@ class OnRay:
     async def _join(self) -> None:
         async with self._one:
             if not await asyncio.to_thread(self._ray.is_initialized):
-                join = partial(
-                    self._ray.init,
-                    self._cluster.address,
-                    namespace=NAMESPACE,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                )
-                await self._asked(join)
+                how: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
+                await self._asked(partial(self._ray.init, self._cluster.address, **how))
 
     async def _answer(self, ask: Callable[[], Any], patience: float = ANSWER_SECONDS) -> Any:
         """What an actor's method gives."""
@@ -252,10 +238,3 @@ def unpack(files: Files, directory: Path) -> None:
             raise Invalid(f"A training has a file {name!r}.")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.write_bytes(content)
-
-
-def remove(directory: Path) -> None:
-    """Remove a training's directory; its program notices."""
-    import shutil
-
-    shutil.rmtree(directory, ignore_errors=True)

@@ -50,6 +50,20 @@ class TrainingJob:
         return TrainingJob(**job, recipe=Recipe(**recipe))
 
 
+def lora_config(recipe: Recipe) -> Any:
+    """peft's configuration of an adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=list(recipe.target_modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
 def settled(recipe: Recipe, size: int, rows: int) -> Recipe:
     """``recipe`` with everything in place that it leaves open, for a base model of ``size`` and so many rows."""
     usual = amount(size, rows)
@@ -80,7 +94,7 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     started = time.monotonic()
     import torch
     from datasets import disable_progress_bars
-    from peft import LoraConfig, PeftModel
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
     from adapters.training.recipes import contrast, dpo, ensemble, kto, sft, spa
@@ -121,21 +135,13 @@ def train(directory: Path, job: TrainingJob) -> dict[str, Any]:
     bytes_each = model.dtype.itemsize
     needed = activation_bytes(model.config, bytes_each, tokens) + logit_bytes(model.config, bytes_each, tokens)
     checkpointing = needed > activation_room(recipe.activation_gib)
-    lora = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        target_modules=list(recipe.target_modules),
-        lora_dropout=0.0,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
     continued = objective.continued and (directory / PARENT).is_dir()
     if continued:
         model = PeftModel.from_pretrained(model, str(directory / PARENT), is_trainable=True)
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
-        lora=None if continued else lora,
+        lora=None if continued else lora_config(recipe),
         objective=objective,
         batch_size=recipe.batch_size,
         arguments={

@@ -1,4 +1,4 @@
-"""The turns of demonstrations: a request that nobody asked this server, and what would have been answered to it."""
+"""Turns that this server did not answer: a demonstration's, with what would have been said, and an import's."""
 
 import time
 import uuid
@@ -15,11 +15,16 @@ PREFIX = "demo-"
 """Their ids begin so; a turn that was asked for has the engine's id."""
 
 
-def record(c: Connection, owner: Owner, messages: Sequence[Message], draft: str | None = None) -> str:
-    """Store a turn for ``messages``; its id. Without a ``draft`` it is partial until a worker has made one."""
+def record(
+    c: Connection, owner: Owner, messages: Sequence[Message], draft: str | None = None, id: str | None = None
+) -> str:
+    """Store a turn for ``messages``; its id, a new one of a demonstration without ``id``.
+
+    Without a ``draft`` it is partial until a worker has made one.
+    """
     users.ensure(c, owner)
     turn = Turn(
-        completion_id=f"{PREFIX}{uuid.uuid4().hex}",
+        completion_id=id or f"{PREFIX}{uuid.uuid4().hex}",
         created_at=time.time(),
         model="none",
         request=list(messages),

@@ -50,22 +50,23 @@ def edits(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Edit]:
 
     A demonstration counts as an edit of what would have been answered.
     """
-    return [_edit(row) for row in _newest(c, owner, TEXTS, limit)]
+    return [_edit(row) for row in newest(c, standing(owner, *TEXTS), limit)]
 
 
 def edit_page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Edit]:
     """The next of these edits created after ``after``, oldest first: for the export."""
-    return [_edit(row) for row in _next(c, owner, TEXTS, after, limit)]
+    return [_edit(row) for row in following(c, standing(owner, *TEXTS), after, limit)]
 
 
 def thumbs(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Thumb]:
     """The newest ``limit`` thumbs, oldest first; without the replaced ones and those of answers cut short."""
-    return [_thumb(row) for row in _newest(c, owner, ("thumbs",), limit)]
+    return [thumb(row, row["feedback_thumb"] == "up") for row in newest(c, standing(owner, "thumbs"), limit)]
 
 
 def thumb_page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Thumb]:
     """The next of these thumbs created after ``after``, oldest first: for the export."""
-    return [_thumb(row) for row in _next(c, owner, ("thumbs",), after, limit)]
+    rows = following(c, standing(owner, "thumbs"), after, limit)
+    return [thumb(row, row["feedback_thumb"] == "up") for row in rows]
 
 
 def pending(c: Connection, owner: Owner, id: str) -> Edit | None:
@@ -80,7 +81,7 @@ def pending(c: Connection, owner: Owner, id: str) -> Edit | None:
 
 def named(c: Connection, owner: Owner, ids: Sequence[str]) -> list[Edit]:
     """Those of ``ids`` that are standing edits, oldest first."""
-    query = _standing(_with_turn(), owner, TEXTS).where(feedback.c.id.in_(sorted(ids)))
+    query = standing(owner, *TEXTS).where(feedback.c.id.in_(sorted(ids)))
     return [_edit(row) for row in c.execute(query.order_by(feedback.c.created_at)).mappings()]
 
 
@@ -90,29 +91,33 @@ def count_since(c: Connection, owner: Owner, created_at: float) -> int:
     return int(c.execute(edits.where(feedback.c.created_at > created_at)).scalar_one())
 
 
-def _newest(c: Connection, owner: Owner, types: Sequence[Type], limit: int) -> Sequence[Mapping[Any, Any]]:
-    query = _standing(_with_turn(), owner, types).order_by(feedback.c.created_at.desc()).limit(limit)
-    return c.execute(query).mappings().all()[::-1]
+def standing(owner: Owner, *types: Type) -> Select[Any]:
+    """The query of what stands of these types, with weight, beside turns that were not cut short.
+
+    A row has the columns of ``turns``, and those of the feedback as ``feedback_id`` and so on.
+    """
+    return _standing(_with_turn(), owner, types)
 
 
-def _next(c: Connection, owner: Owner, types: Sequence[Type], after: float, limit: int) -> Sequence[Mapping[Any, Any]]:
-    query = _standing(_with_turn(), owner, types).where(feedback.c.created_at > after)
-    return c.execute(query.order_by(feedback.c.created_at).limit(limit)).mappings().all()
+def newest(c: Connection, query: Select[Any], limit: int) -> Sequence[Mapping[Any, Any]]:
+    """The newest ``limit`` rows of a query of ``standing``, oldest first."""
+    return c.execute(query.order_by(feedback.c.created_at.desc()).limit(limit)).mappings().all()[::-1]
+
+
+def following(c: Connection, query: Select[Any], after: float, limit: int) -> Sequence[Mapping[Any, Any]]:
+    """The next rows of a query of ``standing`` created after ``after``, oldest first."""
+    later = query.where(feedback.c.created_at > after).order_by(feedback.c.created_at)
+    return c.execute(later.limit(limit)).mappings().all()
 
 
 def _with_turn() -> Select[Any]:
     names = ("id", "choice", "edited_text", "cost", "thumb", "content", "source", "weight", "created_at")
-    columns = [feedback.c[name] for name in names]
-    return select(turns_table, *(column.label(f"feedback_{column.name}") for column in columns))
+    return select(turns_table, *(feedback.c[name].label(f"feedback_{name}") for name in names))
 
 
 def _standing(query: Select[Any], owner: Owner, types: Sequence[Type]) -> Select[Any]:
-    return _of_turn(query, owner).where(
-        feedback.c.type.in_(types),
-        feedback.c.status != "replaced",
-        feedback.c.weight > 0,
-        turns_table.c.partial.is_(False),
-    )
+    held = _of_turn(query, owner).where(feedback.c.type.in_(types), feedback.c.status != "replaced")
+    return held.where(feedback.c.weight > 0, turns_table.c.partial.is_(False))
 
 
 def _of_turn(query: Select[Any], owner: Owner) -> Select[Any]:
@@ -131,7 +136,7 @@ def _edit(row: Mapping[Any, Any]) -> Edit:
     return Edit(row["feedback_id"], turn, draft, edited, cost, created_at, comment, source, weight)
 
 
-def _thumb(row: Mapping[Any, Any]) -> Thumb:
+def thumb(row: Mapping[Any, Any], up: bool) -> Thumb:
+    """The thumb of a row of ``standing``, or what is one by a rating."""
     turn = turns.of_row(row)
-    answer, up = turn.answers[row["feedback_choice"]], row["feedback_thumb"] == "up"
-    return Thumb(row["feedback_id"], turn, answer, up, row["feedback_created_at"])
+    return Thumb(row["feedback_id"], turn, turn.answers[row["feedback_choice"]], up, row["feedback_created_at"])

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from preference import context_rows
 from preference.distance import normalised_distance
 from preference.feedback import signals
-from preference.feedback.given import Given, history_key
+from preference.feedback.given import history_key
 from store import idempotency, jobs, turns, users
 from store.errors import NotFound
 from store.feedback_kinds import PASSING
@@ -56,7 +56,7 @@ class Feedback:
 
 
 def draft(c: Connection, owner: Owner, completion_id: str, choice: int) -> str | None:
-    """The answer that feedback on it would be about; None where ``accept`` would refuse it."""
+    """The answer that feedback on it would be about; None where ``give`` would refuse it."""
     try:
         return turns.named(c, owner, completion_id).answers[choice]
     except (NotFound, IndexError):
@@ -161,13 +161,10 @@ def spend_key(c: Connection, owner: Owner, gone: Feedback) -> None:
 def _unfind(c: Connection, owner: Owner, gone: Feedback) -> None:
     """Let no history say again what is deleted."""
     what = gone.edited_text if gone.type == "edit" else (gone.content or {}).get("comment")
-    if what is None or gone.type not in ("edit", "comment"):
-        return
-    said = history_key(
-        Given("edit" if gone.type == "edit" else "comment", gone.completion_id, gone.choice, slot=gone.slot), what
-    )
-    if idempotency.answer_of(c, owner, said, said) is None:
-        idempotency.spend(c, owner, said, said, {name: getattr(gone, name) for name in _TOLD})
+    if what is not None:
+        said = history_key(gone.type, gone.completion_id, gone.choice, gone.slot, what)
+        if idempotency.answer_of(c, owner, said, said) is None:
+            idempotency.spend(c, owner, said, said, {name: getattr(gone, name) for name in _TOLD})
 
 
 def drafted(c: Connection, owner: Owner, id: str, draft: str) -> None:

@@ -1,4 +1,4 @@
-"""What a user gives, of whichever kind: one shape for all, which `feedback.py` stores.
+"""What a user gives, of whichever kind: one shape for all, which `submission.py` stores.
 
 What a kind has beyond an edit's text and a thumb stands in ``content``; what of a kind may stand beside another of the
 same answer (an aspect that is rated, a signal, an outcome's name) is its ``slot``: a newer one replaces its own.
@@ -116,10 +116,9 @@ def demonstration(messages: Sequence[Message], text: str, *, draft: str | None =
     return Given("demonstration", edited_text=text, messages=messages, draft=draft, **more)
 
 
-def history_key(said: "Given", what: str) -> str:
+def history_key(type: str, completion_id: str, choice: int, slot: str | None, what: str) -> str:
     """The key under which what a history says counts once, ``what`` being its text: however it is put."""
-    plain = " ".join(nfc(what).split())
-    parts = (said.type, said.completion_id, str(said.choice), said.slot or "", plain)
+    parts = (type, completion_id, str(choice), slot or "", " ".join(nfc(what).split()))
     return f"history:{hashlib.sha256(chr(0).join(parts).encode(errors='surrogatepass')).hexdigest()}"
 
 

@@ -4,7 +4,7 @@ They are kept apart: people rank answers otherwise than they rate them (Peering 
 finds that in three fifths of all pairs). So a rating is never turned into a ranking, nor the other way round.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -12,14 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from preference.feedback.edit_rows import Thumb
+from preference.feedback import edit_rows
+from preference.feedback.edit_rows import Thumb, thumb
 from preference.feedback.given import bounds
 from store import turns
-from store.feedback_kinds import Type
 from store.owner import Owner
 from store.rows import scope
 from store.tables import feedback
-from store.tables import turns as turns_table
 from store.turns import Turn
 
 
@@ -45,14 +44,12 @@ class Consistency:
 
 def rankings(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Ranking]:
     """The newest ``limit`` rankings that stand, oldest first."""
-    query = _standing(owner, "ranking").order_by(feedback.c.created_at.desc()).limit(limit)
-    return [_ranking(row) for row in c.execute(query).mappings().all()[::-1]]
+    return [_ranking(row) for row in edit_rows.newest(c, edit_rows.standing(owner, "ranking"), limit)]
 
 
 def ranking_page(c: Connection, owner: Owner, *, after: float = 0.0, limit: int = 500) -> list[Ranking]:
     """The next of these created after ``after``, oldest first: for the export."""
-    query = _standing(owner, "ranking").where(feedback.c.created_at > after).order_by(feedback.c.created_at)
-    return [_ranking(row) for row in c.execute(query.limit(limit)).mappings()]
+    return [_ranking(row) for row in edit_rows.following(c, edit_rows.standing(owner, "ranking"), after, limit)]
 
 
 def rated(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Thumb]:
@@ -60,28 +57,20 @@ def rated(c: Connection, owner: Owner, *, limit: int = 2000) -> list[Thumb]:
 
     What is rated as the median says neither. Scales are brought to one first.
     """
-    query = (
-        _standing(owner, "rating").where(feedback.c.slot.is_(None)).order_by(feedback.c.created_at.desc()).limit(limit)
-    )
-    rows = c.execute(query).mappings().all()[::-1]
-    heights = [_height(row["feedback_content"]) for row in rows]
-    return _beside(rows, median(heights) if heights else 0.0)
+    rows = edit_rows.newest(c, _of_answers(owner), limit)
+    return _beside(rows, _median(row["feedback_content"] for row in rows))
 
 
 def border(c: Connection, owner: Owner, *, limit: int = 100_000) -> float:
     """The user's own median of the newest ``limit`` ratings of whole answers, in [0, 1]."""
     query = select(feedback.c.content).where(scope(feedback, owner), feedback.c.type == "rating")
     query = query.where(feedback.c.slot.is_(None), feedback.c.status != "replaced", feedback.c.weight > 0)
-    heights = [
-        _height(content) for content in c.execute(query.order_by(feedback.c.created_at.desc()).limit(limit)).scalars()
-    ]
-    return median(heights) if heights else 0.0
+    return _median(c.execute(query.order_by(feedback.c.created_at.desc()).limit(limit)).scalars())
 
 
 def rating_page(c: Connection, owner: Owner, *, border: float, after: float = 0.0, limit: int = 500) -> list[Thumb]:
     """The next of these created after ``after``, oldest first, beside ``border``: for the export. Empty at the end."""
-    query = _standing(owner, "rating").where(feedback.c.slot.is_(None)).order_by(feedback.c.created_at)
-    while rows := c.execute(query.where(feedback.c.created_at > after).limit(limit)).mappings().all():
+    while rows := edit_rows.following(c, _of_answers(owner), after, limit):
         if found := _beside(rows, border):
             return found
         after = rows[-1]["feedback_created_at"]
@@ -121,12 +110,14 @@ def _height(content: Mapping[str, Any]) -> float:
     return float((content["rating"] - least) / (most - least))
 
 
-def _standing(owner: Owner, type: Type) -> Select[Any]:
-    names = ("id", "choice", "content", "created_at")
-    query = select(turns_table, *(feedback.c[name].label(f"feedback_{name}") for name in names))
-    query = query.join(feedback, turns_table.c.completion_id == feedback.c.completion_id)
-    query = query.where(scope(feedback, owner), scope(turns_table, owner), feedback.c.type == type)
-    return query.where(feedback.c.status != "replaced", feedback.c.weight > 0, turns_table.c.partial.is_(False))
+def _median(contents: Iterable[Mapping[str, Any]]) -> float:
+    """How high the middle one of some ratings is; 0 of none."""
+    return median(list(map(_height, contents)) or [0.0])
+
+
+def _of_answers(owner: Owner) -> Select[Any]:
+    """The query of standing ratings of whole answers."""
+    return edit_rows.standing(owner, "rating").where(feedback.c.slot.is_(None))
 
 
 def _ranking(row: Mapping[Any, Any]) -> Ranking:
@@ -136,9 +127,4 @@ def _ranking(row: Mapping[Any, Any]) -> Ranking:
 
 def _beside(rows: Sequence[Mapping[Any, Any]], border: float) -> list[Thumb]:
     heights = [_height(row["feedback_content"]) for row in rows]
-    return [_thumb(row, height > border) for row, height in zip(rows, heights, strict=True) if height != border]
-
-
-def _thumb(row: Mapping[Any, Any], up: bool) -> Thumb:
-    turn = turns.of_row(row)
-    return Thumb(row["feedback_id"], turn, turn.answers[row["feedback_choice"]], up, row["feedback_created_at"])
+    return [thumb(row, height > border) for row, height in zip(rows, heights, strict=True) if height != border]

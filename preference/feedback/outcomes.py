@@ -50,9 +50,9 @@ class Outcome:
     personalized: bool
 
 
-def ridge(features: Floats, values: Floats, penalty: float = RIDGE) -> Floats:
+def ridge(features: Floats, values: Floats) -> Floats:
     """Effects [features] on centred ``values`` [outcomes] of standardised ``features`` [outcomes, features]."""
-    gram = features.T @ features + penalty * np.eye(features.shape[1])
+    gram = features.T @ features + RIDGE * np.eye(features.shape[1])
     return np.asarray(np.linalg.solve(gram, features.T @ values), np.float64)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from preference import preferences
 from store.errors import NotFound
+from store.feedback_kinds import PASSING
 from store.owner import Owner
 from store.rows import scope
 from store.tables import feedback, turns
@@ -58,7 +59,7 @@ def _said(c: Connection, owner: Owner) -> dict[str, float]:
     of_turn = turns.c.completion_id == feedback.c.completion_id
     query = select(*columns, turns.c.applied_preferences).join(turns, of_turn)
     query = query.where(scope(feedback, owner), scope(turns, owner), feedback.c.status != "replaced")
-    query = query.where(feedback.c.type.in_(("signal", "outcome")))
+    query = query.where(feedback.c.type.in_(PASSING))
     of_answer: dict[str, float] = defaultdict(float)
     applied: dict[str, Sequence[Mapping[str, Any]]] = {}
     for row in c.execute(query.order_by(feedback.c.created_at.desc()).limit(LOOKED_AT)).mappings():

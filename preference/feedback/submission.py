@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 from preference.distance import normalised_distance
 from preference.feedback import demonstrations, signals
 from preference.feedback.feedback import Feedback, of_row, same_slot, spend_key
-from preference.feedback.given import MAX_STANDING, Given, UpOrDown, slot_of
+from preference.feedback.given import MAX_STANDING, Given, slot_of
 from store import idempotency, jobs, turns, usage, users
 from store.errors import Conflict, IdempotencyConflict, Invalid, NotFound
-from store.feedback_kinds import KINDS, Type
+from store.feedback_kinds import KINDS
 from store.owner import Owner
 from store.rows import checked, key, later, scope
 from store.tables import feedback
@@ -21,26 +21,6 @@ from store.turns import Turn
 
 WEIGH_SECONDS = 60.0
 """After an outcome; those that come meanwhile are weighed with it."""
-
-
-def accept(
-    c: Connection,
-    owner: Owner,
-    *,
-    completion_id: str,
-    edited_text: str | None = None,
-    cost: float | None = None,
-    thumb: UpOrDown | None = None,
-    choice: int = 0,
-    idempotency_key: str | None = None,
-    body_sha256: str,
-) -> Feedback:
-    """Store an edit, or with ``thumb`` instead a thumb; see ``give``."""
-    if (edited_text is None) == (thumb is None):
-        raise ValueError("feedback is either an edit or a thumb")
-    type: Type = "edit" if thumb is None else "thumbs"
-    given = Given(type, completion_id, choice, edited_text=edited_text, cost=cost, thumb=thumb)
-    return give(c, owner, given, idempotency_key=idempotency_key, body_sha256=body_sha256)
 
 
 def give(

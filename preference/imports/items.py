@@ -39,7 +39,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the user said of an answer: up or down, a number of ``least`` to ``most``, a comment.
+    """What the user said of an answer: up or down, a ``rating`` from 1 to 10, a comment.
 
     ``message_id`` is the app's own name of the answer.
     """
@@ -48,7 +48,7 @@ class Judged:
     answer: str
     message_id: str | None = None
     thumb: Literal["up", "down"] | None = None
-    rating: int | None = None  # 1 to 10
+    rating: int | None = None
     comment: str | None = None
 
 

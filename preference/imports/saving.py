@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from preference import stating
 from preference.distance import normalised_distance
-from preference.feedback import given, submission
+from preference.feedback import demonstrations, given, submission
 from preference.feedback.given import Given
 from preference.imports.items import Item, Judged, Pair, Wish, Written, digest
 from preference.ports import Vectors
@@ -18,7 +18,6 @@ from store import idempotency, turns, users
 from store.errors import Invalid, NotFound
 from store.owner import Owner
 from store.rows import checked
-from store.turns import Turn
 
 _TAGS = ("import",)
 _LONGEST_CONTEXT = 4000
@@ -104,24 +103,7 @@ def _turn(c: Connection, owner: Owner, judged: Judged, key: str) -> str:
                 return turns.named(c, owner, id).completion_id
             except NotFound:
                 continue
-    taken_in = Turn(
-        completion_id=f"import-{key}",
-        created_at=time.time(),
-        model="none",
-        request=judged.messages,
-        prompt=judged.messages,
-        prompt_sha256="",
-        answers=[judged.answer],
-        applied_values=[],
-        applied_preferences=[],
-        adapter_version=0,
-        personalized="none",
-        prompt_tokens=0,
-        completion_tokens=0,
-        partial=False,
-    )
-    turns.record(c, owner, taken_in)
-    return taken_in.completion_id
+    return demonstrations.record(c, owner, judged.messages, judged.answer, f"import-{key}")
 
 
 def _give(c: Connection, owner: Owner, what: Given, key: str) -> bool:

@@ -11,7 +11,7 @@ from preference import evidence
 from preference.feedback.edit_rows import Edit
 from preference.learning import remarks
 from preference.learning.findings import Candidate, Finding, Findings
-from preference.learning.judge import Judge, LikelihoodJudge, WritingJudge
+from preference.learning.judge import Judge, Judges
 from preference.learning.language import language
 from preference.learning.meaning import first_same
 from preference.learning.prompt_file import PromptFile
@@ -29,7 +29,7 @@ PAST = 3
 """Earlier edits of like contexts that a wish is tried on."""
 SURE = 1.0
 NOTHING = "the comment says no wish for other texts of this kind"
-UNSURE = "what was sent in like situations is likelier without it: a hint, until an edit shows it"
+UNSURE = "what was sent in like contexts is likelier without it: a hint, until an edit shows it"
 
 
 class Commentary:
@@ -46,10 +46,8 @@ class Commentary:
         proposing_system_role: bool,
     ) -> None:
         self._asking = Proposer(proposing, PromptFile.load(PROMPT), system_role=proposing_system_role)
-        self._generator = generator
-        self._scorer = scorer
+        self._judges = Judges(generator, scorer, system_role, prompts.cohort)
         self._prompts = prompts
-        self._system_role = system_role
 
     async def study(self, edit: Edit, applied: Sequence[Preference], past: Sequence[Edit]) -> tuple[Findings, Cost]:
         """What the comment of ``edit`` teaches; ``past`` are edits of like contexts. Raises what the ports raise."""
@@ -90,11 +88,11 @@ class Commentary:
                 candidates.append(Candidate(text, "refused", why))
             else:
                 kept.append(text)
-        if not kept or self._scorer is None:
+        if not kept:
             return kept, candidates, cost
-        # An edit to nothing: what is left of the lift is how much less likely a wish makes the draft.
-        judge = self._judge(edit, "")
         try:
+            # An edit to nothing: what is left of the lift is how much less likely a wish makes the draft.
+            judge = self._judges.by_likelihood(edit, "")
             lifts = await judge.lifts(kept)
         except ScoringUnavailable:
             return kept, candidates, cost
@@ -118,25 +116,12 @@ class Commentary:
     async def _supports(self, edit: Edit, texts: Sequence[str]) -> list[float]:
         """By how many nats an earlier edit is likelier with each of ``texts`` than without, or words say as much."""
         beside = [str(shown["text"]) for shown in edit.turn.applied_preferences]
-        judge: Judge
-        try:
-            if self._scorer is None:
-                raise ScoringUnavailable("No engine scores texts.")
-            judge = self._judge(edit, edit.edited_text)
-            return [(await judge.supports([*beside, text], [text]))[0] for text in texts]
-        except ScoringUnavailable:
-            turn = edit.turn
-            judge = WritingJudge(
-                self._generator, turn.request, turn.applied_values, edit.edited_text, system_role=self._system_role
-            )
+
+        async def each(judge: Judge) -> list[float]:
             return [(await judge.supports([*beside, text], [text]))[0] for text in texts]
 
-    def _judge(self, edit: Edit, edited: str) -> LikelihoodJudge:
-        assert self._scorer is not None
-        return LikelihoodJudge(
-            self._scorer, edit.turn.request, edit.turn.applied_values, edit.draft, edited,
-            system_role=self._system_role, cohort=self._prompts.cohort,
-        )  # fmt: skip
+        found, _ = await self._judges.ask(edit, each)
+        return found
 
     def _of_applied(self, applied: Sequence[Preference], said: Sequence[str]) -> dict[str, float]:
         """What a comment leaves standing speaks a little for it; what it excludes is spoken against, tentatively."""

@@ -1,28 +1,24 @@
 """The draft that would have been written to a demonstrated request: made by the worker, and shown to nobody."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
-from preference import context_rows, preferences
-from preference.distance import words
 from preference.feedback import demonstrations, edit_rows, feedback
 from preference.feedback.edit_rows import Edit
-from preference.ports import Kinds, TextGenerator
+from preference.learning.judge import room_for
+from preference.ports import Kinds, OnTokens, TextGenerator
 from preference.prompt import compose
 from preference.recall.index import Partition, RecallLimits
 from preference.recall.kind import context_of
+from preference.recall.recall import load
 from store import turns, users
 from store.database import Database
 from store.message import Message
 from store.owner import Owner
 from store.values import Value
-
-OnTokens = Callable[[str, int, int], None]
-LONGEST = 2048
-"""Tokens of a draft, at most."""
 
 
 class Drafter:
@@ -57,7 +53,7 @@ class Drafter:
         query = partition.query(vector)
         kept = partition.chosen(partition.elect(query, self._k, self._limits), self._limits.budget, query=query)
         prompt = compose(edit.turn.request, values, [p.text for p in kept], system_role=self._system_role)
-        room = min(64 + 4 * len(words(edit.edited_text)), LONGEST)
+        room = room_for(edit.edited_text)
         answer = await self._generator.generate(prompt, max_tokens=room)
         self._on_tokens(owner.tenant, answer.prompt_tokens, answer.completion_tokens)
         written: dict[str, Any] = {
@@ -72,10 +68,7 @@ class Drafter:
 
     def _known(self, c: Connection, owner: Owner) -> tuple[list[Value], Partition]:
         user = users.get(c, owner)
-        held = context_rows.by_embedder(c, owner, self._embedder.name)
-        active = preferences.active(c, owner)
-        partition = Partition(0, active, held, self._embedder.dimension, self._embedder.kinds)
-        return list(user.standing_values) if user else [], partition
+        return list(user.standing_values) if user else [], load(c, owner, self._embedder)
 
 
 def _waits(edit: Edit) -> bool:

@@ -166,7 +166,8 @@ def _asked_again(c: Connection, owner: Owner, turn: Turn) -> list[Found]:
     earlier = _turns(c, owner, turn, turn.request_sha256, turn.created_at - AGAIN_SECONDS, limit=1)
     if not earlier or list(earlier[0].request) != list(turn.request):  # another document, or another picture
         return []
-    if _alike(earlier[0].answers, turn.answers) or _judged(c, owner, [(earlier[0].completion_id, 0)], JUDGING):
+    same = _sha256(earlier[0].answers) == _sha256(turn.answers)
+    if same or _judged(c, owner, [(earlier[0].completion_id, 0)], JUDGING):
         return []
     said = given.signal("regenerated", completion_id=earlier[0].completion_id, source="history")
     return [_found(said, turn.completion_id)]
@@ -251,12 +252,8 @@ def _sha256(answers: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(map(_plain, answers)).encode(errors="surrogatepass")).hexdigest()
 
 
-def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    return [_plain(text) for text in one] == [_plain(text) for text in other]
-
-
 def _found(said: Given, what: str) -> Found:
-    return Found(said, given.history_key(said, what))
+    return Found(said, given.history_key(said.type, said.completion_id, said.choice, said.slot, what))
 
 
 def _plain(text: str) -> str:

@@ -6,16 +6,18 @@ on the changed tokens alone, each clipped, less what unrelated wishes lift (as c
 verification). Likelihood as a label is Selfie's idea (arXiv 2406.04412), as a reward FLR's (2409.13948).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rapidfuzz.distance.Indel import opcodes
 
 from preference.distance import word_distance, words
+from preference.feedback.edit_rows import Edit
 from preference.ports import Scorer, TextGenerator, TokenScores
 from preference.prompt import compose
+from store.errors import ScoringUnavailable
 from store.message import Message
 from store.values import Value
 
@@ -25,6 +27,9 @@ SPREAD = 1.0
 """Nats; what the cohort's spread is taken to be at least."""
 TEXT = 4000
 """Characters of a text that is scored; vLLM holds a whole vocabulary of numbers for each token."""
+WRITTEN = 2048
+"""Tokens of an answer that is compared with an edit, at most."""
+T = TypeVar("T")
 
 
 class Judge(Protocol):
@@ -159,6 +164,11 @@ def changed_tokens(draft: Sequence[int], edited: Sequence[int]) -> tuple[list[in
     return sorted(at for at in of_draft if at < len(draft)), sorted(at for at in of_edit if at < len(edited))
 
 
+def room_for(edited: str) -> int:
+    """Tokens that an answer may take that is compared with ``edited``: what needs many more is another text."""
+    return min(64 + 4 * len(words(edited)), WRITTEN)
+
+
 def _clipped(nats: float) -> float:
     return max(-CLIP, min(CLIP, nats))
 
@@ -207,8 +217,39 @@ class WritingJudge:
     async def _distance(self, texts: tuple[str, ...]) -> int:
         if texts not in self._distances:
             prompt = compose(self._request, self._values, texts, system_role=self._system_role)
-            room = min(64 + 4 * len(words(self._edited)), 2048)
-            answer = await self._generator.generate(prompt, max_tokens=room)
+            answer = await self._generator.generate(prompt, max_tokens=room_for(self._edited))
             self.tokens += answer.prompt_tokens + answer.completion_tokens
             self._distances[texts] = word_distance(answer.text, self._edited)
         return self._distances[texts]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Makes the judges of edits, by the served model. ``cohort`` are wishes that hardly any edit shows."""
+
+    generator: TextGenerator
+    scorer: Scorer | None
+    system_role: bool
+    cohort: Sequence[str]
+
+    def by_likelihood(self, edit: Edit, edited: str) -> LikelihoodJudge:
+        """Of ``edit`` as if its text were ``edited``. Raises ``ScoringUnavailable`` where no engine scores texts."""
+        if self.scorer is None:
+            raise ScoringUnavailable("No engine scores texts.")
+        return LikelihoodJudge(
+            self.scorer, edit.turn.request, edit.turn.applied_values, edit.draft, edited,
+            system_role=self.system_role, cohort=self.cohort,
+        )  # fmt: skip
+
+    async def ask(self, edit: Edit, question: Callable[[Judge], Awaitable[T]]) -> tuple[T, int]:
+        """What a judge of ``edit`` answers, and its tokens; one that writes answers where the engine scores nothing."""
+        judge: Judge
+        try:
+            judge = self.by_likelihood(edit, edit.edited_text)
+            return await question(judge), judge.tokens
+        except ScoringUnavailable:
+            turn = edit.turn
+            judge = WritingJudge(
+                self.generator, turn.request, turn.applied_values, edit.edited_text, system_role=self.system_role
+            )
+            return await question(judge), judge.tokens

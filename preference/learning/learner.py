@@ -5,10 +5,9 @@ is an edit that is not there yet, and a demonstration one of a draft that is mad
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
 from sqlalchemy import Connection
 
 from preference import context_rows, preferences
@@ -21,19 +20,17 @@ from preference.learning.meaning import first_same
 from preference.learning.prompt_file import PromptFile
 from preference.learning.proposer import Proposer
 from preference.learning.study import Cost, Study
-from preference.ports import Kinds, Scorer, TextGenerator, Vectors
+from preference.ports import Kinds, OnTokens, Scorer, TextGenerator, Vectors
 from preference.preferences import Preference
-from preference.recall.index import Partition, RecallLimits
+from preference.recall.index import RecallLimits
 from preference.recall.kind import context_of
+from preference.recall.recall import load
+from preference.recall.similarity import units
 from preference.text import canonical
 from store import users
 from store.database import Database
 from store.errors import Conflict
 from store.owner import Owner
-
-OnTokens = Callable[[str, int, int], None]
-"""Told of a tenant, and of the prompt and completion tokens that the study of one of its users' edits cost."""
-
 
 _LIMITS = RecallLimits()
 
@@ -68,12 +65,12 @@ class Learner:
         self._on_tokens = on_tokens
         prompts = prompts or PromptFile.load()
         # Another model is not the one whose chat template was looked at.
-        proposer = Proposer(proposing or generator, prompts, system_role=system_role or proposing is not None)
+        its_role = system_role or proposing is not None
+        proposer = Proposer(proposing or generator, prompts, system_role=its_role)
         self._study = Study(proposer, generator, scorer, system_role=system_role)
         self._comments = Commentary(
-            proposing or generator, generator, scorer, prompts,
-            system_role=system_role, proposing_system_role=system_role or proposing is not None,
-        )  # fmt: skip
+            proposing or generator, generator, scorer, prompts, system_role=system_role, proposing_system_role=its_role
+        )
         self._drafter = Drafter(
             database, generator, embedder, limits=limits, k=k, system_role=system_role, on_tokens=on_tokens
         )
@@ -117,7 +114,7 @@ class Learner:
         near: dict[str, float] = {}
         for context in context_rows.by_embedder(c, owner, self._embedder.name):
             if context.feedback_id is not None and context.weight > 0:
-                alike = float(_unit(context.vector[:kinds]) @ _unit(vector[:kinds]))
+                alike = float(units(context.vector[:kinds]) @ units(vector[:kinds]))
                 if alike >= self._limits.alike:
                     near[context.feedback_id] = context.created_at
         newest = sorted(near, key=lambda id: near[id])[-4 * PAST :]
@@ -182,13 +179,8 @@ class Learner:
 
     def _ended(self, c: Connection, owner: Owner, ids: Collection[str]) -> list[str]:
         """Those of ``ids`` that no context that spoke for them would recall any more."""
-        held = context_rows.by_embedder(c, owner, self._embedder.name)
-        partition = Partition(0, preferences.active(c, owner), held, self._embedder.dimension)
+        partition = load(c, owner, self._embedder)
         return [id for id in sorted(ids) if not partition.recalled_somewhere(id, self._k, self._limits)]
-
-
-def _unit(vector: Vectors) -> Vectors:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
 
 
 def _open_to(preference: Preference, edit: Edit) -> bool:

@@ -1,8 +1,8 @@
 """What an edit changed that can be counted, and the common wish that each such change shows.
 
 Small models name few wishes, and none for emojis, spelling or units; counts do. The wishes that regular expressions can
-count stand in common_wishes.toml, what needs more than that stands here, and the texts that users read in
-common_wishes_texts.toml.
+count stand in common_wishes.toml, what needs more than that in `prose_measures.py`, `code_measures.py` and the modules
+of shapes, and the texts that users read in common_wishes_texts.toml.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What an edit writes another way, where counting an expression does not tell: titles, numbers, sentences, names.
+"""What an edit writes another way, where counting an expression does not tell: titles, sentences, names, indentation.
 
 Each function compares a draft with its edit and yields the wishes that this shows, with the counts before and after.
 """

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preference import evidence
-from preference.distance import words
 from preference.feedback.edit_rows import Edit
 from preference.learning import screen
 from preference.learning.common_wishes import Observation, text_of
 from preference.learning.difference import changed, hunks, is_code
 from preference.learning.findings import Candidate, Finding, Findings, Verdict
-from preference.learning.judge import Judge, Lift, LikelihoodJudge, WritingJudge
+from preference.learning.judge import Judge, Judges, Lift, room_for
 from preference.learning.language import language
 from preference.learning.meaning import first_same
 from preference.learning.measures import observations
@@ -20,7 +19,6 @@ from preference.ports import Scorer, TextGenerator
 from preference.preferences import Preference
 from preference.prompt import compose, last_user_text
 from preference.text import canonical
-from store.errors import ScoringUnavailable
 
 DETAIL = 8
 """Words taken out and put in; as small an edit, in which nothing was counted, is one of what the text says."""
@@ -48,7 +46,7 @@ class Study:
     ) -> None:
         self._proposer = proposer
         self._generator = generator
-        self._scorer = scorer
+        self._judges = Judges(generator, scorer, system_role, proposer.prompts.cohort)
         self._system_role = system_role
 
     async def study(self, edit: Edit, applied: Sequence[Preference]) -> tuple[Findings, Cost]:
@@ -92,52 +90,26 @@ class Study:
                         candidates.append(Candidate(text, "refused", f"“{other}” says the same"))
                 else:
                     proposed.append(text)
-        judge, accepted, evidences, judged = await self._judged(edit, applied, findings, proposed)
+        (accepted, evidences, judged), scored = await self._judges.ask(
+            edit, lambda judge: self._verdicts(judge, applied, findings, proposed)
+        )
         candidates += judged
         new = [*findings.new, *accepted]
         reason = None if new else findings.reason or _nothing(candidates)
-        return (
-            Findings(new, {**findings.evidence, **evidences}, candidates, reason),
-            Cost(tokens + judge.tokens, written),
-        )
+        return Findings(new, {**findings.evidence, **evidences}, candidates, reason), Cost(tokens + scored, written)
 
     async def _beside_plain(self, edit: Edit, request: str, limit: int) -> Proposals:
         """What is proposed beside an answer without preferences: there the edit shows all that the user prefers."""
         turn = edit.turn
         prompt = compose(turn.request, turn.applied_values, system_role=self._system_role)
-        room = min(64 + 4 * len(words(edit.edited_text)), 2048)
-        plain = await self._generator.generate(prompt, max_tokens=room)
+        plain = await self._generator.generate(prompt, max_tokens=room_for(edit.edited_text))
         proposed = await self._proposer.propose(request, plain.text, edit.edited_text, (), limit=limit)
         return proposed + Proposals([], {}, plain.prompt_tokens, plain.completion_tokens)
-
-    async def _judged(
-        self, edit: Edit, applied: Sequence[Preference], findings: Findings, proposed: list[str]
-    ) -> tuple[Judge, list[Finding], dict[str, float], list[Candidate]]:
-        """What of ``proposed`` the edit bears out, and what it says of those applied that cannot be counted."""
-        try:
-            judge = self._judge(edit)
-            return judge, *await self._verdicts(judge, applied, findings, proposed)
-        except ScoringUnavailable:
-            writing = WritingJudge(
-                self._generator,
-                edit.turn.request,
-                edit.turn.applied_values,
-                edit.edited_text,
-                system_role=self._system_role,
-            )
-            return writing, *await self._verdicts(writing, applied, findings, proposed)
-
-    def _judge(self, edit: Edit) -> Judge:
-        if self._scorer is None:
-            raise ScoringUnavailable("No engine scores texts.")
-        return LikelihoodJudge(
-            self._scorer, edit.turn.request, edit.turn.applied_values, edit.draft, edit.edited_text,
-            system_role=self._system_role, cohort=self._proposer.prompts.cohort,
-        )  # fmt: skip
 
     async def _verdicts(
         self, judge: Judge, applied: Sequence[Preference], findings: Findings, proposed: list[str]
     ) -> tuple[list[Finding], dict[str, float], list[Candidate]]:
+        """What of ``proposed`` the edit bears out, and what it says of those applied that cannot be counted."""
         # What adds nothing to what is known, or was counted, is another name for it.
         beside = [*(p.text for p in applied), *(finding.text for finding in findings.new)]
         lifts = await judge.lifts(proposed, beside) if proposed else []

@@ -12,7 +12,7 @@ from preference.context_rows import Context
 from preference.evidence import ABSENT, ACCEPTED, COUNTED, FAVOUR, KEPT, LEAST, MOST, TENTATIVE
 from preference.ports import Vectors
 from preference.preferences import Preference
-from preference.recall.similarity import Similarity
+from preference.recall.similarity import Similarity, units
 
 REACH = 32
 """So many of the nearest contexts are asked for their kind: what a request is about may be nearer in others."""
@@ -97,8 +97,7 @@ class Partition:
         self.told: Vectors | None = None  # [everywhere, dimension], once their texts are embedded
         vectors = np.array([held[0].vector for held in grouped.values()], np.float32).reshape(-1, dimension)
         self._vectors = vectors
-        kind = vectors[:, : self._dimensions]
-        kind = kind / np.maximum(np.linalg.norm(kind, axis=1, keepdims=True), 1e-9)
+        kind = units(vectors[:, : self._dimensions])
         self._kind_step = _step(kind)
         self._kinds = np.rint(kind / self._kind_step).astype(np.int8)
         self._similarity = Similarity(vectors, self.holds)

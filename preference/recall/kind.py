@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from preference.ports import Kinds, Sentences, Vectors
 from preference.recall import encoder
+from preference.recall.similarity import units
 from store.message import Message
 
 REQUESTS = Path(__file__).resolve().parent / "requests.jsonl"
@@ -138,10 +139,9 @@ class KindEmbedder:
         return max(0.0, (self.ALIKE - cut) / (1 - cut))
 
     def _mapped(self, features: Vectors) -> Vectors:
-        mapped = (features - self._mean) @ self._map
-        units = mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-9)
-        shared = np.full((len(units), 1), np.sqrt(self._offset), np.float32)
-        return np.asarray(np.concatenate([np.sqrt(1 - self._offset) * units, shared], axis=1), np.float32)
+        mapped = units((features - self._mean) @ self._map)
+        shared = np.full((len(mapped), 1), np.sqrt(self._offset), np.float32)
+        return np.asarray(np.concatenate([np.sqrt(1 - self._offset) * mapped, shared], axis=1), np.float32)
 
 
 def _text(message: Message) -> str:

@@ -21,8 +21,10 @@ from preference import context_rows, preferences
 from preference.ports import Kinds, Vectors
 from preference.recall.index import Partition, Query, Recalled, RecallLimits
 from preference.recall.kind import asked
+from preference.recall.similarity import units
 from store.database import Database
 from store.message import Message
+from store.owner import Owner
 from store.users import User
 
 OnRecall = Callable[[int, int], None]
@@ -105,9 +107,7 @@ class Recall:
         query = await self._query(user.opaque_id, known, texts)
         if known.partition.knows(query, self.limits):
             return None
-        kind = query.vector[: self._embedder.kinds]
-        unit: Vectors = kind / max(float(np.linalg.norm(kind)), 1e-9)
-        return unit
+        return units(query.vector[: self._embedder.kinds])
 
     def forget(self, opaque_id: str) -> None:
         """Drop a user's index and vectors from memory."""
@@ -181,10 +181,14 @@ class Recall:
         if self._known.get(opaque_id) is known:
             self._size += known.size - before
 
-    def _load(self, connection: Connection, user: User) -> Partition:
-        active = preferences.active(connection, user.owner)
-        held = context_rows.by_embedder(connection, user.owner, self._embedder.name)
-        return Partition(user.revision, active, held, self._embedder.dimension, self._embedder.kinds)
+    def _load(self, c: Connection, user: User) -> Partition:
+        return load(c, user.owner, self._embedder, user.revision)
+
+
+def load(c: Connection, owner: Owner, embedder: Kinds, revision: int = 0) -> Partition:
+    """What is known of a user, at a revision, as recall goes through it."""
+    held = context_rows.by_embedder(c, owner, embedder.name)
+    return Partition(revision, preferences.active(c, owner), held, embedder.dimension, embedder.kinds)
 
 
 def _anew(partition: Partition, query: Query) -> Query:

@@ -59,6 +59,11 @@ class Similarity:
         return math.sqrt(1 - float(lost.dot(lost)))
 
 
+def units(vectors: Vectors) -> Vectors:
+    """``vectors``, [..., dimension], at unit length; one without a direction stays none."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9), np.float32)
+
+
 def same_kind(holds: Sequence[Set[str]]) -> NDArray[np.bool_]:
     """Which contexts are of one kind, [contexts, contexts]: ``SAME`` of what held in either held in both."""
     column = {id: number for number, id in enumerate(sorted(set().union(*holds)))}

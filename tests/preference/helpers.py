@@ -1,8 +1,14 @@
 """What the storage tests build on."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
+from preference.feedback import submission
+from preference.feedback.feedback import Feedback
+from preference.feedback.given import Given
 from store.owner import Owner
 from store.turns import Turn
 from store.values import Value
@@ -37,3 +43,17 @@ def unit(*numbers: float) -> NDArray[np.float32]:
     """A unit vector in the direction of ``numbers``."""
     vector = np.array(numbers, dtype=np.float32)
     return vector / np.float32(np.linalg.norm(vector))
+
+
+def submit(
+    c: Connection,
+    owner: Owner,
+    *,
+    completion_id: str,
+    idempotency_key: str | None = None,
+    body_sha256: str,
+    **given: Any,
+) -> Feedback:
+    """Give an edit, or with ``thumb`` a thumb."""
+    said = Given("thumbs" if "thumb" in given else "edit", completion_id, **given)
+    return submission.give(c, owner, said, idempotency_key=idempotency_key, body_sha256=body_sha256)

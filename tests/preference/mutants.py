@@ -80,15 +80,30 @@ def predicates() -> list[Predicate]:
 
 def queries() -> set[tuple[str, str]]:
     """Module, and function or constant, of every query that is built."""
+    return {(module, function) for module, source in modules() for function in queries_of(source)}
+
+
+def queries_of(source: str) -> set[str]:
+    """The functions and constants of a module that build queries; a query that is a table's method is one, too."""
+    tree = ast.parse(source)
+    builders = {name for name, of in imported(tree, "sqlalchemy").items() if of in _QUERIES}
+    tables = imported(tree, "store.tables")
     found = set()
-    for module, source in modules():
-        tree = ast.parse(source)
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "sqlalchemy"]
-        names = {name.asname or name.name for node in imports for name in node.names if name.name in _QUERIES}
-        for function, node in _within(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
-                found.add((module, function))
+    for function, node in _within(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        asked, of = node.func, getattr(node.func, "value", None)
+        of_table = isinstance(of, ast.Name) and of.id in tables and getattr(asked, "attr", "") in _QUERIES
+        if of_table or (isinstance(asked, ast.Name) and asked.id in builders):
+            found.add(function)
     return found
+
+
+def imported(tree: ast.Module, package: str) -> dict[str, str]:
+    """What a module has from a package, or from one of its modules: what it calls it, and its name there."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    of_it = [node for node in imports if f"{node.module}.".startswith(f"{package}.")]
+    return {name.asname or name.name: name.name for node in of_it for name in node.names}
 
 
 def _within(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

@@ -45,7 +45,7 @@ from store.tables import turns as turns_table
 from store.tables import user_tokens as tokens_table
 from store.tables import users as users_table
 from store.values import Value
-from tests.preference.helpers import turn, unit
+from tests.preference.helpers import submit, turn, unit
 
 # The same user under two tenants; a tenant and a user whose names run together alike; names equal but for case;
 # wildcards of LIKE; a letter in two forms of Unicode.
@@ -353,7 +353,7 @@ def pause(player: Player, c: Connection) -> Any:
     return _attempts(
         player, c,
         lambda: users.check_learning(c, player.owner),
-        lambda: submission.accept(c, player.owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: submit(c, player.owner, completion_id="c-1", edited_text="x", body_sha256="x"),
         lambda: turns.record(c, player.owner, turn("c-8")),
     )  # fmt: skip
 
@@ -376,7 +376,7 @@ def record(player: Player, c: Connection) -> Any:
 
 def accept(completion_id: str, key: str | None, body: str) -> Step:
     def accept(player: Player, c: Connection) -> Any:
-        made = submission.accept(
+        made = submit(
             c, player.owner, completion_id=completion_id, edited_text=player.text(body), idempotency_key=key,
             body_sha256=body,
         )  # fmt: skip
@@ -387,10 +387,7 @@ def accept(completion_id: str, key: str | None, body: str) -> Step:
 
 
 def thumbs_up(player: Player, c: Connection) -> Any:
-    made = [
-        submission.accept(c, player.owner, completion_id="c-2", thumb="up", body_sha256=str(number))
-        for number in range(2)
-    ]
+    made = [submit(c, player.owner, completion_id="c-2", thumb="up", body_sha256=str(number)) for number in range(2)]
     return made, feedback.replaced_by(c, player.owner, made[1].id)
 
 
@@ -441,7 +438,8 @@ def share(player: Player, c: Connection) -> Any:
     tenant, user = player.owner.tenant, player.owner.user
     held = [one for one in prior.of_tenant(c, tenant, "e") if one.user == user]
     of_tenant = select(func.count()).select_from(users_table).where(users_table.c.tenant_id == tenant)
-    few = prior.holders(c, tenant, ["pref-0"]) <= c.execute(of_tenant).scalar_one()
+    have_it = prior.holders(c, tenant, prior.Shared(player.text("Prefer 0"), ["pref-0"]))
+    few = 0 < have_it <= c.execute(of_tenant).scalar_one()
     return sorted((one.preference_id, one.text) for one in held), few
 
 
@@ -924,7 +922,7 @@ def ask_as_a_stranger(player: Player, c: Connection) -> Any:
         lambda: users.delete(c, owner),
         lambda: turns.record(c, owner, turn("c-9")),
         lambda: turns.get(c, owner, "c-1"),
-        lambda: submission.accept(c, owner, completion_id="c-1", edited_text="x", body_sha256="x"),
+        lambda: submit(c, owner, completion_id="c-1", edited_text="x", body_sha256="x"),
         lambda: feedback.resolve(c, owner, "fb-0", "failed"),
         lambda: preferences.create(c, owner, "x", "stated"),
         lambda: preferences.delete(c, owner, "pref-0"),
@@ -947,7 +945,8 @@ def teach(player: Player, c: Connection) -> Any:
     for owner in (pupil, other):
         users.ensure(c, owner)
     cohorts.found(c, [other], founded)
-    followed = [cohorts.follow(c, pupil, cohort, 1) for cohort in (shared, shared, "nobody's")]
+    foreign = Player(ONLOOKER).mark
+    followed = [cohorts.follow(c, pupil, cohort, 1) for cohort in (shared, shared, "nobody's", foreign)]
     assert cohorts.dissolve(c, tenant, shared) == [pupil], "somebody else's pupils"
     assert cohorts.leave(c, other) == [founded]
     assert cohorts.taught_by(c, player.owner) == [player.mark]

@@ -16,7 +16,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lab.inferring import PROMPTS, inference_messages
 from lab.merging import merge_messages
 from preference import preferences
-from preference.feedback import submission
 from preference.learning.learner import Learner
 from preference.learning.proposer import parse
 from preference.ports import Generation
@@ -29,7 +28,7 @@ from store.database import Database
 from store.message import Message
 from store.owner import Owner
 from store.values import Value
-from tests.preference.helpers import ANN, BOB, OTHER_ANN, turn
+from tests.preference.helpers import ANN, BOB, OTHER_ANN, submit, turn
 from tests.preference.injections import INJECTIONS, SPECIAL_TOKENS
 from tests.preference.oracle import WordEmbedder
 
@@ -245,7 +244,7 @@ async def test_what_one_user_teaches_never_enters_another_users_prompts(database
             database.write_now(turns.record, owner, said)
             text = f"{EDITED} {number}"
             accepted = database.write_now(
-                submission.accept, owner, completion_id=said.completion_id, edited_text=text, body_sha256="0"
+                submit, owner, completion_id=said.completion_id, edited_text=text, body_sha256="0"
             )
             await learner.learn(owner, accepted.id)
     learned = database.read_now(preferences.active, ANN)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 from adapters.lifecycle import versions
 from adapters.lifecycle.versions import UNFINISHED
 from preference import context_rows, preferences
-from preference.feedback import edit_rows, feedback, submission
+from preference.feedback import edit_rows, feedback
 from preference.ports import Vectors
 from preference.recall.index import RecallLimits
 from preference.recall.recall import Recall
@@ -27,7 +27,7 @@ from store.errors import AttuneError, Conflict, IdempotencyConflict, NotFound
 from store.jobs import Job
 from store.owner import Owner
 from store.values import Value
-from tests.preference.helpers import turn, unit
+from tests.preference.helpers import submit, turn, unit
 from tests.preference.script import ALIKE, MANY, play, prepare
 
 # Most operations are of a few owners, so that they meet themselves and each other.
@@ -151,7 +151,7 @@ class Storage(RuleBasedStateMachine):
 
         def accept() -> feedback.Feedback:
             return self.database.write_now(
-                submission.accept,
+                submit,
                 owner,
                 completion_id=completion_id,
                 edited_text=text,

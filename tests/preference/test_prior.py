@@ -104,3 +104,33 @@ async def test_what_was_erased_meanwhile_is_shared_no_more(database: Database) -
     tried = database.write_now(take_over, NEW, found, text=LETTER, embedder=EMBEDDER.name, vector=vector)
     assert tried == []
     assert world.database.read_now(preferences.active, NEW) == []
+
+
+async def test_the_words_of_who_was_erased_meanwhile_are_not_taken_over(database: Database) -> None:
+    """Enough others prefer the same, but in words of their own."""
+    for number in range(LEAST + 1):
+        learn(database, of(number), "be brief" if number == LEAST else "Be brief.")
+    found = prior.shared(database.read_now(prior.of_tenant, "acme", EMBEDDER.name), NEW.user)
+    assert [one.text for one in found] == ["be brief"], "the newest one's"
+    database.write_now(users.delete, of(LEAST))
+    database.write_now(users.ensure, NEW)
+    vector = EMBEDDER.embed([LETTER])[0]
+    assert database.write_now(take_over, NEW, found, text=LETTER, embedder=EMBEDDER.name, vector=vector) == []
+    found = prior.shared(database.read_now(prior.of_tenant, "acme", EMBEDDER.name), NEW.user)
+    tried = database.write_now(take_over, NEW, found, text=LETTER, embedder=EMBEDDER.name, vector=vector)
+    assert tried == ["Be brief."]
+
+
+async def test_what_is_tried_counts_among_the_contexts_that_a_user_may_have(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_rows.bound, "__defaults__", (2,))
+    for number in range(LEAST):
+        learn(database, of(number), "Be brief")
+    learn(database, NEW, "Use emojis", "a song")
+    found = prior.shared(database.read_now(prior.of_tenant, "acme", EMBEDDER.name), NEW.user)
+    vector = EMBEDDER.embed([LETTER])[0]
+    for _ in range(4):
+        database.write_now(take_over, NEW, found, text=LETTER, embedder=EMBEDDER.name, vector=vector)
+    held = database.read_now(context_rows.by_embedder, NEW, EMBEDDER.name)
+    assert len({one.feedback_id for one in held}) == 2

@@ -10,12 +10,12 @@ import sqlalchemy
 from sqlalchemy import JSON, LargeBinary, Text, text
 
 from preference import context_rows, preferences
-from preference.feedback import feedback, submission
+from preference.feedback import feedback
 from store import turns, users
 from store.database import Database
 from store.owner import Owner
 from store.tables import metadata
-from tests.preference.helpers import turn, unit
+from tests.preference.helpers import submit, turn, unit
 
 CALLERS_OWN = ("user_id", "completion_id", "idempotency_key")  # names that callers choose
 SIZES = (10, 300, 3_000, 30_000)  # within a page, around one, on overflow pages
@@ -32,7 +32,7 @@ def fill(database: Database, owner: Owner, canary: str, seed: int) -> None:
         database.write_now(users.ensure, owner)
         database.write_now(turns.record, owner, turn(f"{canary}-{number}", float(number), words(), words()))
         accepted = database.write_now(
-            submission.accept, owner, completion_id=f"{canary}-{number}", edited_text=words(),
+            submit, owner, completion_id=f"{canary}-{number}", edited_text=words(),
             idempotency_key=f"{canary}{number}", body_sha256="0",
         )  # fmt: skip
         database.write_now(feedback.resolve, owner, accepted.id, "nothing_learned", words()[:2000])

@@ -18,13 +18,13 @@ from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from preference import context_rows, preferences
-from preference.feedback import feedback, submission
+from preference.feedback import feedback
 from preference.recall.index import Partition, RecallLimits
 from store import turns, users
 from store.database import Database, StoreUnavailable, migrations
 from store.errors import Conflict, Invalid
 from store.tables import metadata
-from tests.preference.helpers import ANN, turn, unit
+from tests.preference.helpers import ANN, submit, turn, unit
 
 
 def schema(c: Connection) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_what_an_older_store_learned_speaks_for_itself(empty_url: str) -> None:
         made = preferences.create(c, ANN, "Be brief", "learned")
         context_rows.add(c, ANN, made.id, feedback_id="fb", text="a", embedder="e", vector=unit(1, 0))
         turns.record(c, ANN, turn("c"))
-        accepted = submission.accept(c, ANN, completion_id="c", edited_text="It is done.", body_sha256="0")
+        accepted = submit(c, ANN, completion_id="c", edited_text="It is done.", body_sha256="0")
         feedback.resolve(c, ANN, accepted.id, "learned", None, [made.id])
         return accepted.id
 

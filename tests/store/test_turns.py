@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select, update
 
-from preference.feedback import edit_rows, submission
+from preference.feedback import edit_rows
 from preference.prompt import compose
 from store import turns, users
 from store.database import Database
@@ -17,7 +17,7 @@ from store.errors import Conflict, Invalid, NotFound
 from store.owner import Owner
 from store.tables import turns as turns_table
 from store.values import Value
-from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
+from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, submit, turn
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_feedback_that_comes_in_keeps_its_turn_from_being_pruned(store: Database
     stored, commits = threading.Event(), threading.Event()
 
     def accept(c: Connection) -> None:
-        submission.accept(c, ANN, completion_id="c-1", edited_text="Something else", body_sha256="0")
+        submit(c, ANN, completion_id="c-1", edited_text="Something else", body_sha256="0")
         stored.set()
         assert commits.wait(10)
 

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from preference import context_rows, preferences
-from preference.feedback import submission
 from store import daily, turns, users
 from store.database import Database
 from store.errors import Conflict, Invalid, NotFound
@@ -16,7 +15,7 @@ from store.owner import Owner
 from store.rows import key, scope
 from store.tables import adapters, cohort_members, metadata, spent_keys, user_tokens
 from store.values import Value
-from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn, unit
+from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, submit, turn, unit
 
 OWNED = [table for table in metadata.sorted_tables if "user_id" in table.c]
 
@@ -26,7 +25,7 @@ def fill(c: Connection, owner: Owner) -> None:
     user = users.ensure(c, owner)
     daily.add_to_user(c, owner, user.opaque_id, 1, daily.Spent(1, 2, 3))
     turns.record(c, owner, turn("c-1"))
-    edit = submission.accept(c, owner, completion_id="c-1", edited_text="Done!", body_sha256="1")
+    edit = submit(c, owner, completion_id="c-1", edited_text="Done!", body_sha256="1")
     made = preferences.create(c, owner, "No greeting", "learned")
     context_rows.add(c, owner, made.id, feedback_id=edit.id, text="To Sam", embedder="e", vector=unit(1, 2))
     times = {"created_at": 1.0, "updated_at": 1.0, "learned_through": 1.0}
@@ -89,25 +88,25 @@ def test_while_learning_is_paused_no_turn_and_no_feedback_is_stored(database: Da
     assert paused == replace(before, paused=True, revision=before.revision + 1)
     given: dict[str, Any] = {"completion_id": "c-1", "edited_text": "Done!", "body_sha256": "1"}
     with pytest.raises(Conflict, match="paused") as caught:
-        database.write_now(lambda c: submission.accept(c, ANN, **given))
+        database.write_now(lambda c: submit(c, ANN, **given))
     assert caught.value.param == "user"
     with pytest.raises(NotFound):
         database.write_now(turns.record, ANN, turn("c-2"))
     assert sum(database.read_now(counts, ANN)) == 2  # the user and c-1
-    database.write_now(lambda c: submission.accept(c, BOB, **given))
+    database.write_now(lambda c: submit(c, BOB, **given))
     database.write_now(turns.record, BOB, turn("c-2"))
     database.write_now(users.set_paused, ANN, False)
     database.write_now(turns.record, ANN, turn("c-2"))
-    database.write_now(lambda c: submission.accept(c, ANN, **given))
+    database.write_now(lambda c: submit(c, ANN, **given))
 
 
 def test_what_was_given_before_a_pause_is_answered_alike_when_it_comes_again(database: Database) -> None:
     database.write_now(users.ensure, ANN)
     database.write_now(turns.record, ANN, turn("c-1"))
     given: dict[str, Any] = {"completion_id": "c-1", "edited_text": "Done!", "body_sha256": "1", "idempotency_key": "k"}
-    first = database.write_now(lambda c: submission.accept(c, ANN, **given))
+    first = database.write_now(lambda c: submit(c, ANN, **given))
     database.write_now(users.set_paused, ANN, True)
-    assert database.write_now(lambda c: submission.accept(c, ANN, **given)) == first
+    assert database.write_now(lambda c: submit(c, ANN, **given)) == first
 
 
 def test_an_unknown_user_is_not_found(database: Database) -> None:

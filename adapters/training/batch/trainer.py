@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.recipe import Recipe
 from adapters.training import progress
 from adapters.training.amount import SMALL_MODEL
-from adapters.training.trainer import FIGURES, PARENT, TrainingJob, settled, steps_for
+from adapters.training.trainer import FIGURES, PARENT, TrainingJob, lora_config, settled, steps_for
 
 if TYPE_CHECKING:
     from adapters.training.batch.lora import StackedLora
@@ -128,7 +128,6 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     if not all(mixable(shared, job) for job in jobs.values()):
         raise ValueError(f"jobs that train at once are SFT, and differ in nothing but {', '.join(_OWN)}")
     import torch
-    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from adapters.training.batch.adamw import StackedAdamW
@@ -156,15 +155,7 @@ def train_many(directories: Sequence[Path], tokens_at_once: int | None = None) -
     tokens = tokens_at_once or (fitting if device == "cuda" else min(fitting, CPU_TOKENS))
     if max(len(row.ids) for member in stack for row in member.rows) > fitting:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    config = LoraConfig(
-        r=shared.recipe.rank,
-        lora_alpha=shared.recipe.alpha,
-        target_modules=list(shared.recipe.target_modules),
-        lora_dropout=0.0,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    lora = StackedLora(model, config, [member.start for member in stack])
+    lora = StackedLora(model, lora_config(shared.recipe), [member.start for member in stack])
     optimizer = StackedAdamW(lora.weights, lora.gradients)
     batches = [member.batches() for member in stack]
     about = {

@@ -14,7 +14,6 @@ from adapters.evaluation import canary
 from adapters.evaluation.canary import Canaries, costs, dealt, decide, permutation_p
 from adapters.lifecycle import activation, versions
 from adapters.lifecycle.activation import DAY, Policy
-from preference.feedback import submission
 from preference.feedback.edit_rows import Edit
 from store import jobs, turns, users
 from store.database import Database
@@ -24,6 +23,7 @@ from store.message import Message
 from store.owner import Owner
 from store.users import User
 from tests.adapters.fakes import make_turn
+from tests.preference.helpers import submit
 
 ANN = Owner("acme", "ann")
 USER = User(ANN, "f" * 32, (), 1, 1, canary_adapter=2, canary_share=0.25)
@@ -177,7 +177,7 @@ class World:
 
         def rows(c: Any) -> None:
             turns.record(c, ANN, turn)
-            submission.accept(c, ANN, completion_id=f"c-{number}", edited_text=text, body_sha256="x")
+            submit(c, ANN, completion_id=f"c-{number}", edited_text=text, body_sha256="x")
             canary.notice(c, ANN)
 
         self.database.write_now(rows)

@@ -4,15 +4,16 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.manifest import Manifest
@@ -24,13 +25,14 @@ from adapters.training.cohort_job import ALIKE, MAX_MEMBERS, Cohorts, centre, gr
 from adapters.training.job import Training
 from adapters.training.trainer import FIGURES, PARENT, TrainingJob
 from preference import preferences
-from preference.feedback import edit_rows, submission
+from preference.feedback import edit_rows
 from preference.ports import Vectors
 from store import erasures, jobs, turns, users
 from store.database import Database
 from store.owner import Owner
 from store.tables import cohort_members
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
+from tests.preference.helpers import submit
 
 NAMES = ("ann", "bob", "eva", "leo")
 TERSE, FORMAL = "Answer in one short line", "Write long and formal letters"
@@ -61,9 +63,7 @@ class World:
         for number in range(edits):
             await self.database.write(turns.record, owner, make_turn(number))
             edited = f"{ANSWER} {user}"
-            await self.database.write(
-                submission.accept, owner, completion_id=f"c-{number}", edited_text=edited, body_sha256="x"
-            )
+            await self.database.write(submit, owner, completion_id=f"c-{number}", edited_text=edited, body_sha256="x")
         return owner
 
     async def trainer(self, directory: Path, seconds: float) -> None:
@@ -207,9 +207,7 @@ async def test_erasing_one_edit_of_a_teacher_ends_the_cohort_too(world: World) -
     (cohort,) = await world.cohorts().gather("acme")
     ann = Owner("acme", "ann")
     edit = (await world.database.read(edit_rows.edits, ann))[0]
-    thumb = await world.database.write(
-        lambda c: submission.accept(c, ann, completion_id="c-0", thumb="up", body_sha256="x")
-    )
+    thumb = await world.database.write(lambda c: submit(c, ann, completion_id="c-0", thumb="up", body_sha256="x"))
     await world.database.write(activation.erase_feedback, ann, thumb.id, Policy())
     assert await world.database.read(erasures.among, {cohort}) == set(), "a thumb taught it nothing"
     await world.database.write(activation.erase_feedback, ann, edit.feedback_id, Policy())
@@ -232,6 +230,37 @@ async def test_a_version_in_the_making_is_given_up_with_its_cohort(world: World)
         await world.database.write(jobs.hold, job)
     assert [v.state for v in await world.database.read(versions.all_of, new)] == ["failed", "queued"]
     assert not await world.database.write(cohorts.follow, new, cohort, 2)
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_who_begins_while_the_cohort_ends_begins_from_nothing_or_is_trained_anew(
+    database: Database, ends_first: bool
+) -> None:
+    owners = [Owner("acme", user) for user in NAMES]
+    for owner in owners:
+        await database.write(users.ensure, owner)
+    new = owners.pop()
+    await database.write(cohorts.found, owners, "shared")
+    written = threading.Event()
+
+    def slowly(c: Connection, change: Callable[[Connection], Any]) -> Any:
+        made = change(c)
+        written.set()
+        time.sleep(0.5)  # before the commit
+        return made
+
+    def end(c: Connection) -> list[Owner]:
+        return cohorts.dissolve(c, "acme", "shared")
+
+    def begin(c: Connection) -> bool:
+        return cohorts.follow(c, new, "shared", 1)
+
+    first, second = (end, begin) if ends_first else (begin, end)
+    writing = asyncio.create_task(asyncio.to_thread(database.write_now, slowly, first))
+    await asyncio.to_thread(written.wait)
+    told = await asyncio.to_thread(database.write_now, second)
+    assert (await writing, told) == (([], False) if ends_first else (True, [new]))
+    assert await database.read(cohorts.of, new) == []
 
 
 async def test_a_member_erased_while_it_is_made_leaves_nothing(world: World) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, update
 
 from adapters.lifecycle import activation, versions
 from adapters.lifecycle.activation import Policy
-from preference.feedback import edit_rows, submission
+from preference.feedback import edit_rows
 from store import jobs, turns, users
 from store.database import Database
 from store.errors import NotFound
@@ -13,6 +13,7 @@ from store.tables import adapters as adapters_table
 from store.users import User
 from tests.adapters.fakes import make_turn
 from tests.adapters.lifecycle.test_activation import ANN, TRYING, made, user
+from tests.preference.helpers import submit
 
 
 class Edits:
@@ -26,9 +27,7 @@ class Edits:
         def rows(c: Connection) -> str:
             users.ensure(c, ANN)
             turns.record(c, ANN, make_turn(number))
-            return submission.accept(
-                c, ANN, completion_id=f"c-{number}", edited_text=f"edited {number}", body_sha256="x"
-            ).id
+            return submit(c, ANN, completion_id=f"c-{number}", edited_text=f"edited {number}", body_sha256="x").id
 
         return self.database.write_now(rows)
 
@@ -72,7 +71,7 @@ def test_an_erased_edit_takes_the_versions_that_learned_from_it_along(database: 
 def test_an_erased_thumb_takes_the_versions_that_learned_from_it_along(database: Database) -> None:
     world = Edits(database, 12)
     world.version(0)
-    thumb = database.write_now(lambda c: submission.accept(c, ANN, completion_id="c-2", thumb="down", body_sha256="x"))
+    thumb = database.write_now(lambda c: submit(c, ANN, completion_id="c-2", thumb="down", body_sha256="x"))
     world.ids.append(thumb.id)
     world.version(0, 12)
     erased = world.erase(12)

@@ -1,12 +1,12 @@
 import pytest
 
 from adapters.lifecycle import versions
-from preference.feedback import submission
 from store import jobs, turns, users
 from store.database import Database
 from store.errors import Conflict, NotFound
 from store.owner import Owner
 from tests.adapters.fakes import make_turn
+from tests.preference.helpers import submit
 
 ANN, BEN = Owner("acme", "ann"), Owner("acme", "ben")
 
@@ -14,9 +14,7 @@ ANN, BEN = Owner("acme", "ann"), Owner("acme", "ben")
 async def edit(database: Database, owner: Owner, number: int) -> None:
     await database.write(users.ensure, owner)
     await database.write(turns.record, owner, make_turn(number))
-    await database.write(
-        submission.accept, owner, completion_id=f"c-{number}", edited_text=f"edited {number}", body_sha256="x"
-    )
+    await database.write(submit, owner, completion_id=f"c-{number}", edited_text=f"edited {number}", body_sha256="x")
 
 
 async def test_a_queued_version_has_its_job(database: Database) -> None:

@@ -15,7 +15,6 @@ from adapters.lifecycle.versions import Version
 from adapters.objective import Objective
 from adapters.training.job import Training
 from adapters.training.process import RunTrainer
-from preference.feedback import submission
 from store import jobs, turns, users
 from store.database import Database
 from store.jobs import Job
@@ -23,6 +22,7 @@ from store.message import Message
 from store.owner import Owner
 from store.users import User
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn
+from tests.preference.helpers import submit
 
 ANN = Owner("acme", "ann")
 EDITS = 12
@@ -78,9 +78,7 @@ class World:
         await self.database.write(users.ensure, ANN)
         for number in range(count):
             await self.database.write(turns.record, ANN, make_turn(number))
-            await self.database.write(
-                submission.accept, ANN, completion_id=f"c-{number}", edited_text=ANSWER, body_sha256="x"
-            )
+            await self.database.write(submit, ANN, completion_id=f"c-{number}", edited_text=ANSWER, body_sha256="x")
 
     async def job(self) -> Job:
         await self.database.write(versions.queue, ANN)

@@ -16,7 +16,7 @@ from adapters.lifecycle import versions
 from adapters.lifecycle.activation import Policy
 from adapters.objective import Name, Objective
 from adapters.training.trainer import PARENT, TrainingJob
-from preference.feedback import edit_rows, submission
+from preference.feedback import edit_rows
 from preference.feedback.given import UpOrDown
 from store import jobs, turns, users
 from store.errors import EngineUnavailable, Invalid
@@ -25,6 +25,7 @@ from tests.adapters.evaluation.test_instructions import RIGHT
 from tests.adapters.fakes import ANSWER, FakeHost, make_turn
 from tests.adapters.training.conftest import ANN, EDITS, World, better, worse
 from tests.adapters.training.test_interruptions import _running
+from tests.preference.helpers import submit
 
 
 async def test_an_admitted_version_is_tried_first_where_the_policy_says_so(world: World) -> None:
@@ -48,9 +49,7 @@ async def add_thumbs(world: World) -> list[str]:
     for number in range(3):
         await world.database.write(turns.record, ANN, make_turn(100 + number, answer=f"rated {number}"))
         thumb: UpOrDown = "down" if number % 2 else "up"
-        made = await world.database.write(
-            submission.accept, ANN, completion_id=f"c-{100 + number}", thumb=thumb, body_sha256="x"
-        )
+        made = await world.database.write(submit, ANN, completion_id=f"c-{100 + number}", thumb=thumb, body_sha256="x")
         ids.append(made.id)
     return ids
 

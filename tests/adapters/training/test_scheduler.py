@@ -23,12 +23,12 @@ from adapters.training.batch.scheduler import BatchScheduler, run_batched
 from adapters.training.job import Training
 from adapters.training.trainer import FIGURES, TrainingJob
 from bench.training_users import TrainingUser
-from preference.feedback import submission
 from store import turns, users
 from store.database import Database
 from store.owner import Owner
 from store.worker import Worker
 from tests.adapters.fakes import ANSWER, TINY_RECIPE, FakeHost, Trained, make_turn, until
+from tests.preference.helpers import submit
 
 SFT = TrainingJob("base", Recipe())
 DPO = TrainingJob("base", Recipe(objective=Objective("dpo")))
@@ -197,7 +197,7 @@ async def test_the_queue_trains_its_users_at_once_each_to_an_end_of_their_own(
         for number in range(12):
             await database.write(turns.record, owner, make_turn(number))
             id = f"c-{number}"
-            await database.write(submission.accept, owner, completion_id=id, edited_text=ANSWER, body_sha256="x")
+            await database.write(submit, owner, completion_id=id, edited_text=ANSWER, body_sha256="x")
         await database.write(versions.queue, owner)
 
     async def many(directories: Sequence[Path], seconds: float) -> None:

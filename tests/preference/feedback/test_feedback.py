@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from preference.feedback import edit_rows, feedback, given, submission
+from preference.feedback import edit_rows, feedback, given
 from preference.feedback.feedback import Feedback
 from store import job_list, jobs, turns, users
 from store.database import Database
@@ -15,7 +15,7 @@ from store.errors import IdempotencyConflict, Invalid, NotFound
 from store.owner import Owner
 from store.rows import scope
 from store.tables import jobs as jobs_table
-from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, turn
+from tests.preference.helpers import ANN, BOB, NOT_STORABLE, OTHER_ANN, submit, turn
 
 
 def prepare(c: Connection, owner: Owner) -> None:
@@ -43,7 +43,7 @@ def accept(
     body: str = "body",
 ) -> Feedback:
     return store.write_now(
-        submission.accept,
+        submit,
         owner,
         completion_id=completion_id,
         edited_text=edited_text,
@@ -55,7 +55,7 @@ def accept(
 
 def thumb(store: Database, up: bool = True, *, owner: Owner = ANN, body: str = "thumb", **more: Any) -> Feedback:
     sent = {"completion_id": "c-1", "thumb": "up" if up else "down", "body_sha256": body, **more}
-    return store.write_now(lambda c: submission.accept(c, owner, **sent))
+    return store.write_now(lambda c: submit(c, owner, **sent))
 
 
 def queued(c: Connection, owner: Owner) -> int:
@@ -74,7 +74,7 @@ def test_an_edit_is_stored_with_its_cost_and_its_job(store: Database) -> None:
 
 def test_neither_feedback_nor_job_without_the_other(store: Database) -> None:
     def broken(c: Connection) -> None:
-        submission.accept(c, ANN, completion_id="c-1", edited_text="x", body_sha256="b")
+        submit(c, ANN, completion_id="c-1", edited_text="x", body_sha256="b")
         raise LookupError
 
     with pytest.raises(LookupError):
@@ -86,7 +86,7 @@ def test_neither_feedback_nor_job_without_the_other(store: Database) -> None:
 async def test_the_same_key_is_accepted_once_even_at_once(store: Database) -> None:
     async def once() -> Feedback:
         return await store.write(
-            submission.accept,
+            submit,
             ANN,
             completion_id="c-1",
             edited_text="Done",
@@ -290,14 +290,6 @@ def test_a_thumb_is_stored_for_good_and_asks_for_no_learning(store: Database) ->
     assert store.read_now(edit_rows.pending, ANN, given.id) is None
 
 
-def test_feedback_is_either_an_edit_or_a_thumb(store: Database) -> None:
-    with pytest.raises(ValueError, match="either"):
-        store.write_now(submission.accept, ANN, completion_id="c-1", body_sha256="b")
-    with pytest.raises(ValueError, match="either"):
-        store.write_now(submission.accept, ANN, completion_id="c-1", body_sha256="b", thumb="up", edited_text="Hi")
-    assert store.read_now(feedback.page, ANN) == []
-
-
 def test_a_newer_thumb_replaces_a_thumb_and_neither_an_edit_nor_the_reverse(store: Database) -> None:
     edit, first, beside = accept(store), thumb(store), thumb(store, choice=1)
     second = thumb(store, up=False)
@@ -358,5 +350,5 @@ def test_its_cost_may_be_found_before_the_transaction(store: Database) -> None:
     drafts = [store.read_now(feedback.draft, ANN, id, choice) for id, choice in (("c-1", 1), ("c-1", 2), ("c-9", 0))]
     assert drafts == ["Sam: done", None, None]
     assert store.read_now(feedback.draft, BOB, "c-1", 0) == "Dear Sam, done."
-    made = store.write_now(submission.accept, ANN, completion_id="c-1", edited_text="Hi", body_sha256="x", cost=0.125)
+    made = store.write_now(submit, ANN, completion_id="c-1", edited_text="Hi", body_sha256="x", cost=0.125)
     assert store.read_now(feedback.get, ANN, made.id).cost == 0.125

@@ -13,7 +13,7 @@ from lab.render import render
 from lab.style import canonical_phrase
 from lab.world import Request, random_request
 from preference import preferences
-from preference.feedback import feedback, submission
+from preference.feedback import feedback
 from preference.feedback.feedback import Feedback
 from preference.learning.learner import Learner
 from preference.preferences import Preference
@@ -21,7 +21,7 @@ from preference.recall.index import RecallLimits
 from preference.recall.recall import Recall
 from store import turns, users
 from store.database import Database
-from tests.preference.helpers import ANN, turn
+from tests.preference.helpers import ANN, submit, turn
 from tests.preference.oracle import OracleGenerator, OracleScorer, WordEmbedder
 
 RNG = random.Random(4)
@@ -72,7 +72,7 @@ class World:
         )
         self.database.write_now(turns.record, ANN, said)
         accepted = self.database.write_now(
-            submission.accept,
+            submit,
             ANN,
             completion_id=said.completion_id,
             edited_text=text(render(request.facts, after)),

@@ -1,9 +1,47 @@
 """Edits that speak against what is known: slips, changed tastes, and what is locked."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from lab.inferring import PROMPTS
 from lab.style import canonical_phrase
 from preference import context_rows, preferences
+from preference.learning.learner import Learner
+from preference.ports import Vectors
+from preference.recall.index import RecallLimits
+from preference.recall.recall import Recall
 from tests.preference.helpers import ANN
 from tests.preference.learner.conftest import BULLETS, CLIENT, CLIENT_AGAIN, DEAR, FORMAL, NUMBERED, REVIEW, World
+from tests.preference.oracle import WordEmbedder
+
+
+class OneKind(WordEmbedder):
+    """All requests are of one kind, whatever they are about."""
+
+    dimension = 257
+    kinds = 1
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        kind = np.full((len(texts), 1), np.sqrt(0.7), np.float32)
+        about = np.sqrt(0.3) * WordEmbedder().embed(texts)
+        return np.asarray(np.concatenate([kind, about], axis=1), np.float32)
+
+
+async def test_what_is_recalled_nowhere_has_ended_also_by_edits_about_something_else(world: World) -> None:
+    embedder, limits = OneKind(), RecallLimits(alike=0.9, spread=0.5)
+    vectors = embedder.embed([CLIENT.text, REVIEW.text])
+    assert float(vectors[0] @ vectors[1]) < limits.alike, "they are alike in kind alone"
+    world.learner = Learner(
+        world.database, world.generator, embedder, scorer=world.scorer, prompts=PROMPTS, limits=limits
+    )
+    world.recall = Recall(world.database, embedder, limits)
+    await world.edit(CLIENT, {}, {"format": "bullets"})
+    (old,) = world.active()
+    for _ in range(2):
+        await world.edit(REVIEW, {"format": "bullets"}, {"format": "numbered"}, [old])
+    assert await world.recalled(CLIENT) == await world.recalled(REVIEW) == {NUMBERED}
+    assert world.database.read_now(preferences.get, ANN, old.id).status == "superseded"
 
 
 async def test_a_contradiction_replaces_the_preference_in_like_contexts_only(world: World) -> None:

@@ -2,9 +2,9 @@
 
 from lab.render import render
 from preference import context_rows, preferences
-from preference.feedback import feedback, submission
+from preference.feedback import feedback
 from store import users
-from tests.preference.helpers import ANN, BOB
+from tests.preference.helpers import ANN, BOB, submit
 from tests.preference.learner.conftest import BULLETS, CLIENT, CLIENT_AGAIN, DEAR, FORMAL, NUMBERED, World
 from tests.preference.oracle import WordEmbedder
 
@@ -49,7 +49,7 @@ async def test_an_edit_that_is_replaced_while_it_is_studied_teaches_nothing(worl
     held = await world.edit(CLIENT, {}, {"format": "bullets"}, learn=False)
     studying = world.learner.learn(ANN, held.id)
     world.generator.before_answer = lambda: world.database.write_now(
-        submission.accept, ANN, completion_id=held.completion_id, edited_text="Another text.", body_sha256="1"
+        submit, ANN, completion_id=held.completion_id, edited_text="Another text.", body_sha256="1"
     )
     await studying
     assert world.active() == []
@@ -67,7 +67,7 @@ async def test_an_edit_that_replaces_one_takes_back_what_that_one_taught(world: 
     first = await world.edit(CLIENT, {}, {"format": "bullets", "tone": "formal"})
     assert {p.text for p in world.active()} == {BULLETS, FORMAL}
     second = world.database.write_now(
-        lambda c: submission.accept(
+        lambda c: submit(
             c,
             ANN,
             completion_id=first.completion_id,

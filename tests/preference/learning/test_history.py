@@ -19,7 +19,7 @@ from store import turns, users
 from store.database import Database
 from store.message import Message
 from store.owner import Owner
-from tests.preference.helpers import ANN, BOB, turn
+from tests.preference.helpers import ANN, BOB, submit, turn
 
 DRAFT = "Dear Sam,\nthe meeting is at nine on Friday, in the large room.\nPlease bring the report.\nKind regards, Ann"
 EDIT = "Hi Sam,\nthe meeting is at nine on Friday, in the large room.\nPlease bring the report!\nAnn"
@@ -104,7 +104,7 @@ def test_another_answer_was_asked_for_and_one_was_kept(store: Database) -> None:
 
 
 def test_what_the_user_said_themselves_is_not_guessed_over(store: Database) -> None:
-    store.write_now(lambda c: submission.accept(c, ANN, completion_id="c-1", edited_text="Mine", body_sha256="x"))
+    store.write_now(lambda c: submit(c, ANN, completion_id="c-1", edited_text="Mine", body_sha256="x"))
     assert read(store, [*ASKED, said(EDIT), NEXT]) == []
     assert read(store, [*ASKED, said(DRAFT), NEXT]) == []
 

@@ -7,14 +7,13 @@ from sqlalchemy import Connection, func, insert, select
 
 from adapters.artifacts.directories import Directories
 from adapters.lifecycle import versions
-from preference.feedback import submission
 from server.data.upkeep import Upkeep, remove_stranded
 from store import turns, users
 from store.database import Database
 from store.owner import Owner
 from store.tables import jobs as jobs_table
 from store.tables import turns as turns_table
-from tests.preference.helpers import ANN, BOB, turn
+from tests.preference.helpers import ANN, BOB, submit, turn
 
 DAY = 86_400.0
 NOW = time.time()
@@ -67,10 +66,10 @@ async def test_old_turns_go_but_those_that_feedback_stands_on(database: Database
         await database.write(turns.record, owners[7], turn(completion_id, NOW - days * DAY, "a", "b"))
 
     def edit(c: Connection, completion_id: str, choice: int, text: str) -> None:
-        submission.accept(c, owners[7], completion_id=completion_id, choice=choice, edited_text=text, body_sha256=text)
+        submit(c, owners[7], completion_id=completion_id, choice=choice, edited_text=text, body_sha256=text)
 
     def rate(c: Connection) -> None:
-        submission.accept(c, owners[7], completion_id="c-rated", thumb="down", body_sha256="x")
+        submit(c, owners[7], completion_id="c-rated", thumb="down", body_sha256="x")
 
     await database.write(rate)
     await database.write(edit, "c-edited", 1, "better")

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from preference.feedback import feedback, submission
+from preference.feedback import feedback
 from store import jobs, turns
 from store.database import Database
 from store.errors import AttuneError, Conflict, EngineFailed, EngineRejected, EngineUnavailable, Invalid, NotFound
 from store.jobs import Job
 from store.tables import jobs as jobs_table
 from store.worker import Worker
-from tests.preference.helpers import ANN, turn
+from tests.preference.helpers import ANN, submit, turn
 from tests.store.worker.conftest import Failures, ends, running, worker
 
 
@@ -51,7 +51,7 @@ async def test_an_error_that_no_retry_makes_right_is_final_at_once(store: Databa
 async def test_feedback_that_could_not_be_learned_from_says_so(store: Database) -> None:
     def edited(c: Connection) -> feedback.Feedback:
         turns.record(c, ANN, turn("c-1"))
-        return submission.accept(c, ANN, completion_id="c-1", edited_text="Done", body_sha256="b")
+        return submit(c, ANN, completion_id="c-1", edited_text="Done", body_sha256="b")
 
     async def handler(job: Job) -> None:
         raise EngineRejected("the prompt is too long")
