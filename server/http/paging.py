@@ -9,6 +9,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from store.errors import Invalid
+from store.rows import findable
 
 T = TypeVar("T")
 MAX_PAGE = 100
@@ -41,7 +42,7 @@ def place_of(cursor: str | None) -> tuple[float, str] | None:
         return None
     try:
         created_at, id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if type(created_at) is float and 0 <= created_at <= 1e12 and isinstance(id, str):
+        if type(created_at) is float and 0 <= created_at <= 1e12 and isinstance(id, str) and findable(id):
             return created_at, id
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
