@@ -49,12 +49,10 @@ from server.routes import (
     usage,
     users,
 )
-from server.routes import (
-    keys as key_routes,
-)
+from server.routes import keys as key_routes
 from server.services import Services, engine_state
 from server.settings import Settings
-from server.startup import Logged, Startup
+from server.startup import Startup
 from store import keys
 
 _RATES = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
@@ -140,7 +138,7 @@ def serve(
     ``told`` hears what is going on until it is ready. Raises ``StartRefused``, or another ``AttuneError``, in one
     sentence before it listens.
     """
-    told = told or Logged()
+    told = told or Startup()
     try:
         return uvloop.run(_serve(settings, build, told))
     finally:

@@ -21,6 +21,7 @@ from store.database import Database
 from store.keys import Key
 from store.limits import DAY, Debt, Demand, Exceeded, Limit, State
 
+_REMEMBERED = 100_000
 _WORDS = {
     "requests_per_minute": "{limit} requests a minute",
     "tokens_per_minute": "{limit} tokens a minute",
@@ -61,7 +62,7 @@ class Limits:
         of_user: Limit = Limit(),  # noqa: B008 - it cannot change
         total: int,
         of_tenant: int | None = None,
-        remembered: int = 100_000,
+        remembered: int = _REMEMBERED,
         database: Database | None = None,
         shared: bool = False,
         patience: float = PATIENCE,
@@ -229,10 +230,10 @@ class Limits:
 class Rate:
     """How often a key may do one thing a minute, beside what ``Limits`` say of all its requests; 0 is no limit."""
 
-    def __init__(self, per_minute: int, what: str, *, remembered: int = 100_000) -> None:
+    def __init__(self, per_minute: int, what: str) -> None:
         self._limit = Limit(requests_per_minute=per_minute)
         self._what = what
-        self._states: LRUCache[str, State] = LRUCache(remembered)
+        self._states: LRUCache[str, State] = LRUCache(_REMEMBERED)
 
     def spend(self, key_id: str) -> None:
         """Once more. Raises ``TooManyRequests``; what is refused is not counted."""

@@ -30,7 +30,6 @@ class Plan:
     created_at: float
     client_id: str | None = None
     opaque_id: str | None = None
-    user: str | None = None
     set_aside: Pass | None = None
     user_row: User | None = None
 

@@ -115,7 +115,6 @@ class Planner:
             created_at=created_at,
             client_id=wish.client_id,
             opaque_id=user.opaque_id if user else None,
-            user=store_for.opaque_id if store_for else None,
             set_aside=set_aside,
             user_row=user,
         )

@@ -1,14 +1,13 @@
 """GET /metrics: what the server measured, in Prometheus form."""
 
 import asyncio
-import ipaddress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from server.admission.identity import is_loopback_host
+from server.admission.identity import is_local, is_loopback_host
 from server.http.openapi import errors
 from server.routes.requests import ServicesOf
 from store.errors import NotFound
@@ -37,9 +36,5 @@ async def get_metrics(request: Request, services: ServicesOf) -> Response:
 
 
 def _is_loopback(request: Request) -> bool:
-    if not is_loopback_host(request.headers.get("host")):
-        return False
-    try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+    client = request.client
+    return is_loopback_host(request.headers.get("host")) and client is not None and is_local(client)

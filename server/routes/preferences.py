@@ -162,7 +162,7 @@ async def list_preferences(
 
 
 _STATED: dict[int | str, dict[str, Any]] = {
-    200: {"model": PreferenceResponse, "description": "One that says the same, case and end punctuation aside."},
+    200: {"model": PreferenceResponse, "description": "One that says the same, case and end punctuation aside."}
 }
 
 

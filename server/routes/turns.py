@@ -117,9 +117,7 @@ async def list_turns(
         until=created_before,
         equal={"adapter_version": adapter_version, "partial": partial},
     )
-    page, more = found[:limit], len(found) > limit
-    last = paging.cursor_of(page[-1]["created_at"], page[-1]["completion_id"]) if more else None
-    return paging.Page(data=[_summary(one) for one in page], has_more=more, next_cursor=last)
+    return paging.page_of(found, limit, lambda one: (one["created_at"], one["completion_id"]), _summary)
 
 
 @router.get("/turns/{completion_id}", responses=errors(404))

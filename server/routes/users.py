@@ -39,8 +39,7 @@ class UserResponse(BaseModel):
     active_adapter: int = Field(description="The version that serves; 0 is none.", examples=[3])
     pinned: bool = Field(description="Whether nothing but the API changes it.", examples=[False])
     paused: bool = Field(
-        description="Whether learning is paused: what is known is applied, and nothing new is stored.",
-        examples=[False],
+        description="Whether learning is paused: what is known is applied, and nothing new is stored.", examples=[False]
     )
     active_at: float | None = Field(
         description="When the newest answer was made that is held; Unix seconds.", examples=[1790000060.5]
@@ -86,11 +85,9 @@ async def list_users(
         since=created_after,
         until=created_before,
     )
-    page, more = found[:limit], len(found) > limit
-    last = paging.cursor_of(page[-1].created_at, page[-1].owner.user) if more else None
-    active = await services.database.read(_active, [one.owner for one in page])
-    data = [_shown(one, at) for one, at in zip(page, active, strict=True)]
-    return paging.Page(data=data, has_more=more, next_cursor=last)
+    active = await services.database.read(_active, [one.owner for one in found])
+    rows = list(zip(found, active, strict=True))
+    return paging.page_of(rows, limit, lambda row: (row[0].created_at, row[0].owner.user), lambda row: _shown(*row))
 
 
 @router.get("")

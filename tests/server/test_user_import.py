@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Table, func, select
 
+from server.admission import quota
 from server.imports import lines
 from store import keys, usage
 from store.database import StoreUnavailable
@@ -248,13 +249,12 @@ def test_what_is_told_an_import_is_told_nobody_else(start: Start, monkeypatch: p
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(usage, "held", held)
-    quota = running.services.quota
-    quota._age = 0.0  # the route's own check is old when the first lines are there
+    monkeypatch.setattr(quota, "_AGE", 0.0)  # the route's own check is old when the first lines are there
     http = running.http(headers=TYPE)
     stopped = http.post("/v1/users/ann/import", content=jsonl(PAIR))
     assert stopped.status_code == 503
     assert "All before line 1 is taken" in stopped.json()["error"]["message"]
-    quota._held["local"]._age = 60.0
+    running.services.quota._held["local"]._age = 60.0
     other = http.put("/v1/users/bob/values", json={"values": []}, headers={"Content-Type": "application/json"})
     assert (other.status_code, other.json()["error"]["code"]) == (503, "store_unavailable")
     assert "line" not in other.json()["error"]["message"]
