@@ -23,6 +23,7 @@ from server.admission.limits import Limits, Rate
 from server.admission.quota import Quota
 from server.answering.answer import Assistant
 from server.answering.history import Histories
+from server.answering.planner import Planner
 from server.data import reembedding
 from server.data.erasure import Erasures
 from server.data.storage import (
@@ -241,10 +242,13 @@ async def build(
         ledger = Ledger(database, metrics.spent)
         stack.push_async_callback(ledger.write)
         tasks.append(run_task(stack, ledger.run(), "ledger"))
+        planner = Planner(
+            settings=settings, database=database, recall=recall, secret=secret, metrics=metrics, quota=quota,
+            limits=limiting, system_role=system_role, prior=prior,
+        )  # fmt: skip
         assistant = Assistant(
-            settings=settings, database=database, engines=engine, recall=recall, secret=secret, metrics=metrics,
-            quota=quota, limits=limiting, ledger=ledger, system_role=system_role, prior=prior,
-            on_turn=histories.notice if histories else None,
+            settings=settings, database=database, engines=engine, planner=planner, metrics=metrics, ledger=ledger,
+            system_role=system_role, on_turn=histories.notice if histories else None,
         )  # fmt: skip
         yield Services(
             settings=settings,

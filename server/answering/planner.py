@@ -49,7 +49,7 @@ class Planner:
         quota: Quota,
         limits: Limits,
         system_role: bool,
-        prior: Prior | None,
+        prior: Prior,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -84,7 +84,7 @@ class Planner:
         if lease:
             held.callback(replica.registry.release, lease)
         values = merge_values(list(user.standing_values) if user else [], wish.values)
-        if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
+        if store_for and wish.k != 0 and wish.personalize != "adapter":
             user = await self._prior.welcome(store_for, request)
         recalled = await self.recalled(user, lease, request, wish)
         model = lease.name if lease and lease.name else replica.engine.base_model
