@@ -74,15 +74,9 @@ def command(settings: Settings, socket: Path) -> list[str]:
         # So small a model would write blanks into a JSON answer until its tokens are spent.
         flags["--structured-outputs-config"] = '{"backend":"xgrammar","disable_any_whitespace":true}'
         flags["--tool-call-parser"] = "xlam"
-    utilization = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
-    dtype = settings.dtype or ("float32" if on_cpu() and in_float32(settings) else None)
-    for flag, value in (
-        ("--gpu-memory-utilization", utilization),
-        ("--dtype", dtype),
-        ("--max-model-len", settings.max_model_len or "auto"),  # the model's own, or what the key-value cache holds
-    ):
-        if value is not None:
-            flags[flag] = value
+    flags["--gpu-memory-utilization"] = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
+    flags["--dtype"] = settings.dtype or ("float32" if on_cpu() and in_float32(settings) else None)
+    flags["--max-model-len"] = settings.max_model_len or "auto"  # the model's own, or what the key-value cache holds
     switches = ["--enable-lora", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-fastapi-docs"]
     if settings.bundled:
         switches.append("--enable-auto-tool-choice")
@@ -90,7 +84,7 @@ def command(settings: Settings, socket: Path) -> list[str]:
         switches.append("--enforce-eager")
         if not any(flag.startswith(("--distributed-executor", "--tensor-parallel", "-tp")) for flag in further):
             flags["--distributed-executor-backend"] = ONE_PROCESS
-    pairs = [str(part) for pair in flags.items() for part in pair]
+    pairs = [str(part) for pair in flags.items() if pair[1] is not None for part in pair]
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     return [*module, *pairs, *switches, *further]
 

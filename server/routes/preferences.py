@@ -278,12 +278,7 @@ def _state(
 
 
 def _with_contexts(c: Connection, owner: Owner, id: str) -> PreferenceWithContexts:
-    contexts = [
-        ContextResponse(
-            text=context.text, feedback_id=context.feedback_id, weight=context.weight, created_at=context.created_at
-        )
-        for context in context_rows.of(c, owner, id)
-    ]
+    contexts = [ContextResponse(**vars(context)) for context in context_rows.of(c, owner, id)]
     shown = _rendered(c, owner, preferences.get(c, owner, id))
     used_at = turns.last_with(c, owner, id)
     return PreferenceWithContexts(**shown.model_dump(), contexts=contexts, used_at=used_at)

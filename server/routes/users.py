@@ -17,7 +17,6 @@ from store.values import Value
 
 router = APIRouter(prefix="/users/{user}", tags=["users"], responses=errors(404))
 everybody = APIRouter(tags=["users"])
-_SHOWN = ("created_at", "active_adapter", "pinned", "paused")
 
 
 class StandingValues(BaseModel):
@@ -142,7 +141,7 @@ async def delete_user(services: ServicesOf, owner: PathOwner, response: Response
 
 
 def _shown(user: User, active_at: float | None) -> UserResponse:
-    return UserResponse(id=user.owner.user, active_at=active_at, **{name: getattr(user, name) for name in _SHOWN})
+    return UserResponse(id=user.owner.user, active_at=active_at, **vars(user))
 
 
 def _pause(c: Connection, owner: Owner, paused: bool) -> User:
