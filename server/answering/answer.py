@@ -198,8 +198,9 @@ class Assistant:
             return plan, await self._call(plan, body, call)
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
+        opaque_id = plan.user.opaque_id if plan.user else None
         try:
-            return await call(plan.replica.engine, body.path, plan.payload, plan.opaque_id)
+            return await call(plan.replica.engine, body.path, plan.payload, opaque_id)
         except asyncio.CancelledError:
             if plan.set_aside:  # how much was written by then nobody says
                 plan.set_aside.spent = plan.set_aside.at_most
@@ -219,7 +220,7 @@ class Assistant:
             if partial and not prompt:  # the engine did not say: each token is a byte at least
                 counted = prompt_bytes(plan.payload) + sum(len(answer.encode()) for answer in transcript.answers)
             aside.spent = min(counted, aside.at_most) if partial else counted
-        self._ledger.add(caller.key, plan.user_row, prompt, completion)
+        self._ledger.add(caller.key, plan.user, prompt, completion)
 
     async def _record(
         self, plan: Plan, transcript: Transcript, *, partial: bool, total_ms: int, first_token_ms: int | None = None

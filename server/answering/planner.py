@@ -114,9 +114,8 @@ class Planner:
             left_out=len(recalled) - len(kept),
             created_at=created_at,
             client_id=wish.client_id,
-            opaque_id=user.opaque_id if user else None,
             set_aside=set_aside,
-            user_row=user,
+            user=user,
         )
 
     async def _set_aside(

