@@ -62,10 +62,6 @@ log = logging.getLogger(__name__)
 _LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
-def _ignore(reason: str) -> None:
-    """The default of ``on_fatal``."""
-
-
 @asynccontextmanager
 async def build(
     settings: Settings,
@@ -77,7 +73,7 @@ async def build(
     run_trainer: RunTrainer | None = None,
     lease_seconds: float = 60.0,
     max_attempts: int = 5,
-    on_fatal: Callable[[str], None] = _ignore,
+    on_fatal: Callable[[str], None] = lambda reason: None,
 ) -> AsyncIterator[Services]:
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
@@ -250,39 +246,20 @@ async def build(
             settings=settings, database=database, engines=engine, planner=planner, metrics=metrics, ledger=ledger,
             system_role=system_role, on_turn=histories.notice if histories else None,
         )  # fmt: skip
-        yield Services(
-            settings=settings,
-            system_role=system_role,
-            database=database,
-            embedder=kinds,
-            sentences=sentences,
-            engine=engine,
-            engine_process=process,
-            recall=recall,
-            registry=registry,
-            directories=directories,
-            training=training,
-            erasures=erasures,
-            identity=identity,
-            assistant=assistant,
-            quota=quota,
-            limits=limiting,
-            ledger=ledger,
-            workers=workers,
-            tasks=tuple(tasks),
-            metrics=metrics,
-            last_hour=last_hour,
-            gauges=Gauges(
-                metrics.registry,
-                database,
-                registry,
-                lambda: engine_state(engine, process),
-                common_up=lambda: limiting.common_up,
-            ),
-            tracing=traces,
-            signal_rate=Rate(settings.signals_per_minute, "signals"),
-            follow=follow,
+        gauges = Gauges(
+            metrics.registry,
+            database,
+            registry,
+            lambda: engine_state(engine, process),
+            common_up=lambda: limiting.common_up,
         )
+        yield Services(
+            settings=settings, system_role=system_role, database=database, embedder=kinds, sentences=sentences,
+            engine=engine, engine_process=process, recall=recall, registry=registry, directories=directories,
+            training=training, erasures=erasures, identity=identity, assistant=assistant, quota=quota, limits=limiting,
+            ledger=ledger, workers=workers, tasks=tuple(tasks), metrics=metrics, last_hour=last_hour, gauges=gauges,
+            tracing=traces, signal_rate=Rate(settings.signals_per_minute, "signals"), follow=follow,
+        )  # fmt: skip
 
 
 def _grace(settings: Settings, database: Database, *, serve: bool) -> float:

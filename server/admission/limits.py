@@ -186,7 +186,9 @@ class Limits:
             await self._common.close()
 
     async def _take(self, demands: Sequence[Demand]) -> Pass:
-        common = [demand for demand in demands if self._is_common(demand)]
+        common: list[Demand] = []
+        if self._common is not None:
+            common = [one for one in demands if self._shared or (one.tokens > 0 and one.limit.tokens_per_day > 0)]
         entered = Pass(demands, common=common)
         try:
             entered.day = self._take_here(demands)
@@ -202,9 +204,6 @@ class Limits:
             self._on_refused(error.what, "user" if error.demand.subject.startswith("user:") else "key")
             raise _refusal(error) from None
         return entered
-
-    def _is_common(self, demand: Demand) -> bool:
-        return self._common is not None and (self._shared or (demand.tokens > 0 and demand.limit.tokens_per_day > 0))
 
     def _take_here(self, demands: Sequence[Demand]) -> int:
         now, taken = self._clock(), {}

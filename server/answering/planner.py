@@ -88,7 +88,8 @@ class Planner:
             user = await self._prior.welcome(store_for, request)
         recalled = await self.recalled(user, lease, request, wish)
         model = lease.name if lease and lease.name else replica.engine.base_model
-        salt, kept = self._salt(caller.tenant), recalled[:most]
+        salt = hmac.new(self._secret, caller.tenant.encode(), hashlib.sha256).hexdigest()
+        kept = recalled[:most]
 
         def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
             made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
@@ -184,6 +185,3 @@ class Planner:
         since = lease.learned_through if alone and lease else 0.0
         with self._metrics.stage("recall"):
             return await self._recall.recall(user, request, k=k, since=since)
-
-    def _salt(self, tenant: str) -> str:
-        return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()

@@ -1,6 +1,5 @@
 """GET /v1/turns/{completion_id}: why this answer."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -116,7 +115,12 @@ async def list_turns(
         until=created_before,
         equal={"adapter_version": adapter_version, "partial": partial},
     )
-    return paging.page_of(found, limit, lambda one: (one["created_at"], one["completion_id"]), _summary)
+    return paging.page_of(
+        found,
+        limit,
+        lambda row: (row["created_at"], row["completion_id"]),
+        lambda row: TurnSummary(id=row["completion_id"], usage=Usage(**row), **row),
+    )
 
 
 @router.get("/turns/{completion_id}", responses=errors(404))
@@ -127,10 +131,6 @@ async def get_turn(
 ) -> TurnResponse:
     """Values, preferences with the edits they come from, adapter version, and the prompt as the engine got it."""
     return await services.database.read(_explained, owner, completion_id)
-
-
-def _summary(row: Mapping[str, Any]) -> TurnSummary:
-    return TurnSummary(id=row["completion_id"], usage=Usage(**row), **row)
 
 
 def _explained(c: Connection, owner: Owner, completion_id: str) -> TurnResponse:
