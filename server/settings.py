@@ -98,7 +98,7 @@ class Settings(Bounds):
         """The name clients ask for; ``None`` when a remote engine is to be asked for its own."""
         if self.served_model_name or self.engine_url:
             return self.served_model_name
-        if self.model in (None, BUNDLED_NAME):
+        if self.names_bundled:
             return BUNDLED_NAME
         return self.model_folder.resolve().name if self.model_folder else self.model
 
