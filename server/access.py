@@ -40,7 +40,8 @@ class Access:
 
 
 def _tell(services: Services, scope: Scope, status: int, seconds: float) -> None:
-    method, route = scope["method"], _template(scope)
+    # The path of a route has its parameters unfilled; a limit or a wrong path may have kept a request from any.
+    method, route = scope["method"], getattr(scope.get("route"), "path", OTHER)
     tenant = scope["state"].get("tenant")
     services.metrics.answered(method, route, status, seconds)
     attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
@@ -49,8 +50,3 @@ def _tell(services: Services, scope: Scope, status: int, seconds: float) -> None
     if access.isEnabledFor(level):
         told = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), "tenant": tenant}
         access.log(level, "%s %s %d %.6f s, tenant %s", *told.values(), extra=told)
-
-
-def _template(scope: Scope) -> str:
-    """The route's path with its parameters unfilled; ``other`` where a limit or a wrong path kept it from a route."""
-    return getattr(scope.get("route"), "path", OTHER)

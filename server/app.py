@@ -40,6 +40,7 @@ from server.routes import (
     health,
     imports,
     jobs,
+    keys,
     metrics,
     models,
     preferences,
@@ -49,13 +50,10 @@ from server.routes import (
     usage,
     users,
 )
-from server.routes import (
-    keys as key_routes,
-)
 from server.services import Services, engine_state
 from server.settings import Settings
-from server.startup import Logged, Startup
-from store import keys
+from server.startup import Startup
+from store.keys import any_ever
 
 _RATES = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
 
@@ -99,14 +97,12 @@ def create_app(
     v1.include_router(users.everybody)
     for part in (
         *(generations, embeddings, models, feedback, turns, preferences),
-        *(adapters, fine_tuning, users, tokens, export, curve, usage, caller, key_routes, jobs, status, imports),
+        *(adapters, fine_tuning, users, tokens, export, curve, usage, caller, keys, jobs, status, imports),
     ):
         v1.include_router(part.router)
     app.include_router(v1)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.include_router(docs.router)
-    app.include_router(console.router)
+    for part in (health, metrics, docs, console):
+        app.include_router(part.router)
     app.router.routes.append(Route(mounted.PATH, tools, methods=["POST"]))
     errors.install(app)
     openapi.install(app, settings.root_path)
@@ -140,7 +136,7 @@ def serve(
     ``told`` hears what is going on until it is ready. Raises ``StartRefused``, or another ``AttuneError``, in one
     sentence before it listens.
     """
-    told = told or Logged()
+    told = told or Startup()
     try:
         return uvloop.run(_serve(settings, build, told))
     finally:
@@ -191,7 +187,7 @@ async def _greet(services: Services, told: Startup, address: str) -> None:
     while await engine_state(services.engine, services.engine_process) != "ready":  # noqa: ASYNC110
         await asyncio.sleep(0.3)
     settings = services.settings
-    keyed = await services.database.read(keys.any_ever)
+    keyed = await services.database.read(any_ever)
     shown = startup.facts(settings, address, settings.model_name)
     told.ready(shown, startup.example(address, settings.model_name, key=keyed))
 

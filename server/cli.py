@@ -60,12 +60,7 @@ def _stand_in(reason: str) -> typer.Typer:
     return stand_in
 
 
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 
 def _tell_version(asked: bool) -> None:
@@ -228,8 +223,7 @@ def backup(
 
 @app.command()
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `attune backup` wrote.")],
-    as_json: AsJson = False,
+    folder: Annotated[Path, typer.Argument(help="What `attune backup` wrote.")], as_json: AsJson = False
 ) -> None:
     """Bring a backup back into an empty database and data folder, and adapters into the store. No server may run."""
     from server.commands.backup import restore as bring_back

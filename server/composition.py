@@ -23,6 +23,7 @@ from server.admission.limits import Limits, Rate
 from server.admission.quota import Quota
 from server.answering.answer import Assistant
 from server.answering.history import Histories
+from server.answering.planner import Planner
 from server.data import reembedding
 from server.data.erasure import Erasures
 from server.data.storage import (
@@ -61,10 +62,6 @@ log = logging.getLogger(__name__)
 _LATE = 60.0  # clocks differ between machines, and a request may have read its user just before the erasure
 
 
-def _ignore(reason: str) -> None:
-    """The default of ``on_fatal``."""
-
-
 @asynccontextmanager
 async def build(
     settings: Settings,
@@ -76,7 +73,7 @@ async def build(
     run_trainer: RunTrainer | None = None,
     lease_seconds: float = 60.0,
     max_attempts: int = 5,
-    on_fatal: Callable[[str], None] = _ignore,
+    on_fatal: Callable[[str], None] = lambda reason: None,
 ) -> AsyncIterator[Services]:
     """Everything that runs, made in order and closed in reverse. Raises ``StartRefused`` in one sentence.
 
@@ -241,44 +238,28 @@ async def build(
         ledger = Ledger(database, metrics.spent)
         stack.push_async_callback(ledger.write)
         tasks.append(run_task(stack, ledger.run(), "ledger"))
-        assistant = Assistant(
-            settings=settings, database=database, engines=engine, recall=recall, secret=secret, metrics=metrics,
-            quota=quota, limits=limiting, ledger=ledger, system_role=system_role, prior=prior,
-            on_turn=histories.notice if histories else None,
+        planner = Planner(
+            settings=settings, database=database, recall=recall, secret=secret, metrics=metrics, quota=quota,
+            limits=limiting, system_role=system_role, prior=prior,
         )  # fmt: skip
-        yield Services(
-            settings=settings,
-            system_role=system_role,
-            database=database,
-            embedder=kinds,
-            sentences=sentences,
-            engine=engine,
-            engine_process=process,
-            recall=recall,
-            registry=registry,
-            directories=directories,
-            training=training,
-            erasures=erasures,
-            identity=identity,
-            assistant=assistant,
-            quota=quota,
-            limits=limiting,
-            ledger=ledger,
-            workers=workers,
-            tasks=tuple(tasks),
-            metrics=metrics,
-            last_hour=last_hour,
-            gauges=Gauges(
-                metrics.registry,
-                database,
-                registry,
-                lambda: engine_state(engine, process),
-                common_up=lambda: limiting.common_up,
-            ),
-            tracing=traces,
-            signal_rate=Rate(settings.signals_per_minute, "signals"),
-            follow=follow,
+        assistant = Assistant(
+            settings=settings, database=database, engines=engine, planner=planner, metrics=metrics, ledger=ledger,
+            system_role=system_role, on_turn=histories.notice if histories else None,
+        )  # fmt: skip
+        gauges = Gauges(
+            metrics.registry,
+            database,
+            registry,
+            lambda: engine_state(engine, process),
+            common_up=lambda: limiting.common_up,
         )
+        yield Services(
+            settings=settings, system_role=system_role, database=database, embedder=kinds, sentences=sentences,
+            engine=engine, engine_process=process, recall=recall, registry=registry, directories=directories,
+            training=training, erasures=erasures, identity=identity, assistant=assistant, quota=quota, limits=limiting,
+            ledger=ledger, workers=workers, tasks=tuple(tasks), metrics=metrics, last_hour=last_hour, gauges=gauges,
+            tracing=traces, signal_rate=Rate(settings.signals_per_minute, "signals"), follow=follow,
+        )  # fmt: skip
 
 
 def _grace(settings: Settings, database: Database, *, serve: bool) -> float:

@@ -163,36 +163,39 @@ def events_of(id: str, version: Version) -> list[EventResponse]:
     """What the version's row says of its way, oldest first; ``id`` is the job's."""
     number, report = version.version, version.report
     noted = report.get("training", {})
-    said = f"Version {number} is queued, to be learned from the user's edits."
-    happened: list[tuple[str, float, Level, str, dict[str, float]]] = [("queued", version.created_at, "info", said, {})]
+    events: list[EventResponse] = []
+
+    def tell(what: str, at: float, message: str, level: Level = "info", **figures: float) -> None:
+        events.append(
+            EventResponse(
+                id=f"{id.replace('ftjob', 'ftevent')}-{what}",
+                created_at=int(at),
+                level=level,
+                message=message,
+                type="metrics" if figures else "message",
+                data=figures,
+            )
+        )
+
+    tell("queued", version.created_at, f"Version {number} is queued, to be learned from the user's edits.")
     if "notice" in report:
-        happened.append(("notice", version.created_at, "warn", report["notice"], {}))
+        tell("notice", version.created_at, report["notice"], "warn")
     if "started_at" in noted:
-        happened.append(("started", noted["started_at"], "info", "Training has started.", {}))
+        tell("started", noted["started_at"], "Training has started.")
     for step in noted.get("progress", ()):
         said = f"Step {step['step']}/{step['steps']}: training loss={step['loss']:.2f}"
         figures = {"step": step["step"], "total_steps": step["steps"], "train_loss": step["loss"]}
-        happened.append((f"step-{step['step']}", step["at"], "info", said, figures))
+        tell(f"step-{step['step']}", step["at"], said, **figures)
     if "trained_at" in noted:
         said = "Trained. The gate compares the candidate on held-out edits with what serves now."
-        happened.append(("trained", noted["trained_at"], "info", said, {}))
+        tell("trained", noted["trained_at"], said)
     if "sentence" in report:
         finished_at = noted.get("finished_at", version.updated_at)
         level: Level = "warn" if version.state == "refused" else "error" if version.state == "failed" else "info"
-        happened.append(("ended", finished_at, level, report["sentence"], {}))
+        tell("ended", finished_at, report["sentence"], level)
         if version.state == "ready":
-            happened.append(("published", finished_at, "info", f"Version {number} is published{_begun(version)}.", {}))
-    return [
-        EventResponse(
-            id=f"{id.replace('ftjob', 'ftevent')}-{what}",
-            created_at=int(at),
-            level=told_as,
-            message=message,
-            type="metrics" if figures else "message",
-            data=figures,
-        )
-        for what, at, told_as, message, figures in happened
-    ]
+            tell("published", finished_at, f"Version {number} is published{_begun(version)}.")
+    return events
 
 
 def _begun(version: Version) -> str:

@@ -12,6 +12,7 @@ from server.dialects.generation import check_count, check_parts
 from server.http.body import Items, few
 from server.settings import Settings
 from store.errors import Invalid
+from store.feedback_kinds import Type
 
 MAX_TAGS, MAX_METADATA = 16, 16
 
@@ -136,9 +137,7 @@ class CommentRequest(AboutAnswer):
 
     type: Literal["comment"]
     comment: str = Field(
-        max_length=given.MAX_COMMENT,
-        description="In the user's words.",
-        examples=["Too long, and never say 'kindly'."],
+        max_length=given.MAX_COMMENT, description="In the user's words.", examples=["Too long, and never say 'kindly'."]
     )
 
     def given(self) -> Given:
@@ -237,54 +236,28 @@ FeedbackRequest = Annotated[
     | SignalRequest | OutcomeRequest,
     Field(discriminator="type"),
 ]  # fmt: skip
-EXAMPLES: dict[str, Any] = {
-    "edit": {
-        "summary": "What the user made of an answer",
-        "value": {"type": "edit", "completion_id": "chatcmpl-9f2c", "edited_text": "Hi Ann, see you at 9. Bo"},
-    },
-    "demonstration": {
-        "summary": "A text of the user's own, for a request that was asked elsewhere",
-        "value": {
-            "type": "demonstration",
+_ANSWER = {"completion_id": "chatcmpl-9f2c"}
+_SHOWN: dict[Type, tuple[str, dict[str, Any]]] = {
+    "edit": ("What the user made of an answer", {**_ANSWER, "edited_text": "Hi Ann, see you at 9. Bo"}),
+    "demonstration": (
+        "A text of the user's own, for a request that was asked elsewhere",
+        {
             "messages": [{"role": "user", "content": "Write to Ann that the meeting is at 9."}],
             "text": "Hi Ann, see you at 9. Bo",
         },
-    },
-    "comment": {
-        "summary": "What the user says about an answer",
-        "value": {
-            "type": "comment",
-            "completion_id": "chatcmpl-9f2c",
-            "comment": "Too long, and never say 'kindly'.",
-        },
-    },
-    "rating": {
-        "summary": "A number on a scale",
-        "value": {"type": "rating", "completion_id": "chatcmpl-9f2c", "rating": 5, "scale": "1-7", "aspect": "tone"},
-    },
-    "ranking": {
-        "summary": "Answers to one request, the best first",
-        "value": {"type": "ranking", "completion_ids": ["chatcmpl-9f2c", "chatcmpl-77a0"]},
-    },
-    "thumbs": {
-        "summary": "Right or wrong",
-        "value": {"type": "thumbs", "completion_id": "chatcmpl-9f2c", "thumb": "up"},
-    },
-    "signal": {
-        "summary": "What the user did with an answer",
-        "value": {"type": "signal", "completion_id": "chatcmpl-9f2c", "signal": "copied", "source": "app"},
-    },
-    "outcome": {
-        "summary": "What came of an answer",
-        "value": {
-            "type": "outcome",
-            "completion_id": "chatcmpl-9f2c",
-            "name": "replied",
-            "value": 1,
-            "source": "app",
-            "tags": ["campaign 7"],
-        },
-    },
+    ),
+    "comment": ("What the user says about an answer", {**_ANSWER, "comment": "Too long, and never say 'kindly'."}),
+    "rating": ("A number on a scale", {**_ANSWER, "rating": 5, "scale": "1-7", "aspect": "tone"}),
+    "ranking": ("Answers to one request, the best first", {"completion_ids": ["chatcmpl-9f2c", "chatcmpl-77a0"]}),
+    "thumbs": ("Right or wrong", {**_ANSWER, "thumb": "up"}),
+    "signal": ("What the user did with an answer", {**_ANSWER, "signal": "copied", "source": "app"}),
+    "outcome": (
+        "What came of an answer",
+        {**_ANSWER, "name": "replied", "value": 1, "source": "app", "tags": ["campaign 7"]},
+    ),
+}
+EXAMPLES: dict[str, Any] = {
+    type: {"summary": summary, "value": {"type": type, **value}} for type, (summary, value) in _SHOWN.items()
 }
 """Of each kind, for the OpenAPI."""
 

@@ -22,15 +22,13 @@ def open_hosts(
     settings: Settings, on_restart: Callable[[], None], traces: Tracing, secret: bytes
 ) -> tuple[dict[str, Engine], EngineProcess | None]:
     """Those of the settings, by URL, or one of our own with its process."""
-    key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
+    common: dict[str, Any] = {
+        "base_model": settings.model_name,
+        "read_timeout": settings.engine_read_timeout,
+        "trace_headers": traces.headers,
+    }
     if settings.engine_urls:
-        common: dict[str, Any] = {
-            "base_model": settings.model_name,
-            "api_key": key,
-            "read_timeout": settings.engine_read_timeout,
-            "trace_headers": traces.headers,
-            "by_priority": settings.engine_by_priority,
-        }
+        common |= {"api_key": settings.engine_key, "by_priority": settings.engine_by_priority}
         if settings.engine_router:
             (url,), endpoints = settings.engine_urls, Endpoints(settings.engine_endpoints or "")
             return {url: Router(url, endpoints=endpoints, secret=secret, **common)}, None
@@ -41,14 +39,8 @@ def open_hosts(
         log.warning("there is a GPU here, but vLLM's CPU build is installed")
     folder = EngineProcess.private_folder()
     socket = folder / "vllm.sock"
-    engine = Engine(
-        "http://engine",
-        socket=socket,
-        base_model=settings.model_name,
-        read_timeout=settings.engine_read_timeout,
-        trace_headers=traces.headers,
-        by_priority="--scheduling-policy" not in settings.engine_args,
-    )
+    by_priority = "--scheduling-policy" not in settings.engine_args
+    engine = Engine("http://engine", socket=socket, by_priority=by_priority, **common)
     process = EngineProcess(
         command(settings, socket),
         environment=environment(settings, folder),

@@ -122,8 +122,10 @@ async def _take(
             some = ready[start : start + STORED_ITEMS]
             stored += await services.database.write(_store, owner, opaque_id, some, services)
     except (StoreUnavailable, QuotaExceeded) as error:
-        error.message = f"{error.message} All before line {batch[0][0]} is taken; send the rest later, or all again."
-        raise
+        # Whoever waits for the same count gets the same error, and has sent no lines.
+        told = StoreUnavailable(str(error)) if isinstance(error, StoreUnavailable) else error
+        told.message = f"{error.message} All before line {batch[0][0]} is taken; send the rest later, or all again."
+        raise told from error.__cause__
     for number, result in stored:
         if isinstance(result, AttuneError):
             outcome.refuse(number, result)

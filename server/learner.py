@@ -26,13 +26,8 @@ def make_learner(
     """The ``stack`` closes what it asks, where that is a model of its own. For the rest see ``Learner``."""
     proposing = None
     if settings.learner_url is not None:
-        key = settings.learner_api_key
-        proposing = LearnerModel(
-            settings.learner_url,
-            settings.learner_model or "",
-            key.get_secret_value() if key else None,
-            settings.engine_read_timeout,
-        )
+        model, key = settings.learner_model or "", settings.learner_key
+        proposing = LearnerModel(settings.learner_url, model, key, settings.engine_read_timeout)
         stack.push_async_callback(proposing.close)
     return Learner(
         database,

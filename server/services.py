@@ -1,7 +1,6 @@
-"""The composition root: what runs, made once and closed in order. `storage.py` opens what is kept."""
+"""What runs, for those that work with it; `composition.py` makes it."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,6 @@ from server.settings import Settings
 from store.database import Database
 from store.users import User
 from store.worker import Worker
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ class Settings(Bounds):
     @property
     def operators(self) -> frozenset[str]:
         """Ids of the operators' keys."""
-        return frozenset(one.strip() for one in self.operator_keys.split(",") if one.strip())
+        return frozenset(listed(self.operator_keys))
 
     @property
     def cors(self) -> tuple[str, ...]:
         """The origins, each once."""
-        return tuple(dict.fromkeys(one.strip() for one in self.cors_origins.split(",") if one.strip()))
+        return listed(self.cors_origins)
 
     @property
     def database(self) -> str:
@@ -46,7 +46,17 @@ class Settings(Bounds):
     @property
     def engine_urls(self) -> tuple[str, ...]:
         """The remote engines, each once; none when the engine is ours."""
-        return tuple(dict.fromkeys(url.strip() for url in (self.engine_url or "").split(",") if url.strip()))
+        return listed(self.engine_url or "")
+
+    @property
+    def engine_key(self) -> str | None:
+        """The remote engine's bearer key."""
+        return self.engine_api_key.get_secret_value() if self.engine_api_key else None
+
+    @property
+    def learner_key(self) -> str | None:
+        """The bearer key of the learner's own model."""
+        return self.learner_api_key.get_secret_value() if self.learner_api_key else None
 
     @property
     def bundled(self) -> bool:
@@ -88,7 +98,7 @@ class Settings(Bounds):
         """The name clients ask for; ``None`` when a remote engine is to be asked for its own."""
         if self.served_model_name or self.engine_url:
             return self.served_model_name
-        if self.model in (None, BUNDLED_NAME):
+        if self.names_bundled:
             return BUNDLED_NAME
         return self.model_folder.resolve().name if self.model_folder else self.model
 
@@ -134,12 +144,11 @@ class Settings(Bounds):
     @property
     def recipe(self) -> Recipe:
         """How adapters are trained, but for tenants' own objectives; what is imported has to fit in."""
-        objective = self.adapter_objective or Objective()
         return Recipe(
             rank=self.adapter_rank,
             alpha=2 * self.adapter_rank,
             activation_gib=self.train_activation_gib,
-            objective=objective,
+            objective=self.adapter_objective or Objective(),
         )
 
     @property
@@ -157,7 +166,7 @@ class Settings(Bounds):
     @property
     def media(self) -> frozenset[str]:
         """What URLs of media may be of: ``data``, and hosts."""
-        return frozenset(name.strip().lower() for name in self.allow_media.split(",") if name.strip())
+        return frozenset(listed(self.allow_media.lower()))
 
     @property
     def loopback(self) -> bool:
@@ -218,6 +227,11 @@ class Settings(Bounds):
                 "ATTUNE_PINNED_USERS and ATTUNE_ADAPTER_PLACES_PER_TENANT are for a list of engines: behind a router "
                 "each engine keeps what it was last asked for."
             )
+
+
+def listed(names: str) -> tuple[str, ...]:
+    """What is written with commas in between, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
 
 
 def _most(number: int) -> int:

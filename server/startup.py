@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,57 +14,39 @@ from server.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class Startup(Protocol):
-    """Told what is going on."""
-
-    def step(self, words: str) -> None:
-        """What is done now, in a few words."""
-
-    def fetched(self, step: str, done: int) -> None:
-        """How far the fetching of the model is, in bytes."""
-
-    def say(self, sentence: str) -> None:
-        """Something to know."""
-
-    def ready(self, facts: dict[str, str], example: str) -> None:
-        """It serves: its ``facts`` by name, and an ``example`` to paste."""
-
-    def close(self) -> None:
-        """No more is told."""
-
-
-class Logged:
-    """Lines of the log."""
+class Startup:
+    """Told what is going on, which it logs."""
 
     def __init__(self) -> None:
         self._step = ""
 
     def step(self, words: str) -> None:
-        """See ``Startup``."""
+        """What is done now, in a few words."""
         log.info("%s", words)
 
     def fetched(self, step: str, done: int) -> None:
-        """See ``Startup``."""
+        """How far the fetching of the model is, in bytes."""
         if step != self._step:
             self._step = step
             log.info("fetching the model: %s", step)
 
     def say(self, sentence: str) -> None:
-        """See ``Startup``."""
+        """Something to know."""
         log.warning("%s", sentence)
 
     def ready(self, facts: dict[str, str], example: str) -> None:
-        """See ``Startup``."""
+        """It serves: its ``facts`` by name, and an ``example`` to paste."""
         log.info("ready: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
 
     def close(self) -> None:
-        """See ``Startup``."""
+        """No more is told."""
 
 
-class Told:
+class Told(Startup):
     """Words and a bar at a terminal, and one block when all is ready. ``total`` is what there is to fetch, in bytes."""
 
     def __init__(self, console: Console, total: int) -> None:
+        super().__init__()
         self._console = console
         self._total = total
         self._status: Status | None = None
@@ -119,7 +100,7 @@ class Told:
 
 def startup(*, told: bool, total: int) -> Startup:
     """For a person where ``told``, else for the log."""
-    return Told(Console(stderr=True), total) if told else Logged()
+    return Told(Console(stderr=True), total) if told else Startup()
 
 
 def watched(settings: Settings) -> bool:

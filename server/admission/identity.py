@@ -96,7 +96,7 @@ class Identity:
             self._open = not await self._database.read(keys.any_ever)
             self._open_checked = time.monotonic()
         plain = _plain(authorization, x_api_key)
-        if self._open and not _is_local(client):  # whatever address an ASGI server of somebody's own listens on
+        if self._open and not is_local(client):  # whatever address an ASGI server of somebody's own listens on
             raise Unauthorized("No API key exists, so only this machine is served: see `attune keys create`.")
         if not plain and session is not None and (found := await self._of_session(session)) is not None:
             return found
@@ -175,7 +175,7 @@ def _plain(authorization: str | None, x_api_key: str | None) -> str:
     return (plain if scheme.lower() == "bearer" else x_api_key or "").strip()
 
 
-def _is_local(client: tuple[str, int] | None) -> bool:
+def is_local(client: tuple[str, int] | None) -> bool:
     """Whether a caller is on this machine; one without an address came through a Unix socket."""
     try:
         return client is None or ipaddress.ip_address(client[0]).is_loopback

@@ -21,6 +21,7 @@ from store.database import Database
 from store.keys import Key
 from store.limits import DAY, Debt, Demand, Exceeded, Limit, State
 
+_REMEMBERED = 100_000
 _WORDS = {
     "requests_per_minute": "{limit} requests a minute",
     "tokens_per_minute": "{limit} tokens a minute",
@@ -61,7 +62,7 @@ class Limits:
         of_user: Limit = Limit(),  # noqa: B008 - it cannot change
         total: int,
         of_tenant: int | None = None,
-        remembered: int = 100_000,
+        remembered: int = _REMEMBERED,
         database: Database | None = None,
         shared: bool = False,
         patience: float = PATIENCE,
@@ -185,7 +186,9 @@ class Limits:
             await self._common.close()
 
     async def _take(self, demands: Sequence[Demand]) -> Pass:
-        common = [demand for demand in demands if self._is_common(demand)]
+        common: list[Demand] = []
+        if self._common is not None:
+            common = [one for one in demands if self._shared or (one.tokens > 0 and one.limit.tokens_per_day > 0)]
         entered = Pass(demands, common=common)
         try:
             entered.day = self._take_here(demands)
@@ -201,9 +204,6 @@ class Limits:
             self._on_refused(error.what, "user" if error.demand.subject.startswith("user:") else "key")
             raise _refusal(error) from None
         return entered
-
-    def _is_common(self, demand: Demand) -> bool:
-        return self._common is not None and (self._shared or (demand.tokens > 0 and demand.limit.tokens_per_day > 0))
 
     def _take_here(self, demands: Sequence[Demand]) -> int:
         now, taken = self._clock(), {}
@@ -229,10 +229,10 @@ class Limits:
 class Rate:
     """How often a key may do one thing a minute, beside what ``Limits`` say of all its requests; 0 is no limit."""
 
-    def __init__(self, per_minute: int, what: str, *, remembered: int = 100_000) -> None:
+    def __init__(self, per_minute: int, what: str) -> None:
         self._limit = Limit(requests_per_minute=per_minute)
         self._what = what
-        self._states: LRUCache[str, State] = LRUCache(remembered)
+        self._states: LRUCache[str, State] = LRUCache(_REMEMBERED)
 
     def spend(self, key_id: str) -> None:
         """Once more. Raises ``TooManyRequests``; what is refused is not counted."""

@@ -19,10 +19,9 @@ class Quota:
     In one event loop.
     """
 
-    def __init__(self, database: Database, limit: int | None, *, age: float = _AGE) -> None:
+    def __init__(self, database: Database, limit: int | None) -> None:
         self._database = database
         self._limit = limit
-        self._age = age
         self._held: LRUCache[str, Once[int]] = LRUCache(_TENANTS)
 
     async def check(self, tenant: str) -> None:
@@ -38,6 +37,6 @@ class Quota:
         held = self._held.get(tenant)
         if held is None:
             ask = partial(self._database.read, usage.held, tenant)
-            held = self._held[tenant] = Once(ask, age=self._age, patience=_PATIENCE)
+            held = self._held[tenant] = Once(ask, age=_AGE, patience=_PATIENCE)
         counted = await held()
         return None if counted is None else self._limit - counted  # a store so slow keeps nobody else waiting

@@ -14,13 +14,9 @@ import orjson
 from sqlalchemy import Connection
 
 from preference.learning import history
-from preference.prior import Prior
-from preference.recall.recall import Recall
 from preference.values import merge_values
 from server.admission.identity import Caller
 from server.admission.ledger import Ledger
-from server.admission.limits import Limits
-from server.admission.quota import Quota
 from server.answering.plan import Plan
 from server.answering.planner import Planner
 from server.answering.room import prompt_bytes, too_long
@@ -60,28 +56,21 @@ class Assistant:
         settings: Settings,
         database: Database,
         engines: Engines,
-        recall: Recall,
-        secret: bytes,
+        planner: Planner,
         metrics: Metrics,
-        quota: Quota,
-        limits: Limits,
         ledger: Ledger,
-        system_role: bool = True,
-        prior: Prior | None = None,
-        on_turn: OnTurn | None = None,
+        system_role: bool,
+        on_turn: OnTurn | None,
     ) -> None:
         """``on_turn`` is told of each turn that is stored, with its user."""
         self._on_turn = on_turn
         self._settings = settings
         self._database = database
         self._engines = engines
+        self._planner = planner
         self._metrics = metrics
         self._ledger = ledger
         self._system_role = system_role
-        self._planner = Planner(
-            settings=settings, database=database, recall=recall, secret=secret, metrics=metrics, quota=quota,
-            limits=limits, system_role=system_role, prior=prior,
-        )  # fmt: skip
         self._under_way: Counter[tuple[Owner | None, str]] = Counter()
 
     async def answer(self, caller: Caller, body: GenerationRequest) -> bytes:
@@ -209,8 +198,9 @@ class Assistant:
             return plan, await self._call(plan, body, call)
 
     async def _call(self, plan: Plan, body: GenerationRequest, call: Call[T]) -> T:
+        opaque_id = plan.user.opaque_id if plan.user else None
         try:
-            return await call(plan.replica.engine, body.path, plan.payload, plan.opaque_id)
+            return await call(plan.replica.engine, body.path, plan.payload, opaque_id)
         except asyncio.CancelledError:
             if plan.set_aside:  # how much was written by then nobody says
                 plan.set_aside.spent = plan.set_aside.at_most
@@ -230,7 +220,7 @@ class Assistant:
             if partial and not prompt:  # the engine did not say: each token is a byte at least
                 counted = prompt_bytes(plan.payload) + sum(len(answer.encode()) for answer in transcript.answers)
             aside.spent = min(counted, aside.at_most) if partial else counted
-        self._ledger.add(caller.key, plan.user_row, prompt, completion)
+        self._ledger.add(caller.key, plan.user, prompt, completion)
 
     async def _record(
         self, plan: Plan, transcript: Transcript, *, partial: bool, total_ms: int, first_token_ms: int | None = None

@@ -29,10 +29,8 @@ class Plan:
     left_out: int
     created_at: float
     client_id: str | None = None
-    opaque_id: str | None = None
-    user: str | None = None
     set_aside: Pass | None = None
-    user_row: User | None = None
+    user: User | None = None
 
     @property
     def adapter_version(self) -> int:

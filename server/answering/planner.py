@@ -49,7 +49,7 @@ class Planner:
         quota: Quota,
         limits: Limits,
         system_role: bool,
-        prior: Prior | None,
+        prior: Prior,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -84,11 +84,12 @@ class Planner:
         if lease:
             held.callback(replica.registry.release, lease)
         values = merge_values(list(user.standing_values) if user else [], wish.values)
-        if self._prior and store_for and wish.k != 0 and wish.personalize != "adapter":
+        if store_for and wish.k != 0 and wish.personalize != "adapter":
             user = await self._prior.welcome(store_for, request)
         recalled = await self.recalled(user, lease, request, wish)
         model = lease.name if lease and lease.name else replica.engine.base_model
-        salt, kept = self._salt(caller.tenant), recalled[:most]
+        salt = hmac.new(self._secret, caller.tenant.encode(), hashlib.sha256).hexdigest()
+        kept = recalled[:most]
 
         def composition(kept: list[Recalled]) -> tuple[Composed, dict[str, Any]]:
             made = body.compose(values, [p.text for p in kept], system_role=self._system_role)
@@ -114,10 +115,8 @@ class Planner:
             left_out=len(recalled) - len(kept),
             created_at=created_at,
             client_id=wish.client_id,
-            opaque_id=user.opaque_id if user else None,
-            user=store_for.opaque_id if store_for else None,
             set_aside=set_aside,
-            user_row=user,
+            user=user,
         )
 
     async def _set_aside(
@@ -186,6 +185,3 @@ class Planner:
         since = lease.learned_through if alone and lease else 0.0
         with self._metrics.stage("recall"):
             return await self._recall.recall(user, request, k=k, since=since)
-
-    def _salt(self, tenant: str) -> str:
-        return hmac.new(self._secret, tenant.encode(), hashlib.sha256).hexdigest()

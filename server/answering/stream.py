@@ -208,7 +208,8 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     async def watch() -> None:
         nonlocal gone
-        await _disconnected(receive)
+        while (await receive())["type"] != "http.disconnect":
+            pass
         gone = True
         if working is not None:
             working.cancel()
@@ -222,11 +223,6 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         raise
     finally:
         watching.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _split(data: bytes) -> list[bytes]:

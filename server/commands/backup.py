@@ -4,7 +4,6 @@ The database is copied first, while servers run, and the adapters after it: what
 there, and a version that went meanwhile is served by retrieval alone. Nothing is migrated.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from adapters.artifacts.directories import Directories
 from adapters.lifecycle import versions
 from server.data.storage import open_directories, private_directory
 from server.errors import StartRefused
+from server.models.fetch import sha256
 from server.settings import Settings
 from store.database import Database
 from store.errors import AttuneError, Conflict, NotFound
@@ -61,7 +61,7 @@ def backup(settings: Settings, folder: Path, progress: Progress) -> Backup:
         copied, missing = _copy_adapters(settings, database, folder / ADAPTERS, progress)
     if (secret := settings.data_dir / SECRET).exists():
         shutil.copy2(secret, folder / SECRET)
-    files = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
+    files = {str(path.relative_to(folder)): sha256(path) for path in _files(folder)}
     made = Backup(time.time(), kind, copied, missing, files)
     (folder / INDEX).write_text(json.dumps(asdict(made), indent=2, sort_keys=True))
     return made
@@ -78,7 +78,7 @@ def restore(settings: Settings, folder: Path, progress: Progress) -> Backup:
         raise NotFound(f"{folder} holds no backup: {INDEX} cannot be read.", param="folder") from error
     for name, digest in made.files.items():
         path = folder / name
-        if not path.is_file() or _digest(path) != digest:
+        if not path.is_file() or sha256(path) != digest:
             raise Conflict(f"{name} is missing from the backup, or is another file than was written.", param="folder")
     private_directory(settings.data_dir)
     with closing(Database(settings.database)) as database:
@@ -92,7 +92,7 @@ def restore(settings: Settings, folder: Path, progress: Progress) -> Backup:
         if directories.users():
             raise Conflict(f"{directories.root} has adapters already.", param="data_dir")
         secret = settings.data_dir / SECRET
-        if secret.exists() and SECRET in made.files and _digest(secret) != made.files[SECRET]:
+        if secret.exists() and SECRET in made.files and sha256(secret) != made.files[SECRET]:
             raise Conflict(f"{secret} is another one than the backup's.", param="data_dir")
         if SECRET in made.files:
             shutil.copy2(folder / SECRET, secret)
@@ -173,8 +173,3 @@ def _run(program: str, url: URL, arguments: list[str]) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

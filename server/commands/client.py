@@ -4,13 +4,14 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
 from preference.imports.items import FORMATS
+from server.commands.running import stop
 from store.errors import AttuneError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def import_file(
     from server.commands import import_command
 
     if format is not None and format not in FORMATS:
-        _exit(f"--format is one of {', '.join(FORMATS)}.")
+        stop(f"--format is one of {', '.join(FORMATS)}.")
     named: Any = format
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)) as bars:
         bar = bars.add_task("Importing", total=file.stat().st_size)
@@ -44,13 +45,13 @@ def import_file(
         except import_command.Stopped as stopped:
             bars.stop()
             _tell(stopped.total, as_json)
-            _exit(f"{stopped.message} Rows up to {stopped.after} were taken: go on with --after {stopped.after}.")
+            stop(f"{stopped.message} Rows up to {stopped.after} were taken: go on with --after {stopped.after}.")
         except AttuneError as error:
             bars.stop()
-            _exit(error.message)
+            stop(error.message)
     _tell(total, as_json)
     if total.refused:
-        _exit(f"{total.refused} refused.")
+        stop(f"{total.refused} refused.")
 
 
 def _tell(total: "Total", as_json: bool) -> None:
@@ -86,9 +87,4 @@ def mcp(
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        _exit(f"There is no server of tools at {url}/mcp, or it lets nobody in: {first}")
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
+        stop(f"There is no server of tools at {url}/mcp, or it lets nobody in: {first}")

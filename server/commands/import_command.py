@@ -101,16 +101,11 @@ def send(
     sizes: dict[str, int] = {}
     people: set[str] = set()
     broken: Invalid | None = None
-    read = _read(file)
-    while True:
-        try:
-            number, row = next(read)
-        except StopIteration:
-            break
-        except Invalid as error:
+    for number, row in _read(file):
+        if isinstance(row, Invalid):
             if not total.rows:
-                raise
-            broken = error
+                raise row
+            broken = row
             break
         total.rows = number
         if number <= after:
@@ -141,11 +136,14 @@ def send(
     return total
 
 
-def _read(file: BinaryIO) -> Iterator[Row]:
+def _read(file: BinaryIO) -> Iterator[tuple[int, bytes | Invalid]]:
+    """The rows, and at last what is wrong with the file, if anything is."""
     try:
         yield from rows(file)
     except ijson.JSONError as error:
-        raise Invalid(f"The file is not JSON: {error}", param="file") from error
+        yield 0, Invalid(f"The file is not JSON: {error}", param="file")
+    except Invalid as error:
+        yield 0, error
 
 
 def _send(

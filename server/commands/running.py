@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from server.errors import StartRefused
 from server.observability import logs
@@ -44,6 +45,8 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         stop(f"ATTUNE_{str(first['loc'][0]).upper()} is wrong: {first['msg']}. See `attune settings`.")
+    except SettingsError as error:  # it names the field in double quotes
+        stop(f"ATTUNE_{str(error).split(chr(34))[1].upper()} is wrong: it must be JSON. See `attune settings`.")
 
 
 def or_stop(run: Callable[[], T]) -> T:

@@ -112,16 +112,12 @@ async def sign_in(body: SignIn, request: Request, response: Response, services: 
         session.seal(held, plain),
         max_age=session.SECONDS,
         path=_path(request),
-        secure=request.url.scheme == "https" or _is_by_tls(request),
+        # Proxies end TLS without always saying so.
+        secure=request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://"),
         httponly=True,
         samesite="strict",
     )
     return SignedIn()
-
-
-def _is_by_tls(request: Request) -> bool:
-    """Whether the browser came by TLS, which proxies end without always saying so."""
-    return (request.headers.get("origin") or "").startswith("https://")
 
 
 @router.delete("/session", dependencies=[Depends(_of_ours)], status_code=204)

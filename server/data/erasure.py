@@ -53,7 +53,6 @@ class Erasures:
         registry: Registry | Registries,
         engine: AdapterList,
         directories: Directories,
-        patience: float = PATIENCE,
         grace: float = 0.0,
     ) -> None:
         """``grace``: seconds for which other processes may go on answering an erased user; 0 where there are none."""
@@ -63,7 +62,6 @@ class Erasures:
         self._registry = registry
         self._engine = engine
         self._directories = directories
-        self._patience = patience
         self._grace = grace
         self._seen: set[str] = set()
         self._under_way: set[asyncio.Task[bool]] = set()
@@ -143,7 +141,7 @@ class Erasures:
         task = asyncio.create_task(_logged(work))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        done, _ = await asyncio.wait((task,), timeout=self._patience)
+        done, _ = await asyncio.wait((task,), timeout=PATIENCE)
         return bool(done) and task.result()
 
     def _sweep_soon(self) -> None:
@@ -181,11 +179,9 @@ class Erasures:
             complete = False
         try:
             await asyncio.to_thread(self._directories.remove_all, opaque_id)
-        except OSError as error:
-            log.warning("files of an erased user could not be removed yet: %s", error.strerror)
-            complete = False
-        except AttuneError as error:
-            log.warning("files of an erased user could not be removed yet: %s", error.message)
+        except (OSError, AttuneError) as error:
+            reason = error.message if isinstance(error, AttuneError) else error.strerror
+            log.warning("files of an erased user could not be removed yet: %s", reason)
             complete = False
         return complete
 

@@ -85,41 +85,32 @@ async def everything(database: Database, directories: Directories, user: User) -
         yield b"".join(_line("spent_key", {"answer": one.answer, "spent_at": one.spent_at}) for one in answers)
 
 
-async def sft(database: Database, user: User, *, system_role: bool) -> AsyncIterator[bytes]:
-    """Rows of ``messages`` for supervised training: the prompts and texts that the user's adapters learn from."""
-    async for edits in _pages(database, user, edit_rows.edit_page):
-        yield _rows(row for edit in edits for row in dataset.sft_rows(edit, system_role))
+_Trained = dict[str, Any] | None  # a row as a trainer reads it; none where media or nothing to learn is in it
+FORMS: dict[str, tuple[Callable[..., list[Any]], Callable[[Any, bool], Iterable[_Trained]]]] = {
+    # `messages`, for supervised training: the prompts and texts that the user's adapters learn from
+    "sft": (edit_rows.edit_page, dataset.sft_rows),
+    # `prompt`, `chosen` and `rejected`: what the user made of a draft, and the draft
+    "preferences": (edit_rows.edit_page, lambda edit, _: [dataset.preference_row(edit)]),
+    # `prompt`, `completion` and `label`, as KTO reads them: an answer, and whether its thumb was up
+    "thumbs": (edit_rows.thumb_page, lambda thumb, _: [dataset.unpaired_row(thumb)]),
+    # the same of ratings of whole answers: above the user's own median, or below it
+    "ratings": (opinions.rating_page, lambda thumb, _: [dataset.unpaired_row(thumb)]),
+    # `prompt`, `chosen` and `rejected`: the best of ranked answers, and each of the others
+    "rankings": (opinions.ranking_page, lambda ranking, _: dataset.ranking_pairs(ranking)),
+    # `prompt` and `completion`: requests, and the texts that the user sent or wrote
+    "completions": (edit_rows.edit_page, lambda edit, _: dataset.completion_rows(edit)),
+}
+"""What rows are made of, and how, by form."""
 
 
-async def ratings(database: Database, user: User) -> AsyncIterator[bytes]:
-    """The same of ratings of whole answers: above the user's own median, or below it."""
-    border = await _read(database, user, opinions.border)
-    async for given in _pages(database, user, partial(opinions.rating_page, border=border)):
-        yield _rows(row for thumb in given if (row := dataset.unpaired_row(thumb)) is not None)
-
-
-async def rankings(database: Database, user: User) -> AsyncIterator[bytes]:
-    """Rows of ``prompt``, ``chosen`` and ``rejected``: the best of ranked answers, and each of the others."""
-    async for given in _pages(database, user, opinions.ranking_page):
-        yield _rows(row for ranking in given for row in dataset.ranking_pairs(ranking))
-
-
-async def completions(database: Database, user: User) -> AsyncIterator[bytes]:
-    """Rows of ``prompt`` and ``completion``: requests, and the texts that the user sent or wrote."""
-    async for edits in _pages(database, user, edit_rows.edit_page):
-        yield _rows(row for edit in edits for row in dataset.completion_rows(edit))
-
-
-async def thumbs(database: Database, user: User) -> AsyncIterator[bytes]:
-    """Rows of ``prompt``, ``completion`` and ``label``, as KTO reads them: an answer, and whether its thumb was up."""
-    async for given in _pages(database, user, edit_rows.thumb_page):
-        yield _rows(row for thumb in given if (row := dataset.unpaired_row(thumb)) is not None)
-
-
-async def preference_pairs(database: Database, user: User) -> AsyncIterator[bytes]:
-    """Rows of ``prompt``, ``chosen`` and ``rejected``: what the user made of a draft, and the draft."""
-    async for edits in _pages(database, user, edit_rows.edit_page):
-        yield _rows(row for edit in edits if (row := dataset.preference_row(edit)) is not None)
+async def training_rows(database: Database, user: User, form: str, *, system_role: bool) -> AsyncIterator[bytes]:
+    """What was given as trainers read it: rows of one of ``FORMS``, each an object of JSON in a line."""
+    page, rows_of = FORMS[form]
+    if form == "ratings":
+        page = partial(page, border=await _read(database, user, opinions.border))
+    async for given in _pages(database, user, page):
+        rows = (row for one in given for row in rows_of(one, system_role) if row is not None)
+        yield b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 @dataclass(frozen=True)
@@ -182,15 +173,8 @@ def write(settings: Settings, database: Database, directories: Directories, owne
     user = database.read_now(users.get, owner)
     if user is None:
         raise NotFound("Nothing is held about this user.", param="user")
-    streams = {
-        "all.jsonl": everything(database, directories, user),
-        "sft.jsonl": sft(database, user, system_role=has_system_role(settings)),
-        "preferences.jsonl": preference_pairs(database, user),
-        "thumbs.jsonl": thumbs(database, user),
-        "ratings.jsonl": ratings(database, user),
-        "rankings.jsonl": rankings(database, user),
-        "completions.jsonl": completions(database, user),
-    }
+    streams, system_role = {"all.jsonl": everything(database, directories, user)}, has_system_role(settings)
+    streams |= {f"{form}.jsonl": training_rows(database, user, form, system_role=system_role) for form in FORMS}
     for version in database.read_now(versions.all_of, owner):
         if version.state == "ready":
             archive = adapter(directories, user, version.version, base_name(settings))
@@ -229,10 +213,6 @@ async def _pages(database: Database, user: User, page: Callable[..., list[Row]])
 
 def _line(kind: str, fields: dict[str, Any]) -> bytes:
     return json.dumps({"object": kind, **fields}, ensure_ascii=False).encode() + b"\n"
-
-
-def _rows(rows: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 def _of_turn(turn: Turn) -> dict[str, Any]:

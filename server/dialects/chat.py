@@ -1,5 +1,6 @@
 """OpenAI's chat completions: the allow-list of their fields, and how their answers are read."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -57,11 +58,6 @@ class ChatMessage(Strict):
 
     _content = field_validator("content")(text_or_parts)
 
-    @property
-    def is_ours(self) -> bool:
-        """True of an assistant's message."""
-        return self.role == "assistant"
-
     def as_sent(self) -> Message:
         """The message as the engine takes it, without what is null or empty."""
         sent = self.model_dump(exclude_unset=True, exclude={"reasoning_content"})
@@ -112,6 +108,22 @@ class Choices(GenerationRequest):
     response_format: dict[str, Any] | None = None
 
     _stop = field_validator("stop", mode="before")(one_or_more_strings)
+
+    @staticmethod
+    @abstractmethod
+    def text_of(choice: dict[str, Any]) -> str | None:
+        """What a choice says, of a whole answer or of a chunk."""
+
+    def events(self) -> Events:
+        """Chunks with choices, then ``[DONE]``."""
+        return ChoicesEvents(self.choices, self.text_of)
+
+    @classmethod
+    def transcript(cls, answer: dict[str, Any]) -> Transcript:
+        """What a whole answer said."""
+        events = ChoicesEvents(0, cls.text_of)
+        events.add(answer)
+        return events.transcript()
 
     @property
     def choices(self) -> int:
@@ -198,11 +210,8 @@ class ChatRequest(Choices):
         messages = prompt.compose(self.conversation(), values, preferences, system_role=system_role)
         return Composed({"messages": messages}, messages)
 
-    def events(self) -> Events:
-        """Chunks with choices, then ``[DONE]``."""
-        return ChoicesEvents(self.choices, lambda choice: (choice.get("delta") or {}).get("content"))
-
     @staticmethod
-    def transcript(answer: dict[str, Any]) -> Transcript:
-        """What a chat completion said."""
-        return Transcript.of_choices(answer, lambda choice: (choice.get("message") or {}).get("content"))
+    def text_of(choice: dict[str, Any]) -> str | None:
+        """The content of a message, or of what is added to one."""
+        said: dict[str, Any] = choice.get("message") or choice.get("delta") or {}
+        return said.get("content")

@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from preference.prompt import preferences_block, values_block
 from server.dialects.chat import Choices
-from server.dialects.events import ChoicesEvents, Events, Transcript
 from server.dialects.generation import Composed, Few, check_logprobs
 from server.settings import Settings
 from store.message import Message
@@ -58,11 +57,7 @@ class CompletionRequest(Choices):
         text = "\n\n".join(block for block in blocks if block)
         return Composed({"prompt": text}, [{"role": "user", "content": text}])
 
-    def events(self) -> Events:
-        """Chunks with choices, then ``[DONE]``."""
-        return ChoicesEvents(self.choices, lambda choice: choice.get("text"))
-
     @staticmethod
-    def transcript(answer: dict[str, Any]) -> Transcript:
-        """What a completion said."""
-        return Transcript.of_choices(answer, lambda choice: choice.get("text"))
+    def text_of(choice: dict[str, Any]) -> str | None:
+        """The text."""
+        return choice.get("text")

@@ -77,13 +77,6 @@ class Transcript:
     cut: bool = False
     """Whether the engine ended it at a bound or a stop sequence, not where the model would have."""
 
-    @classmethod
-    def of_choices(cls, answer: dict[str, Any], text_of: TextOf) -> "Transcript":
-        """From a whole answer in choices."""
-        events = ChoicesEvents(0, text_of)
-        events.add(answer)
-        return events.transcript()
-
 
 class Part(Enum):
     """What an event of the engine is to the relay."""

@@ -61,8 +61,8 @@ class Strict(BaseModel):
 
     @property
     def is_ours(self) -> bool:
-        """True of a piece of the conversation that an answer may have been."""
-        return False
+        """True of a piece of a conversation that may be an answer of ours that came back."""
+        return answered(vars(self))
 
     @model_validator(mode="after")
     def _declared(self) -> Self:
@@ -168,9 +168,9 @@ class GenerationRequest(Strict, ABC):
         return body
 
     @property
-    @abstractmethod
     def choices(self) -> int:
         """How many answers there will be."""
+        return 1
 
     @property
     def wants_usage(self) -> bool:
@@ -194,9 +194,9 @@ class GenerationRequest(Strict, ABC):
     def events(self) -> Events:
         """How to read this route's streams."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def transcript(answer: dict[str, Any]) -> Transcript:
+    def transcript(cls, answer: dict[str, Any]) -> Transcript:
         """What a whole answer said."""
 
     def rewrites(self, composed: Composed) -> list[Rewrite]:
@@ -241,7 +241,7 @@ def check_parts(content: Any, settings: Settings, param: str, accepted: frozense
 
 
 def answered(message: Mapping[str, Any]) -> bool:
-    """Whether a piece of a conversation may be an answer of ours that came back."""
+    """``Strict.is_ours``, by the fields that are read so far."""
     return message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
 
 

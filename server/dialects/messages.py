@@ -75,11 +75,6 @@ class AnthropicMessage(Strict):
     role: Literal["user", "assistant"]
     content: str | Items[Block]
 
-    @property
-    def is_ours(self) -> bool:
-        """True of an assistant's message."""
-        return self.role == "assistant"
-
     @field_validator("content")
     @classmethod
     def _blocks(cls, content: Blocks, info: ValidationInfo) -> Blocks:
@@ -162,11 +157,6 @@ class MessagesRequest(GenerationRequest):
     _system = field_validator("system")(declared)
     _stop = field_validator("stop_sequences", mode="before")(one_or_more_strings)
 
-    @property
-    def choices(self) -> int:
-        """Always one."""
-        return 1
-
     def check(self, settings: Settings, base_model: str) -> None:
         """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
         super().check(settings, base_model)
@@ -207,8 +197,8 @@ class MessagesRequest(GenerationRequest):
         """Events with names."""
         return MessageEvents()
 
-    @staticmethod
-    def transcript(answer: dict[str, Any]) -> Transcript:
+    @classmethod
+    def transcript(cls, answer: dict[str, Any]) -> Transcript:
         """What a message said."""
         text = "".join(block["text"] for block in answer["content"] if block["type"] == "text")
         usage = answer.get("usage") or {}

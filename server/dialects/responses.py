@@ -22,7 +22,6 @@ from server.dialects.generation import (
     Penalty,
     Strict,
     Temperature,
-    answered,
     check_count,
     check_logprobs,
     check_parts,
@@ -37,7 +36,6 @@ from store.errors import Invalid
 from store.message import Message
 from store.values import Value
 
-_HEADS = ("system", "developer")
 _TEXT = TEXT | {"input_text", "output_text", "reasoning_text", "summary_text"}
 
 
@@ -66,11 +64,6 @@ class InputItem(Strict):
             return parts
         text = {"type": "output_text", "annotations": list[Any]()}
         return [{**text, "text": part["refusal"]} if part["type"] == "refusal" else part for part in parts]
-
-    @property
-    def is_ours(self) -> bool:
-        """True of what a response puts out."""
-        return answered(vars(self))
 
 
 class Reasoning(Strict):
@@ -122,11 +115,6 @@ class ResponsesRequest(GenerationRequest):
         if not isinstance(given, str | list):
             raise ValueError("must be a text or a list of items")
         return given
-
-    @property
-    def choices(self) -> int:
-        """Always one."""
-        return 1
 
     def check(self, settings: Settings, base_model: str) -> None:
         """Raise ``Invalid`` or ``ModelNotFound`` where the server's limits are not kept."""
@@ -181,20 +169,15 @@ class ResponsesRequest(GenerationRequest):
         """Events with names; the last one repeats the whole response."""
         return ResponseEvents()
 
-    @staticmethod
-    def transcript(answer: dict[str, Any]) -> Transcript:
+    @classmethod
+    def transcript(cls, answer: dict[str, Any]) -> Transcript:
         """What a response said."""
         texts = [
             part.get("text") or "" for item in answer["output"] if item["type"] == "message" for part in item["content"]
         ]
         usage = answer.get("usage") or {}
-        return Transcript(
-            str(answer["id"]),
-            ["".join(texts)],
-            int(usage.get("input_tokens") or 0),
-            int(usage.get("output_tokens") or 0),
-            answer.get("status") == "incomplete",
-        )
+        tokens = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+        return Transcript(str(answer["id"]), ["".join(texts)], *tokens, answer.get("status") == "incomplete")
 
     def _items(self) -> list[Message]:
         head = [{"role": "system", "content": self.instructions}] if self.instructions else []

@@ -64,11 +64,11 @@ def check_depth(field: Any, param: str) -> None:
         pass
 
 
-def check_tools(tools: Any, param: str = "tools") -> None:
+def check_tools(tools: Any) -> None:
     """Raise ``Invalid`` for too many tools, or for a name that is more than a name: it enters the prompt as it is."""
-    _size(len(tools or ()), MAX_TOOLS, f"{param}: their number", param)
+    _size(len(tools or ()), MAX_TOOLS, "tools: their number", "tools")
     for number, tool in enumerate(tools or ()):
-        check_tool_names(tool, f"{param}.{number}")
+        check_tool_names(tool, f"tools.{number}")
 
 
 def check_tool_names(tool: dict[str, Any], param: str) -> None:
@@ -84,15 +84,15 @@ def check_tool_name(name: Any, param: str) -> None:
         raise Invalid(f"{param}: a function's name is 1 to 128 letters, digits or _.:/- characters.", param=param)
 
 
-def check_tool_choice(choice: Any, param: str = "tool_choice") -> None:
+def check_tool_choice(choice: Any) -> None:
     """Raise ``Invalid`` for a choice that names no function, or by more than a name."""
     if not isinstance(choice, dict):
         if choice not in (None, "none", "auto", "required"):
-            raise Invalid(f"{param} must be none, auto, required or a function.", param=param)
+            raise Invalid("tool_choice must be none, auto, required or a function.", param="tool_choice")
         return
     if choice.get("type") != "function":
-        raise Invalid(f"{param}.type must be function.", param=param)
-    check_tool_names(choice, param)
+        raise Invalid("tool_choice.type must be function.", param="tool_choice")
+    check_tool_names(choice, "tool_choice")
 
 
 def check_format(form: Any, param: str = "response_format") -> None:

@@ -225,11 +225,7 @@ class Engine:
     ) -> bytes:
         try:
             async with self._session.request(
-                method,
-                self._url + path,
-                json=payload,
-                timeout=timeout or self._timeout,
-                headers=headers,
+                method, self._url + path, json=payload, timeout=timeout or self._timeout, headers=headers
             ) as response:
                 if response.status != 200:
                     raise await refusal(response, payload or {})

@@ -71,8 +71,7 @@ class Endpoints:
         """All addresses of a name: a headless service has one for each engine that is ready."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        addresses = sorted({str(address[0]) for *_, address in found})
-        return [f"http://[{one}]:{port}" if ":" in one else f"http://{one}:{port}" for one in addresses]
+        return _urls({str(address[0]) for *_, address in found}, port)
 
     async def _by_service(self, namespace: str, service: str, port: int) -> list[str]:
         """All endpoints of a service, those that are not ready included: they may hold something."""
@@ -89,5 +88,8 @@ class Endpoints:
         ):
             answer.raise_for_status()
             slices = json.loads(await answer.read())["items"]
-        addresses = sorted({one for part in slices for end in part.get("endpoints") or () for one in end["addresses"]})
-        return [f"http://[{one}]:{port}" if ":" in one else f"http://{one}:{port}" for one in addresses]
+        return _urls({one for part in slices for end in part.get("endpoints") or () for one in end["addresses"]}, port)
+
+
+def _urls(addresses: set[str], port: int) -> list[str]:
+    return [f"http://[{one}]:{port}" if ":" in one else f"http://{one}:{port}" for one in sorted(addresses)]

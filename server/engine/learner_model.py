@@ -12,7 +12,6 @@ class LearnerModel:
     """Implements ``TextGenerator`` by an endpoint's chat completions. While it is away, edits wait."""
 
     def __init__(self, url: str, model: str, api_key: str | None, read_timeout: float) -> None:
-        self._url = url
         self._engine = Engine(url, base_model=model, api_key=api_key, read_timeout=read_timeout)
 
     async def generate(self, messages: Sequence[Message], *, max_tokens: int, model: str | None = None) -> Generation:

@@ -22,7 +22,7 @@ from pathlib import Path
 from adapters.environment import inherited
 from server.errors import StartRefused
 from server.processor import cores, holds_in_float32, multiplies_bfloat16
-from server.settings import Settings
+from server.settings import Settings, listed
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank
 _CAUSE = re.compile(
     r"\b((?:[A-Za-z_]\w*\.)*[A-Za-z]\w*(?:Error|Exception|Interrupt)): (.+)|(?:error: |Value error, )(.+)$"
 )
+_LONGEST_BACK_OFF = 60.0  # seconds
 _UNTELLING = (" WARNING ", "Engine core initialization failed", "EngineCore failed to start", "See root cause above")
 
 
@@ -73,15 +74,9 @@ def command(settings: Settings, socket: Path) -> list[str]:
         # So small a model would write blanks into a JSON answer until its tokens are spent.
         flags["--structured-outputs-config"] = '{"backend":"xgrammar","disable_any_whitespace":true}'
         flags["--tool-call-parser"] = "xlam"
-    utilization = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
-    dtype = settings.dtype or ("float32" if on_cpu() and in_float32(settings) else None)
-    for flag, value in (
-        ("--gpu-memory-utilization", utilization),
-        ("--dtype", dtype),
-        ("--max-model-len", settings.max_model_len or "auto"),  # the model's own, or what the key-value cache holds
-    ):
-        if value is not None:
-            flags[flag] = value
+    flags["--gpu-memory-utilization"] = settings.gpu_memory_utilization or (0.3 if on_cpu() else None)
+    flags["--dtype"] = settings.dtype or ("float32" if on_cpu() and in_float32(settings) else None)
+    flags["--max-model-len"] = settings.max_model_len or "auto"  # the model's own, or what the key-value cache holds
     switches = ["--enable-lora", "--enable-prefix-caching", "--disable-uvicorn-access-log", "--disable-fastapi-docs"]
     if settings.bundled:
         switches.append("--enable-auto-tool-choice")
@@ -89,15 +84,14 @@ def command(settings: Settings, socket: Path) -> list[str]:
         switches.append("--enforce-eager")
         if not any(flag.startswith(("--distributed-executor", "--tensor-parallel", "-tp")) for flag in further):
             flags["--distributed-executor-backend"] = ONE_PROCESS
-    pairs = [str(part) for pair in flags.items() for part in pair]
+    pairs = [str(part) for pair in flags.items() if pair[1] is not None for part in pair]
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     return [*module, *pairs, *switches, *further]
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
     """The child's environment: what it needs of ours, which holds secrets, and what vLLM needs besides."""
-    named = filter(None, (name.strip() for name in settings.engine_environment.split(",")))
-    kept = inherited([*(() if settings.model_folder else _HUB), *named])
+    kept = inherited([*(() if settings.model_folder else _HUB), *listed(settings.engine_environment)])
     ours = {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -145,7 +139,6 @@ class EngineProcess:
         on_restart: Callable[[], None],
         start_timeout: float = 900,
         back_off: float = 1.0,
-        back_off_limit: float = 60.0,
     ) -> None:
         self.state = "loading"
         self.reason: str | None = None
@@ -158,7 +151,6 @@ class EngineProcess:
         self._on_restart = on_restart
         self._start_timeout = start_timeout
         self._back_off = back_off
-        self._back_off_limit = back_off_limit
         self._tail: deque[str] = deque(maxlen=200)
         self._was_ready = False
 
@@ -191,7 +183,7 @@ class EngineProcess:
                 self.state = "restarting"
                 self._on_restart()
                 stable = time.monotonic() - started > 60
-                delay = 0.0 if stable else min(self._back_off_limit, max(self._back_off, 2 * delay))
+                delay = 0.0 if stable else min(_LONGEST_BACK_OFF, max(self._back_off, 2 * delay))
                 self.reason = f"{ended}; starting it again in {delay:.0f} s"
                 log.error("%s. Last words: %s", self.reason, cause)
         except Exception as error:

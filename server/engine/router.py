@@ -42,7 +42,7 @@ class Router(Engine):
         self._secret = secret
         self._as_engine = as_engine
         self._engines: dict[str, Engine] = {}
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._asking_at_once = asyncio.Semaphore(_AT_ONCE)
 
     def headers(self, payload: dict[str, Any], user: str | None) -> Mapping[str, str]:
         """With a session: the user's own, or else any."""
@@ -127,7 +127,7 @@ class Router(Engine):
 
         async def one(url: str) -> T | AttuneError:
             engine = self._engines.get(url) or self._engines.setdefault(url, Engine(url, **self._as_engine))
-            async with self._gate:
+            async with self._asking_at_once:
                 try:
                     return await ask(engine)
                 except AttuneError as error:

@@ -39,13 +39,13 @@ def check_body(raw: bytes) -> None:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         return  # whoever parses it says so
-    for path in _lone(body, ()):
+    for path in _lone(body):
         param = ".".join(path)
         raise Invalid(f"{param} holds half a character, a lone surrogate.", param=param)
 
 
-def _lone(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    pending = [(value, path)]  # no recursion: a body may nest as deep as it likes
+def _lone(body: Any) -> Iterator[tuple[str, ...]]:
+    pending: list[tuple[Any, tuple[str, ...]]] = [(body, ())]  # no recursion: a body may nest as deep as it likes
     while pending:
         value, path = pending.pop()
         if isinstance(value, str) and LONE.search(value):

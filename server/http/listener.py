@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -74,18 +74,14 @@ class Listener(uvicorn.Server):
         finally:
             cutting.cancel()
             await asyncio.gather(cutting, return_exceptions=True)
-            await self._end(list(self.server_state.tasks))
+            if tasks := list(self.server_state.tasks):  # uvicorn cancelled them: they may still store what was said
+                await asyncio.wait(tasks, timeout=_LAST_WORDS)
 
     async def _cut_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if self.server_state.tasks:
             log.warning("%d answers took longer than the drain and are cut", len(self.server_state.tasks))
         self._cut()
-
-    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for those that uvicorn cancelled: they may still store what was said."""
-        if tasks:
-            await asyncio.wait(tasks, timeout=_LAST_WORDS)
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,21 +16,12 @@ from server.errors import BodyTooLarge, Forbidden, UnsupportedEncoding, render
 from server.observability import logs
 from store.errors import AttuneError
 
-_VENDORS = {
-    f"/v1/{route}"
-    for route in (
-        "chat/completions",
-        "completions",
-        "responses",
-        "messages",
-        "messages/count_tokens",
-        "embeddings",
-        "models",
-    )
-}
-_MISWRITTEN = re.compile(
-    "/+(?:v1/+){1,2}(chat/+completions|completions|responses|messages|messages/+count_tokens|embeddings|models)/*"
+_VENDORS = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models"),
+    *("/v1/messages", "/v1/messages/count_tokens"),
 )
+_NAMES = "|".join(route.removeprefix("/v1/").replace("/", "/+") for route in _VENDORS)
+_MISWRITTEN = re.compile(f"/+(?:v1/+){{1,2}}({_NAMES})/*")
 _IMPORT = re.compile("/v1/users/[^/]+/(?:adapters/)?import")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=@/+-]{1,128}")
 
@@ -81,12 +72,16 @@ class RequestId:
         scope.setdefault("state", {})["request_id"] = request_id
         logs.request_id.set(request_id)  # for good: the server runs each request in a context of its own
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
+        await self._app(scope, receive, _with_headers(send, {"X-Request-Id": request_id}))
 
-        await self._app(scope, receive, send_with_id)
+
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return sending
 
 
 _SIGN_IN = 8192
@@ -177,22 +172,14 @@ class Admission:
                 if not grants.allows(key.scopes, scope["method"], scope["path"]):
                     raise Forbidden("This token of one user does not allow that; an API key does.")
                 scope["state"]["user"] = key.user
-            entered = None if scope["state"].get("inside", False) else await limits.enter(key)
+            entered = None if scope["state"].get("inside") else await limits.enter(key)
         except AttuneError as error:
             return await render(error)(scope, receive, send)
         scope["state"]["tenant"], scope["state"]["key"], scope["state"]["caller"] = key.tenant, key.id, key
-
         if entered is None:
             return await self._app(scope, receive, send)
-        told = entered.headers
-
-        async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(told)
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_with_limits if told else send)
+            await self._app(scope, receive, _with_headers(send, entered.headers) if entered.headers else send)
         finally:
             limits.leave(entered)
 

@@ -21,7 +21,7 @@ similar request knows it.
 _BEARER = HTTPBearer(auto_error=False, description="An API key of `attune keys create`.")
 _HEADER = APIKeyHeader(name="x-api-key", auto_error=False, description="The same key, as Anthropic's clients send it.")
 SECURITY = [Security(_BEARER), Security(_HEADER)]
-"""Documents the two headers; the gate in `middleware.py` is what asks for them."""
+"""Documents the two headers; `Admission` in `middleware.py` asks for them."""
 
 
 class Error(BaseModel):

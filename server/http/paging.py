@@ -3,14 +3,17 @@
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
 from store.errors import Invalid
+from store.rows import findable
 
 T = TypeVar("T")
+Row = TypeVar("Row")
 MAX_PAGE = 100
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
@@ -30,9 +33,16 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None = Field(description="What to send as `cursor` for the next page.", examples=[None])
 
 
-def cursor_of(created_at: float, id: str) -> str:
-    """The place after the one that was made then."""
-    return base64.urlsafe_b64encode(json.dumps([created_at, id]).encode()).decode().rstrip("=")
+def page_of(
+    found: Sequence[Row], limit: int, place: Callable[[Row], tuple[float, str]], shown: Callable[[Row], T]
+) -> Page[T]:
+    """At most ``limit`` of the rows ``found``, of which one more was asked for.
+
+    ``place`` is when a row was made, and its id.
+    """
+    page, more = found[:limit], len(found) > limit
+    cursor = base64.urlsafe_b64encode(json.dumps(place(page[-1])).encode()).decode().rstrip("=") if more else None
+    return Page(data=[shown(row) for row in page], has_more=more, next_cursor=cursor)
 
 
 def place_of(cursor: str | None) -> tuple[float, str] | None:
@@ -41,7 +51,7 @@ def place_of(cursor: str | None) -> tuple[float, str] | None:
         return None
     try:
         created_at, id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if type(created_at) is float and 0 <= created_at <= 1e12 and isinstance(id, str):
+        if type(created_at) is float and 0 <= created_at <= 1e12 and isinstance(id, str) and findable(id):
             return created_at, id
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass

@@ -28,7 +28,7 @@ class Mounted:
             json_response=True,
             stateless_http=True,
             max_request_body_size=self._body_limit,
-            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the gate's
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # `Identity` does it
         )
         self._manager = tools.session_manager
         async with self._manager.run():

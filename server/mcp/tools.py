@@ -140,18 +140,15 @@ async def _ask(ctx: Context, method: str, below: str, json: Any = None, *, nobod
             raise Invalid("Name the user in the header X-User-Id, or send a token of theirs.", param="X-User-Id")
     except AttuneError as error:
         raise ToolError(error.message) from error
-    try:
-        return await call(_request(ctx), method, f"/v1/users/{quote(user, safe='')}/{below}", json=json)
-    except CallRefused as error:
-        if nobody is not None and error.param == "user":
-            return nobody
-        raise ToolError(str(error)) from error
+    return await _called(ctx, method, f"/v1/users/{quote(user, safe='')}/{below}", nobody=nobody, json=json)
 
 
-async def _called(ctx: Context, method: str, path: str, **more: Any) -> Any:
+async def _called(ctx: Context, method: str, path: str, *, nobody: Any = None, **more: Any) -> Any:
     try:
         return await call(_request(ctx), method, path, **more)
     except CallRefused as error:
+        if nobody is not None and error.param == "user":
+            return nobody
         raise ToolError(str(error)) from error
 
 

@@ -17,11 +17,11 @@ from store.job_list import Backlog
 ENGINE_STATES = ("loading", "ready", "restarting", "failed", "stopped", "unreachable")
 COUNT_LIMIT = 50_000
 """Rows that one figure counts at most."""
-_STORE_SECONDS = 3.0
+_STORE_SECONDS, _FRESH_SECONDS = 3.0, 5.0
 
 
 class Gauges:
-    """Figures that are true for ``cache_seconds``; however many ask, the rows are counted once in that time."""
+    """Figures that are true for ``_FRESH_SECONDS``; however many ask, the rows are counted once in that time."""
 
     def __init__(
         self,
@@ -31,13 +31,11 @@ class Gauges:
         engine_state: Callable[[], Awaitable[str]],
         *,
         common_up: Callable[[], bool] = lambda: True,
-        cache_seconds: float = 5.0,
     ) -> None:
         self._database = database
         self._adapters = adapters
         self._engine_state = engine_state
         self._common_up = common_up
-        self._cache_seconds = cache_seconds
         self._fresh_until = 0.0
         self._lock = asyncio.Lock()
 
@@ -66,7 +64,7 @@ class Gauges:
             self._common.set(self._common_up())
             self._loaded.set(self._adapters.loaded)
             self._serving.set(self._adapters.serving)
-            self._fresh_until = time.monotonic() + self._cache_seconds
+            self._fresh_until = time.monotonic() + _FRESH_SECONDS
 
     async def _read_store(self) -> None:
         # A figure that the database cannot tell now is not shown: an old one would look like a true one.

@@ -40,10 +40,10 @@ _GROUP_LIMIT = 5
 _CHAIN_LIMIT = 10
 
 
-def configure(level: str, style: Format, stream: TextIO | None = None) -> None:
-    """Send every logger's lines to ``stream`` (stderr), unless the process has configured its logging already."""
+def configure(level: str, style: Format) -> None:
+    """Send every logger's lines to stderr, unless the process has configured its logging already."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a progress bar is no line of a log
-    logging.basicConfig(level=level.upper(), handlers=[handler(style, stream)])
+    logging.basicConfig(level=level.upper(), handlers=[handler(style)])
 
 
 def configure_beside_terminal(level: str, file: Path) -> None:

@@ -6,6 +6,7 @@ Each measurement is one call where it happens, and costs a few microseconds at m
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from http import HTTPMethod
 from types import TracebackType
 from typing import Literal, get_args
@@ -53,50 +54,40 @@ class Metrics:
     def __init__(self, tracing: Tracing, *, tenants: int = 100) -> None:
         """``tenants`` is how many get a label of their own; those after them share ``other``."""
         self.registry = registry = CollectorRegistry()
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self.tracing = tracing
         self._tenant_limit = tenants
         self._tenants: set[str] = set()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "attune_http_requests",
-            "Requests answered, by route template and status.",
-            ("method", "route", "status"),
-            registry=registry,
+        self._requests = counter(
+            "attune_http_requests", "Requests answered, by route template and status.", ("method", "route", "status")
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = histogram(
             "attune_http_request_duration_seconds",
             "Seconds from a request's arrival to the last byte of its answer.",
             ("method", "route", "status_class"),
             buckets=_FAST,
-            registry=registry,
         )
         self.in_flight = Gauge("attune_http_requests_in_flight", "Requests under way.", registry=registry)
-        stage_seconds = Histogram(
+        stage_seconds = histogram(
             "attune_stage_duration_seconds",
             "Seconds in one stage of a generation; of the engine, until the first byte of a stream.",
             ("stage",),
             buckets=_FAST,
-            registry=registry,
         )
         self._stages = {stage: stage_seconds.labels(stage) for stage in get_args(Stage)}
-        self._searched = Histogram(
-            "attune_recall_contexts", "Contexts searched by a recall.", buckets=_MANY, registry=registry
-        )
-        self._recalled = Histogram(
-            "attune_recall_preferences", "Preferences that a recall brought.", buckets=_FEW, registry=registry
-        )
-        self._job_seconds = Histogram(
+        self._searched = histogram("attune_recall_contexts", "Contexts searched by a recall.", buckets=_MANY)
+        self._recalled = histogram("attune_recall_preferences", "Preferences that a recall brought.", buckets=_FEW)
+        self._job_seconds = histogram(
             "attune_job_duration_seconds",
             "Seconds that a job ran, by how that ended: done, failed (it may be tried again).",
             ("kind", "outcome"),
             buckets=_SLOW,
-            registry=registry,
         )
-        self._feedback = Counter(
+        self._feedback = counter(
             "attune_feedback",
             "Feedback: edits as accepted, other kinds by type; then what came of it: learned, nothing_learned, failed.",
             ("status",),
-            registry=registry,
         )
         self._edit_cost = Summary(
             "attune_edit_cost",
@@ -104,32 +95,26 @@ class Metrics:
             ("tenant",),
             registry=registry,
         )
-        self._learning_tokens = Counter(
+        self._learning_tokens = counter(
             "attune_learning_tokens",
             "Tokens of the model's calls that edits were studied by, in prompts and in completions.",
             ("tenant", "direction"),
-            registry=registry,
         )
-        self._answered_tokens = Counter(
-            "attune_answer_tokens",
-            "Tokens of answers, in prompts and in completions.",
-            ("tenant", "direction"),
-            registry=registry,
+        self._answered_tokens = counter(
+            "attune_answer_tokens", "Tokens of answers, in prompts and in completions.", ("tenant", "direction")
         )
-        self._refused = Counter(
+        self._refused = counter(
             "attune_limited_requests",
             "Requests that a limit refused, by which and whose it is: a key's, a user's, a tenant's, the server's.",
             ("limit", "of"),
-            registry=registry,
         )
-        self._swaps = Counter("attune_adapter_swaps", "Changes of a user's adapter.", ("outcome",), registry=registry)
-        self._swap_seconds = Histogram(
+        self._swaps = counter("attune_adapter_swaps", "Changes of a user's adapter.", ("outcome",))
+        self._swap_seconds = histogram(
             "attune_adapter_swap_duration_seconds",
             "Seconds to load and probe another adapter, until it served.",
             buckets=_FAST,
-            registry=registry,
         )
-        self._restarts = Counter("attune_engine_restarts", "Times the engine was started again.", registry=registry)
+        self._restarts = counter("attune_engine_restarts", "Times the engine was started again.")
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request was answered. ``route`` is a template such as ``/v1/feedback/{id}``."""

@@ -18,7 +18,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span, SpanKind
+    from opentelemetry.trace import SpanKind
 
 _STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _CLOSE_SECONDS = 2.0
@@ -64,18 +64,14 @@ class OtlpTracing(Tracing):
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
 
-    @contextmanager
-    def request(self, scope: Scope) -> Iterator[None]:
+    def request(self, scope: Scope) -> AbstractContextManager[None]:
         """See ``Tracing``."""
         caller = self._propagator.extract(dict(Headers(scope=scope)))
-        with self._started("HTTP", self._trace.SpanKind.SERVER, caller):
-            yield
+        return self._started("HTTP", self._trace.SpanKind.SERVER, caller)
 
-    @contextmanager
-    def span(self, name: str) -> Iterator[None]:
+    def span(self, name: str) -> AbstractContextManager[None]:
         """See ``Tracing``."""
-        with self._started(name, self._trace.SpanKind.INTERNAL):
-            yield
+        return self._started(name, self._trace.SpanKind.INTERNAL)
 
     def tell(self, name: str, attributes: Mapping[str, str | int], *, failed: bool) -> None:
         """See ``Tracing``."""
@@ -98,13 +94,13 @@ class OtlpTracing(Tracing):
         await asyncio.to_thread(ending.join, _CLOSE_SECONDS)
 
     @contextmanager
-    def _started(self, name: str, kind: "SpanKind", parent: "Context | None" = None) -> Iterator["Span"]:
+    def _started(self, name: str, kind: "SpanKind", parent: "Context | None" = None) -> Iterator[None]:
         # The SDK would keep an exception's message and its trace, which may quote a user's text.
         with self._tracer.start_as_current_span(
             name, context=parent, kind=kind, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
-                yield span
+                yield
             except BaseException as error:
                 span.set_attribute("error.type", type(error).__qualname__)
                 if isinstance(error, Exception):  # a cancelled one did not fail

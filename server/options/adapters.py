@@ -17,10 +17,7 @@ class AdapterOptions(ServingOptions):
 
     adapter_min_edits: int = Field(default=30, ge=1, description="New edits after which an adapter is trained.")
     train_at_once: int = Field(
-        default=16,
-        ge=1,
-        le=256,
-        description="Users whose adapters one program trains together, by SFT.",
+        default=16, ge=1, le=256, description="Users whose adapters one program trains together, by SFT."
     )
     train_activation_gib: float | None = Field(
         default=None,
@@ -116,6 +113,5 @@ class AdapterOptions(ServingOptions):
     )
 
     pinned_users: dict[str, frozenset[str]] = Field(
-        default={},
-        description='Users whose adapters stay loaded once they are, by tenant: `{"acme": ["ann"]}`.',
+        default={}, description='Users whose adapters stay loaded once they are, by tenant: `{"acme": ["ann"]}`.'
     )

@@ -1,11 +1,15 @@
 """Settings of what is kept, and how much may be asked; of logs and operators."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from server.options.adapters import AdapterOptions
 from store.keys import MAX_LIMIT, MAX_TOKENS
+
+
+def _limit(description: str, *, default: int = 0, least: int = 0, most: int = MAX_LIMIT) -> Any:
+    return Field(default=default, ge=least, le=most, description=description)
 
 
 class Bounds(AdapterOptions):
@@ -32,9 +36,7 @@ class Bounds(AdapterOptions):
         default=None, description="The code's commit for adapters' manifests; by default git is asked."
     )
     import_limit: int = Field(
-        default=1 << 30,
-        gt=0,
-        description="Largest import in bytes: an adapter, or a file of a user's past.",
+        default=1 << 30, gt=0, description="Largest import in bytes: an adapter, or a file of a user's past."
     )
     body_limit: int = Field(default=4 << 20, gt=0, description="Largest request body in bytes.")
     messages_limit: int = Field(default=500, gt=0, description="Messages per request.")
@@ -51,50 +53,27 @@ class Bounds(AdapterOptions):
         description="Count all limits in the database for all servers; else each server counts its own. Tokens a "
         "day are always counted together.",
     )
-    requests_per_minute: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Requests a minute per API key without a limit of its own; 0 is no limit.",
+    requests_per_minute: int = _limit("Requests a minute per API key without a limit of its own; 0 is no limit.")
+    requests_per_minute_per_user: int = _limit("Answers a minute per user; 0 is no limit.")
+    tokens_per_minute: int = _limit(
+        "Tokens a minute of prompts and answers per API key without a limit of its own; 0 is no limit."
     )
-    requests_per_minute_per_user: int = Field(
-        default=0, ge=0, le=MAX_LIMIT, description="Answers a minute per user; 0 is no limit."
+    tokens_per_minute_per_user: int = _limit("The same per user.")
+    tokens_per_day: int = _limit(
+        "Tokens a day (UTC) of prompts and answers per API key without a budget of its own; 0 is no limit.",
+        most=MAX_TOKENS,
     )
-    tokens_per_minute: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Tokens a minute of prompts and answers per API key without a limit of its own; 0 is no limit.",
+    tokens_per_day_per_user: int = _limit("The same per user.", most=MAX_TOKENS)
+    answer_tokens: int = _limit(
+        "Longest answer if tokens are limited and the request does not say how long it may be.", least=1, default=4096
     )
-    tokens_per_minute_per_user: int = Field(default=0, ge=0, le=MAX_LIMIT, description="The same per user.")
-    tokens_per_day: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_TOKENS,
-        description="Tokens a day (UTC) of prompts and answers per API key without a budget of its own; 0 is no limit.",
+    signals_per_minute: int = _limit(
+        "Signals and outcomes a minute per API key and server process; 0 is no limit.", default=1200
     )
-    tokens_per_day_per_user: int = Field(default=0, ge=0, le=MAX_TOKENS, description="The same per user.")
-    answer_tokens: int = Field(
-        default=4096,
-        ge=1,
-        le=MAX_LIMIT,
-        description="Longest answer if tokens are limited and the request does not say how long it may be.",
+    in_flight_per_key: int = _limit(
+        "Concurrent requests per API key without a limit of its own; more get 429.", least=1, default=64
     )
-    signals_per_minute: int = Field(
-        default=1200,
-        ge=0,
-        le=MAX_LIMIT,
-        description="Signals and outcomes a minute per API key and server process; 0 is no limit.",
-    )
-    in_flight_per_key: int = Field(
-        default=64,
-        ge=1,
-        le=MAX_LIMIT,
-        description="Concurrent requests per API key without a limit of its own; more get 429.",
-    )
-    in_flight_per_user: int = Field(
-        default=0, ge=0, le=MAX_LIMIT, description="Concurrent answers per user; 0 is no limit."
-    )
+    in_flight_per_user: int = _limit("Concurrent answers per user; 0 is no limit.")
     in_flight_per_tenant: int | None = Field(
         default=None,
         ge=1,
@@ -114,9 +93,7 @@ class Bounds(AdapterOptions):
         "balancers notice.",
     )
     request_timeout: float = Field(
-        default=30,
-        gt=0,
-        description="Seconds in which a request must arrive whole; of an import, some of it.",
+        default=30, gt=0, description="Seconds in which a request must arrive whole; of an import, some of it."
     )
     connections_limit: int = Field(default=4096, ge=1, description="Open connections; more are closed at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -19,10 +19,7 @@ class ServingOptions(BaseSettings):
         description="`sqlite:///PATH` or `postgresql+psycopg://...`; by default a SQLite file in the data folder.",
     )
     store_timeout: float = Field(
-        default=30,
-        ge=0.1,
-        le=3600,
-        description="Seconds that a write may wait for others; then the request is a 503.",
+        default=30, ge=0.1, le=3600, description="Seconds that a write may wait for others; then the request is a 503."
     )
     migrate: bool = Field(
         default=True, description="Apply pending database migrations at start; if false, refuse to start."

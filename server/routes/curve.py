@@ -9,10 +9,9 @@ from sqlalchemy import Connection
 
 from adapters.lifecycle import versions
 from preference import curve, preferences
-from server.admission.identity import UserKey, user_of
+from server.admission.identity import UserKey
 from server.errors import Forbidden
-from server.routes.requests import HeaderUser, ServicesOf, TenantOf
-from store.errors import Invalid
+from server.routes.requests import HeaderUser, ServicesOf, TenantOf, asking_owner
 from store.owner import Owner
 
 router = APIRouter(tags=["turns"])
@@ -66,11 +65,9 @@ async def get_curve(
             raise Forbidden("This token is one user's.", param="of")
         rounds = await services.database.read(curve.of_tenant, tenant)
         return _told(None, rounds, [], points)
-    named = user_of(header, {"user": user})
-    if named is None:
-        raise Invalid("Name the user, in the header X-User-Id or as ?user=.", param="X-User-Id")
-    rounds, marks = await services.database.read(_of_user, Owner(tenant, named))
-    return _told(named, rounds, marks, points)
+    owner = await asking_owner(tenant, header, user)
+    rounds, marks = await services.database.read(_of_user, owner)
+    return _told(owner.user, rounds, marks, points)
 
 
 def _told(user: str | None, rounds: list[curve.Round], marks: list[CurveMark], most: int) -> CurveResponse:

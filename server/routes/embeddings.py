@@ -81,8 +81,7 @@ async def create_embeddings(body: EmbeddingRequest, services: ServicesOf) -> Emb
 def _rendered(vectors: Vectors, start: int, *, as_bytes: bool) -> list[Embedding]:
     return [
         Embedding(
-            index=place,
-            embedding=base64.b64encode(row.astype("<f4").tobytes()).decode() if as_bytes else row.tolist(),
+            index=place, embedding=base64.b64encode(row.astype("<f4").tobytes()).decode() if as_bytes else row.tolist()
         )
         for place, row in enumerate(vectors, start)
     ]

@@ -56,15 +56,9 @@ async def export_user(
         )
         headers = {"Content-Length": str(archive.size), "Content-Disposition": 'attachment; filename="adapter.tar"'}
         return StreamingResponse(archive.stream(), media_type=_TAR, headers=headers)
-    system_role = services.system_role
-    lines = {
-        "all": lambda: export.everything(services.database, services.directories, user),
-        "sft": lambda: export.sft(services.database, user, system_role=system_role),
-        "preferences": lambda: export.preference_pairs(services.database, user),
-        "rankings": lambda: export.rankings(services.database, user),
-        "thumbs": lambda: export.thumbs(services.database, user),
-        "ratings": lambda: export.ratings(services.database, user),
-        "completions": lambda: export.completions(services.database, user),
-    }[format]()
+    if format == "all":
+        lines = export.everything(services.database, services.directories, user)
+    else:
+        lines = export.training_rows(services.database, user, format, system_role=services.system_role)
     headers = {"Content-Disposition": f'attachment; filename="{format}.jsonl"'}
     return StreamingResponse(lines, media_type=_LINES, headers=headers)

@@ -186,10 +186,7 @@ async def list_feedback(
         until=created_before,
         equal={"type": type, "status": status, "source": source, "completion_id": completion_id},
     )
-    page = found[:limit]
-    more = len(found) > limit
-    last = paging.cursor_of(page[-1].created_at, page[-1].id) if more else None
-    return paging.Page(data=[_rendered(one) for one in page], has_more=more, next_cursor=last)
+    return paging.page_of(found, limit, lambda one: (one.created_at, one.id), _rendered)
 
 
 @router.get("/feedback/{id}", responses=errors(404))

@@ -12,17 +12,7 @@ from pydantic import BaseModel, Field
 from adapters.lifecycle import versions
 from server.admission.identity import user_of
 from server.errors import ModelNotFound
-from server.fine_tuning import (
-    CreateJob,
-    EventResponse,
-    JobResponse,
-    cancel,
-    events_of,
-    find,
-    job_id,
-    job_of,
-    trained,
-)
+from server.fine_tuning import CreateJob, EventResponse, JobResponse, cancel, events_of, find, job_id, job_of, trained
 from server.http.openapi import errors
 from server.routes.requests import AskingOwner, HeaderUser, KeepsMore, ServicesOf, TenantOf, known
 from server.services import Services

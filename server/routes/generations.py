@@ -111,9 +111,7 @@ async def create_response(
 @router.post(
     "/messages",
     **_examples(
-        max_tokens=256,
-        messages=[{"role": "user", "content": "Write an email to Ann"}],
-        metadata={"user_id": "bo"},
+        max_tokens=256, messages=[{"role": "user", "content": "Write an email to Ann"}], metadata={"user_id": "bo"}
     ),
 )
 async def create_message(

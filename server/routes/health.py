@@ -13,7 +13,9 @@ from server.services import Services, engine_state
 from store import keys
 from store.errors import AttuneError
 
+Status = Literal["ready", "loading", "failed", "draining"]
 Store = Literal["ready", "no_writes", "unreachable"]
+Work = Literal["ready", "failed", "elsewhere"]
 
 router = APIRouter(tags=["health"])
 
@@ -27,12 +29,12 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """``ready``, ``loading``, ``failed`` or ``draining``, and much the same for each part."""
 
-    status: Literal["ready", "loading", "failed", "draining"]
+    status: Status
     engine: str = Field(
         description="`loading`, `ready`, `restarting`, `failed`, `stopped` or `unreachable`.", examples=["ready"]
     )
-    store: Literal["ready", "no_writes", "unreachable"]
-    worker: Literal["ready", "failed", "elsewhere"]
+    store: Store
+    worker: Work
     reason: str | None = Field(default=None, description="Why the engine or the store is not ready.", examples=[None])
 
 
@@ -48,15 +50,11 @@ async def ready(services: ServicesOf, request: Request, response: Response) -> R
     if (ask := getattr(request.app.state, "parts", None)) is None:
         ask = request.app.state.parts = Once(partial(_parts, services), age=1.0, patience=5.0)
     engine, store = await ask() or _UNREACHABLE
-    worker: Literal["ready", "failed", "elsewhere"] = "ready" if services.workers else "elsewhere"
+    worker: Work = "ready" if services.workers else "elsewhere"
     if any(task.done() and task.get_name() == "worker" for task in services.tasks):
         worker = "failed"
     parts = {engine, store, worker}
-    status: Literal["ready", "loading", "failed", "draining"] = "loading"
-    if "failed" in parts:
-        status = "failed"
-    elif parts <= {"ready", "elsewhere"}:
-        status = "ready"
+    status: Status = "failed" if "failed" in parts else "ready" if parts <= {"ready", "elsewhere"} else "loading"
     if request.app.state.draining:
         status = "draining"
     if status != "ready":

@@ -39,6 +39,6 @@ async def list_jobs(
     found = await services.database.read(
         job_list.of_tenant, tenant, after=paging.place_of(cursor), limit=limit + 1, state=state
     )
-    page, more = found[:limit], len(found) > limit
-    last = paging.cursor_of(page[-1][1].created_at, page[-1][1].id) if more else None
-    return paging.Page(data=[JobRow(user=user, **vars(job)) for user, job in page], has_more=more, next_cursor=last)
+    return paging.page_of(
+        found, limit, lambda one: (one[1].created_at, one[1].id), lambda one: JobRow(user=one[0], **vars(one[1]))
+    )

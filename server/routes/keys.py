@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
 from server.http.openapi import errors
 from server.routes.caller import Operator
@@ -74,16 +75,14 @@ class RevokedKey(BaseModel):
 @router.get("")
 async def list_keys(services: ServicesOf) -> KeyList:
     """Every tenant's keys."""
-    return KeyList(data=[_told(key) for key in await services.database.read(keys.list_all)])
+    return KeyList(data=[KeyResponse(**vars(key)) for key in await services.database.read(keys.list_all)])
 
 
 @router.post("", status_code=201)
 async def create_key(body: KeyRequest, services: ServicesOf) -> NewKey:
     """Make a key. Where it is the first one, every request needs a key from now on."""
-    limits = body.model_dump(exclude={"tenant", "name"})
-    id, plain = await services.database.write(keys.create, body.tenant, body.name, **limits)
-    made = next(key for key in await services.database.read(keys.list_all) if key.id == id)
-    return NewKey(**_told(made).model_dump(), key=plain)
+    made, plain = await services.database.write(_create, body)
+    return NewKey(**vars(made), key=plain)
 
 
 @router.delete("/{id}", responses=errors(404))
@@ -96,5 +95,8 @@ async def revoke_key(
     return RevokedKey(id=id)
 
 
-def _told(key: Key) -> KeyResponse:
-    return KeyResponse(**vars(key))
+def _create(c: Connection, body: KeyRequest) -> tuple[Key, str]:
+    id, plain = keys.create(c, **body.model_dump())
+    made = keys.get(c, id)
+    assert made is not None
+    return made, plain

@@ -1,14 +1,13 @@
 """GET /metrics: what the server measured, in Prometheus form."""
 
 import asyncio
-import ipaddress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from server.admission.identity import is_loopback_host
+from server.admission.identity import is_local, is_loopback_host
 from server.http.openapi import errors
 from server.routes.requests import ServicesOf
 from store.errors import NotFound
@@ -28,18 +27,10 @@ _TEXT: dict[str, Any] = {
 @router.get("/metrics", response_class=Response, responses={200: _TEXT, **errors(404)})
 async def get_metrics(request: Request, services: ServicesOf) -> Response:
     """Prometheus metrics. `ATTUNE_METRICS` says who may read them: this machine only, everybody, or nobody."""
-    allowed = services.settings.metrics
-    if allowed == "off" or (allowed == "loopback" and not _is_loopback(request)):
+    allowed, client = services.settings.metrics, request.client
+    here = is_loopback_host(request.headers.get("host")) and client is not None and is_local(client)
+    if allowed == "off" or (allowed == "loopback" and not here):
         raise NotFound("Metrics are not served to this address: ATTUNE_METRICS says who may read them.")
     await services.gauges.refresh()
     text = await asyncio.to_thread(generate_latest, services.metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _is_loopback(request: Request) -> bool:
-    if not is_loopback_host(request.headers.get("host")):
-        return False
-    try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False

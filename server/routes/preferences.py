@@ -162,7 +162,7 @@ async def list_preferences(
 
 
 _STATED: dict[int | str, dict[str, Any]] = {
-    200: {"model": PreferenceResponse, "description": "One that says the same, case and end punctuation aside."},
+    200: {"model": PreferenceResponse, "description": "One that says the same, case and end punctuation aside."}
 }
 
 
@@ -278,12 +278,7 @@ def _state(
 
 
 def _with_contexts(c: Connection, owner: Owner, id: str) -> PreferenceWithContexts:
-    contexts = [
-        ContextResponse(
-            text=context.text, feedback_id=context.feedback_id, weight=context.weight, created_at=context.created_at
-        )
-        for context in context_rows.of(c, owner, id)
-    ]
+    contexts = [ContextResponse(**vars(context)) for context in context_rows.of(c, owner, id)]
     shown = _rendered(c, owner, preferences.get(c, owner, id))
     used_at = turns.last_with(c, owner, id)
     return PreferenceWithContexts(**shown.model_dump(), contexts=contexts, used_at=used_at)

@@ -25,8 +25,7 @@ async def _tenant(request: Request) -> str:
 
 
 async def header_user(
-    request: Request,
-    x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None,
+    request: Request, x_user_id: Annotated[str | None, Header(description="The end user, in UTF-8.")] = None
 ) -> str | None:
     """The end user that the header names, or whose token was sent. Raises ``Invalid``, ``Forbidden``."""
     granted: str | None = getattr(request.state, "user", None)
@@ -47,11 +46,12 @@ TenantOf = Annotated[str, Depends(_tenant)]
 HeaderUser = Annotated[str | None, Depends(header_user)]
 
 
-async def _asking_owner(
+async def asking_owner(
     tenant: TenantOf,
     header: HeaderUser,
     user: Annotated[str | None, Query(description="The end user, where no header says so.")] = None,
 ) -> Owner:
+    """The user of the header, else of the query. Raises ``Invalid``."""
     named = user_of(header, {"user": user})
     if named is None:
         raise Invalid("Name the user, in the header X-User-Id or as ?user=.", param="X-User-Id")
@@ -77,7 +77,7 @@ async def _keeps_more(services: ServicesOf, tenant: TenantOf) -> None:
 KeepsMore = Depends(_keeps_more)
 """Of a route that stores something: raises ``QuotaExceeded`` where the tenant may keep no more."""
 
-AskingOwner = Annotated[Owner, Depends(_asking_owner)]
+AskingOwner = Annotated[Owner, Depends(asking_owner)]
 """The user of a resource that has no user in its path."""
 PathOwner = Annotated[Owner, Depends(_path_owner)]
 """The user named in the path."""

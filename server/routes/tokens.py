@@ -69,7 +69,7 @@ async def create_token(body: TokenRequest, request: Request, services: ServicesO
     """Make a token; a user not seen before is made. Only an API key can."""
     key_id: str = request.state.key
     made, plain = await services.database.write(_create, owner, key_id, body)
-    return NewToken(**_told(made).model_dump(), token=plain)
+    return NewToken(user=owner.user, token=plain, **vars(made))
 
 
 @router.get("", responses=errors(404))
@@ -77,7 +77,7 @@ async def list_tokens(services: ServicesOf, owner: PathOwner) -> TokenList:
     """The user's tokens that have not expired."""
     await known(services, owner)
     held = await services.database.read(tokens.all_of, owner)
-    return TokenList(data=[_told(token) for token in held])
+    return TokenList(data=[TokenResponse(user=owner.user, **vars(token)) for token in held])
 
 
 @router.delete("/{id}", responses=errors(404))
@@ -94,13 +94,3 @@ async def revoke_token(
 def _create(c: Connection, owner: Owner, key_id: str, body: TokenRequest) -> tuple[Token, str]:
     users.ensure(c, owner)
     return tokens.create(c, owner, key_id, body.scopes, body.expires_in)
-
-
-def _told(token: Token) -> TokenResponse:
-    return TokenResponse(
-        id=token.id,
-        user=token.owner.user,
-        scopes=list(token.scopes),
-        created_at=token.created_at,
-        expires_at=token.expires_at,
-    )

@@ -1,6 +1,5 @@
 """GET /v1/turns/{completion_id}: why this answer."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,6 @@ from store.owner import Owner
 from store.values import Value
 
 router = APIRouter(tags=["turns"])
-_SUMMARISED = ("created_at", "model", "personalized", "adapter_version", "partial")
 _EDITS = 10  # newest source edits shown of one preference
 
 
@@ -117,9 +115,12 @@ async def list_turns(
         until=created_before,
         equal={"adapter_version": adapter_version, "partial": partial},
     )
-    page, more = found[:limit], len(found) > limit
-    last = paging.cursor_of(page[-1]["created_at"], page[-1]["completion_id"]) if more else None
-    return paging.Page(data=[_summary(one) for one in page], has_more=more, next_cursor=last)
+    return paging.page_of(
+        found,
+        limit,
+        lambda row: (row["created_at"], row["completion_id"]),
+        lambda row: TurnSummary(id=row["completion_id"], usage=Usage(**row), **row),
+    )
 
 
 @router.get("/turns/{completion_id}", responses=errors(404))
@@ -132,30 +133,18 @@ async def get_turn(
     return await services.database.read(_explained, owner, completion_id)
 
 
-def _summary(row: Mapping[str, Any]) -> TurnSummary:
-    usage = Usage(prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"])
-    return TurnSummary(id=row["completion_id"], usage=usage, **{k: row[k] for k in _SUMMARISED})
-
-
 def _explained(c: Connection, owner: Owner, completion_id: str) -> TurnResponse:
     turn = turns.get(c, owner, completion_id)
+    row = vars(turn)
     return TurnResponse(
         id=turn.completion_id,
-        created_at=turn.created_at,
-        model=turn.model,
-        personalized=turn.personalized,
         values=list(turn.applied_values),
         preferences=[
             AppliedPreference(**applied, **_source(c, owner, applied["id"])) for applied in turn.applied_preferences
         ],
-        adapter_version=turn.adapter_version,
-        request=list(turn.request),
-        prompt=list(turn.prompt),
-        prompt_sha256=turn.prompt_sha256,
-        answers=list(turn.answers),
-        partial=turn.partial,
-        usage=Usage(prompt_tokens=turn.prompt_tokens, completion_tokens=turn.completion_tokens),
-        timings=Timings(first_token_ms=turn.first_token_ms, total_ms=turn.total_ms),
+        usage=Usage(**row),
+        timings=Timings(**row),
+        **row,
     )
 
 

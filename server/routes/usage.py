@@ -1,7 +1,7 @@
 """GET /v1/usage: what was answered by day, for a user, a key or the tenant; and what is left of limits in tokens."""
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -81,28 +81,26 @@ async def get_usage(
         named = caller.user
     if named is not None and key is not None:
         raise Invalid("Ask for a user or for a key.", param="key")
-    last = until or datetime.now(UTC).date()
-    first = since or last - timedelta(days=30)
-    if not first <= last <= first + timedelta(days=MOST_DAYS):
+    last = daily.today() if until is None else (until - _EPOCH).days
+    first = last - 30 if since is None else (since - _EPOCH).days
+    if not first <= last <= first + MOST_DAYS:
         raise Invalid(f"since must not be after until, nor more than {MOST_DAYS} days before.", param="since")
 
     def read(c: Connection) -> tuple[list[Day], list[Budget]]:
-        span = ((first - _EPOCH).days, (last - _EPOCH).days)
         if named is not None:
-            return daily.of_user(c, Owner(tenant, named), *span), _budgets(c, services, tenant, "user", named)
+            return daily.of_user(c, Owner(tenant, named), first, last), _budgets(c, services, tenant, named)
         asked = caller if key is None or key == caller.id else keys.get(c, key)
         if asked is None or asked.tenant != tenant:
             raise NotFound(f"There is no working key with the id {key!r}.", param="key")
-        return daily.of_keys(c, tenant, *span, key), _budgets(c, services, tenant, "key", asked)
+        return daily.of_keys(c, tenant, first, last, key), _budgets(c, services, tenant, asked)
 
     days, budgets = await services.database.read(read)
     told = [UsageDay(day=_EPOCH + timedelta(days=one.day), **one.spent._asdict()) for one in days]
     return UsageResponse(user=named, key=key, data=told, budgets=budgets)
 
 
-def _budgets(
-    c: Connection, services: Services, tenant: str, of: Literal["key", "user"], whose: str | Key
-) -> list[Budget]:
+def _budgets(c: Connection, services: Services, tenant: str, whose: str | Key) -> list[Budget]:
+    """Of a user or of a key."""
     if isinstance(whose, Key):
         limit, subject = services.limits.of_key(whose).tokens_per_day, limits.of_key(whose.id)
     else:
@@ -110,4 +108,5 @@ def _budgets(
     if not limit:
         return []
     used = limits.spent_today(c, tenant, subject)
+    of: Literal["key", "user"] = "key" if isinstance(whose, Key) else "user"
     return [Budget(of=of, limit=limit, used=used, resets_at=(daily.today() + 1) * float(limits.DAY))]

@@ -17,7 +17,6 @@ from store.values import Value
 
 router = APIRouter(prefix="/users/{user}", tags=["users"], responses=errors(404))
 everybody = APIRouter(tags=["users"])
-_SHOWN = ("created_at", "active_adapter", "pinned", "paused")
 
 
 class StandingValues(BaseModel):
@@ -39,8 +38,7 @@ class UserResponse(BaseModel):
     active_adapter: int = Field(description="The version that serves; 0 is none.", examples=[3])
     pinned: bool = Field(description="Whether nothing but the API changes it.", examples=[False])
     paused: bool = Field(
-        description="Whether learning is paused: what is known is applied, and nothing new is stored.",
-        examples=[False],
+        description="Whether learning is paused: what is known is applied, and nothing new is stored.", examples=[False]
     )
     active_at: float | None = Field(
         description="When the newest answer was made that is held; Unix seconds.", examples=[1790000060.5]
@@ -86,11 +84,9 @@ async def list_users(
         since=created_after,
         until=created_before,
     )
-    page, more = found[:limit], len(found) > limit
-    last = paging.cursor_of(page[-1].created_at, page[-1].owner.user) if more else None
-    active = await services.database.read(_active, [one.owner for one in page])
-    data = [_shown(one, at) for one, at in zip(page, active, strict=True)]
-    return paging.Page(data=data, has_more=more, next_cursor=last)
+    active = await services.database.read(_active, [one.owner for one in found])
+    rows = list(zip(found, active, strict=True))
+    return paging.page_of(rows, limit, lambda row: (row[0].created_at, row[0].owner.user), lambda row: _shown(*row))
 
 
 @router.get("")
@@ -145,7 +141,7 @@ async def delete_user(services: ServicesOf, owner: PathOwner, response: Response
 
 
 def _shown(user: User, active_at: float | None) -> UserResponse:
-    return UserResponse(id=user.owner.user, active_at=active_at, **{name: getattr(user, name) for name in _SHOWN})
+    return UserResponse(id=user.owner.user, active_at=active_at, **vars(user))
 
 
 def _pause(c: Connection, owner: Owner, paused: bool) -> User:

@@ -37,7 +37,7 @@ def learning(start: Start, database_url: str) -> Running:
 @pytest.mark.parametrize("request_", ["Write an email\0 to Ann", "\0\0\0", "Write \x01\x02 \ufffe an email"], ids=repr)
 @pytest.mark.parametrize("draft", [DRAFT, f"{DRAFT}\0"], ids=["draft", "draft-nul"])
 def test_control_characters_keep_no_edit_from_teaching(learning: Running, request_: str, draft: str) -> None:
-    """PostgreSQL holds no NUL: the situation that a preference was learned in has none."""
+    """PostgreSQL holds no NUL: the context that a preference was learned in has none."""
     told = learned(learning, request_, draft, EDIT)
     assert told["status"] == "learned", told
     http = learning.http(headers=AS_ANN)

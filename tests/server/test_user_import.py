@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select
+from sqlalchemy import Connection, Table, func, select
 
+from server.admission import quota
 from server.imports import lines
-from store import keys
+from store import keys, usage
+from store.database import StoreUnavailable
 from store.tables import spent_keys, turns
 from tests.preference.test_imports_formats import rated
 from tests.server.conftest import Running, Start, ask, until
@@ -234,6 +236,28 @@ def test_a_tenant_that_may_keep_no_more(start: Start) -> None:
     until(lambda: http.post("/v1/users/ann/import", content=jsonl(PAIR)).status_code == 403)  # it counts now and then
     refused = http.post("/v1/users/bob/import", content=jsonl(PAIR))
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_quota")
+
+
+def test_what_is_told_an_import_is_told_nobody_else(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant's bytes are counted once for all who ask in these seconds, and so an error is one for all."""
+    running = start(bytes_per_tenant=1 << 30)
+    counts = iter([0])
+
+    def held(c: Connection, tenant: str) -> int:
+        for count in counts:
+            return count
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(usage, "held", held)
+    monkeypatch.setattr(quota, "_AGE", 0.0)  # the route's own check is old when the first lines are there
+    http = running.http(headers=TYPE)
+    stopped = http.post("/v1/users/ann/import", content=jsonl(PAIR))
+    assert stopped.status_code == 503
+    assert "All before line 1 is taken" in stopped.json()["error"]["message"]
+    running.services.quota._held["local"]._age = 60.0
+    other = http.put("/v1/users/bob/values", json={"values": []}, headers={"Content-Type": "application/json"})
+    assert (other.status_code, other.json()["error"]["code"]) == (503, "store_unavailable")
+    assert "line" not in other.json()["error"]["message"]
 
 
 def test_it_goes_on_behind_a_line(running: Running) -> None:

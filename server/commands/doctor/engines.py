@@ -1,6 +1,5 @@
 """How the server, the engines and the learner's model are."""
 
-import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,7 @@ from server.engine.endpoints import Endpoints
 from server.engine.process import in_float32, on_cpu
 from server.engine.router import Router
 from server.errors import StartRefused
-from server.processor import cores
+from server.processor import cores, memory
 from server.settings import Settings
 from store.errors import AttuneError
 
@@ -46,8 +45,7 @@ async def server_findings(settings: Settings, client: httpx.AsyncClient) -> Asyn
 async def engine_findings(url: str, settings: Settings, client: httpx.AsyncClient) -> list[Finding]:
     """One remote engine."""
     part, base = f"engine {url}", url.rstrip("/").removesuffix("/v1")
-    key = settings.engine_api_key.get_secret_value() if settings.engine_api_key else None
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = _bearer(settings.engine_key)
 
     async def ask(path: str, body: dict[str, object] | None = None) -> httpx.Response:
         return await client.request("POST" if body else "GET", base + path, json=body, headers=headers)
@@ -90,6 +88,10 @@ async def _abilities(
     return found
 
 
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def _is_route(answer: httpx.Response) -> bool:
     """Whether the path is known: vLLM refuses an adapter that is not there in an envelope of its own."""
     if answer.status_code == 200:
@@ -102,14 +104,14 @@ def _is_route(answer: httpx.Response) -> bool:
 
 async def behind_router(settings: Settings) -> list[Finding]:
     """The engines behind a router, one by one."""
-    part, key = "engines behind the router", settings.engine_api_key
+    part = "engines behind the router"
     try:
         router = Router(
             settings.engine_urls[0],
             endpoints=Endpoints(settings.engine_endpoints or ""),
             secret=b"",
             base_model=settings.model_name,
-            api_key=key.get_secret_value() if key else None,
+            api_key=settings.engine_key,
         )
     except (StartRefused, IndexError) as error:
         return [Finding(part, "error", str(error), "Set ATTUNE_ENGINE_ENDPOINTS.")]
@@ -146,10 +148,10 @@ def own_engine(settings: Settings) -> list[Finding]:
         found.append(Finding(part, "warning", "There is a GPU, and vLLM's build for CPUs.", "make setup VARIANT=gpu"))
     if folder is not None and on_cpu() and not settings.bundled:
         weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        held = memory()
         needed = weights * (2 if in_float32(settings) else 1) + (settings.kv_cache_gib << 30)
-        told = f"{settings.model_name} takes some {needed / 2**30:.1f} of {memory / 2**30:.0f} GiB, on {cores()} cores."
-        short = needed > 0.7 * memory
+        told = f"{settings.model_name} takes some {needed / 2**30:.1f} of {held / 2**30:.0f} GiB, on {cores()} cores."
+        short = needed > 0.7 * held
         advice = "Take a smaller model: `attune models list`." if short else ""
         found.append(Finding(part, "warning" if short else "ok", told, advice))
     return found or [Finding(part, "ok", f"{settings.model_name} is served by a vLLM of its own.")]
@@ -160,9 +162,8 @@ async def learner_findings(settings: Settings, client: httpx.AsyncClient) -> Asy
     if settings.learner_url is None:
         return
     part, base = "learner", settings.learner_url.rstrip("/").removesuffix("/v1")
-    key = settings.learner_api_key.get_secret_value() if settings.learner_api_key else None
     try:
-        answer = await client.get(f"{base}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {})
+        answer = await client.get(f"{base}/v1/models", headers=_bearer(settings.learner_key))
         answer.raise_for_status()
         names = [str(model["id"]) for model in answer.json()["data"]]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:

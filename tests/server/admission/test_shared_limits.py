@@ -135,6 +135,8 @@ def test_the_budget_of_a_user_holds_over_two_servers_and_usage_tells_it(start: S
         ({"key": "unknown"}, 404),
         ({"key": id, "user": "maria"}, 400),
         ({"since": "3000-01-01"}, 400),
+        ({"since": "9999-12-31", "until": "9999-12-31"}, 200),
+        ({"until": "0001-01-05"}, 200),
     ):
         assert client(one, key).get("/v1/usage", params=asked).status_code == status
     metrics = one.http().get("/metrics").text

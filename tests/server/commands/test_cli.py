@@ -97,6 +97,13 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(
     assert said in sentence(ended)
 
 
+@pytest.mark.parametrize("command", [["keys", "list"], ["models", "list"]])
+@pytest.mark.parametrize("setting", [{"port": "many"}, {"cohort_tenants": "acme"}])
+def test_a_wrong_setting_is_told_in_one_sentence(tmp_path: Path, command: list[str], setting: dict[str, str]) -> None:
+    (name,) = setting
+    assert sentence(run(tmp_path, *command, **setting)).startswith(f"ATTUNE_{name.upper()} is wrong: ")
+
+
 def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path) -> None:
     """vllm-project/vllm#7514: the model was loaded first, for nothing, and the reason was not the last line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
