@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +45,6 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the model, or for checkpoints and the LoRA.")] = Path(
         "out/model"
     ),
-    resume: Annotated[Path | None, typer.Option(help="Model that lacks the last phase only.")] = None,
 ) -> None:
     """Train the bundled model from scratch on this CPU, in about two hours; or, with --base, a LoRA on another model.
 
@@ -66,7 +64,7 @@ def train(
     from lab.train import train as run
 
     phases = tuple(replace(phase, minutes=phase.minutes / speed) for phase in Recipe().phases)
-    Console().print(run(Recipe(phases=phases, seed=seed), out, resume))
+    Console().print(run(Recipe(phases=phases, seed=seed), out))
 
 
 @app.command("eval")
@@ -160,23 +158,3 @@ def kinds(
     found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))
     rows = [[f"{value:g}" for value in figures.values()] for figures in found[:best]]
     Console().print(reports.Table(list(found[0]), rows, texts=0).shown())
-
-
-@app.command()
-def show(
-    kind: Annotated[str | None, typer.Option(help="A kind of context; any by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is shown.")] = 0,
-) -> None:
-    """Print one request of the world, a hidden style, and the text that satisfies it."""
-    from lab.lexicon import KIND_BY_NAME
-    from lab.render import render
-    from lab.style import canonical_phrase, random_style
-    from lab.world import random_request
-
-    if kind is not None and kind not in KIND_BY_NAME:
-        refuse(f"There is no kind {kind!r}: {', '.join(KIND_BY_NAME)}.")
-    rng = random.Random(seed)
-    request = random_request(rng, KIND_BY_NAME[kind] if kind else None)
-    style = random_style(request.facts.task, rng)
-    wishes = "\n".join(f"- {canonical_phrase(a, v)}" for a, v in style.items())
-    typer.echo(f"{request.text}\n\n{wishes}\n\n{render(request.facts, {})}\n\n{render(request.facts, style)}")
