@@ -20,9 +20,10 @@ from adapters.artifacts.directories import Directories
 from adapters.artifacts.manifest import Manifest
 from adapters.lifecycle.versions import ServedVersions, Version
 from adapters.registry.registry import Registry
-from bench import lru, machine, report
+from bench import lru, machine
 from bench.lru import Told, Workload
-from bench.report import Part, Table
+from lab import report
+from lab.report import Report, Table
 from preference.ports import Generation
 from store.message import Message
 from store.owner import Owner
@@ -146,7 +147,7 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     }
 
 
-def parts(found: dict[str, Any]) -> list[Part]:
+def parts(found: dict[str, Any]) -> Report:
     """The report of a run."""
     shares = ("measured", "simulated", "on_paper")
     rows = [

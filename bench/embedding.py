@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import machine, report
-from bench.report import Part, Table
+from bench import machine
+from lab import report
 from lab.recall_quality import load
+from lab.report import Report, Table
 from preference.ports import Vectors
 from preference.recall import embedder
 from preference.recall.embedder import SentenceEmbedder
@@ -75,7 +76,7 @@ def measure(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def parts(result: dict[str, Any]) -> list[Part]:
+def parts(result: dict[str, Any]) -> Report:
     """The report of a run."""
     where = result["machine"]
     rows = [[name, *(str(arm[figure]) for figure in ("p50_ms", "min_ms", "cpu_p50_ms"))]
@@ -98,7 +99,7 @@ def embedding(
     about = machine.about()
     situations = [situation for person in load() for situation in person.situations]
     result = measure([text for s in situations for text in (s.context, s.same)]) | about
-    report.conclude(result, out, parts(result), DOCS if write_docs else None, MARK)
+    report.conclude(result, parts(result), [out], DOCS if write_docs else None, MARK)
 
 
 if __name__ == "__main__":

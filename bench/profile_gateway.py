@@ -20,9 +20,11 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import report, servers
+from bench import servers
 from bench.arms import USER, Arm, introduce
 from bench.load import Caller, Failures, Figures, load
+from lab import report
+from lab.child import ServerFailed
 
 RATE = 100
 ARMS = ("attune", "personalised", "uncached", "litellm")
@@ -87,9 +89,9 @@ async def sample(
         figures = await load(callers, seconds + 1)
         _, errors = await spy.communicate()
         if spy.returncode:
-            raise servers.ServerFailed(f"py-spy could not sample: {errors.decode()[-500:]}")
+            raise ServerFailed(f"py-spy could not sample: {errors.decode()[-500:]}")
         if failures.count:
-            raise servers.ServerFailed(f"requests failed: {failures.reasons}")
+            raise ServerFailed(f"requests failed: {failures.reasons}")
         return figures
 
 

@@ -20,14 +20,16 @@ from rich.console import Console
 
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.object_store import ObjectStore
-from bench import killing, machine, report, servers
+from bench import killing, machine, servers
 from bench.adapter_users import AdapterUser, Publisher
 from bench.arms import Arm, user_says
 from bench.database import database_url
 from bench.fleet import Fleet, Process
 from bench.killing import WRITERS, Outcome
 from bench.load import Caller, Failures, Figures, load
-from bench.servers import Server, ServerFailed
+from bench.servers import Server
+from lab import report
+from lab.child import ServerFailed
 from store.database import Database
 
 BUDGET = 20_000

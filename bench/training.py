@@ -23,11 +23,12 @@ from adapters.recipe import Recipe
 from adapters.training import progress
 from adapters.training.amount import SMALL
 from adapters.training.trainer import FIGURES, TrainingJob
-from bench import machine, report, training_report
-from bench.recipes import RECIPES
+from bench import machine, training_report
 from bench.servers import BUNDLED, ROOT
 from bench.shapes import SHAPES
 from bench.training_users import TrainingUser
+from lab import report
+from lab.provenance import accelerators
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
@@ -107,23 +108,6 @@ def written(root: Path, seeds: Iterable[int], job: TrainingJob) -> list[Path]:
     return made
 
 
-def measure_recipes(job: TrainingJob, root: Path, console: Console) -> dict[str, dict[str, float]]:
-    """One user trained by every recipe: milliseconds a step, seconds in all and the most GiB."""
-    found: dict[str, dict[str, float]] = {}
-    for name, objective in RECIPES.items():
-        if objective is None:
-            continue
-        own = replace(job, recipe=replace(job.recipe, objective=objective))
-        timed = run("adapters.training.trainer", written(root / f"recipe {name}", [0], own))
-        found[name] = {
-            "step_milliseconds": round(1000 * timed.per_step()["step"], 1),
-            "seconds": round(timed.seconds, 1),
-            "peak_gib": timed.peak_gib,
-        }
-        console.print(f"{name}: {found[name]}", highlight=False)
-    return found
-
-
 def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Console) -> dict[str, Any]:
     """Train ``ALONE`` users one by one, and the first of them and more at once, for each of ``counts``; in turn."""
     alone: list[Timed] = []
@@ -182,7 +166,6 @@ def training(
     activation_gib: Annotated[
         float | None, typer.Option(min=0.1, help="What ATTUNE_TRAIN_ACTIVATION_GIB says.")
     ] = None,
-    each_recipe: Annotated[bool, typer.Option("--each-recipe", help="One user by every other recipe, too.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:
     """Measure training many at once beside one after another."""
@@ -190,7 +173,7 @@ def training(
         raise typer.BadParameter(f"there is no shape {shape!r}: {', '.join(SHAPES)}")
     if dtype not in DTYPES:
         raise typer.BadParameter(f"there is no dtype {dtype!r}: {', '.join(DTYPES)}")
-    if write_docs and (shape is None) == (machine.accelerator() is not None):
+    if write_docs and (shape is None) == bool(accelerators()):
         raise typer.BadParameter("--write-docs is for the bundled model without a GPU, or for a shape with one")
     recipe = replace(recipe_of(steps or (QUICK_STEPS if quick else None)), activation_gib=activation_gib)
     if threads is not None:
@@ -201,8 +184,6 @@ def training(
         root = Path(folder)
         job = TrainingJob(str(SHAPES[shape].write(root / "model", dtype) if shape else BUNDLED), recipe)
         found = measure(counts, job, root, console)
-        if each_recipe:
-            found["recipes"] = measure_recipes(job, root, console)
     about["versions"]["torch"] = importlib.metadata.version("torch")
     about["machine"]["load_average_1m_after"] = machine.load()
     settings = {
@@ -213,7 +194,7 @@ def training(
     }
     result = training_report.result({**settings, **found}, about)
     document = training_report.DOCS if write_docs else None
-    report.conclude(result, out, training_report.parts(result), document, training_report.mark(result))
+    report.conclude(result, training_report.parts(result), [out], document, training_report.mark(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`attune lab`: the synthetic world, the bundled model's recipe and its measurement, and what learning is worth."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -83,15 +82,13 @@ def evaluate(
         told = measure.evaluate(_fetched(base), examples, chats, Console(stderr=True), adapter)
         measure.show(told, Console())
         if report is not None:
-            report.write_text(json.dumps(told, indent=2) + "\n")
+            reports.write(told, report)
         return
     from lab.evaluate import evaluate as run
-    from lab.evaluate import print_report
+    from lab.evaluate import told_of
 
     figures = run(model, examples)
-    print_report(figures, Console())
-    if report is not None:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
+    reports.conclude(figures, told_of(figures), [report])
     if not all(figures["targets_met"].values()):
         raise typer.Exit(1)
 
@@ -135,12 +132,8 @@ def recall(
     everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
     stated = recall_everyday.stated_pairs()
     figures = asyncio.run(recall_quality.measure(recall_quality.load(), kinds, everyday, stated))
-    told = recall_report.report(figures)
-    reports.show(told, Console())
-    if report is not None:
-        reports.write(figures, report)
-    if write_docs:
-        reports.put(reports.DOCS / "recall.md", recall_report.MARK, reports.markdown(told))
+    document = reports.DOCS / "recall.md" if write_docs else None
+    reports.conclude(figures, recall_report.report(figures), [report], document, recall_report.MARK)
 
 
 @app.command()

@@ -21,10 +21,12 @@ from openai import APIError
 from rich.console import Console
 from rich.progress import Progress
 
+from lab.child import ServerFailed
 from lab.client import Client
 from lab.demo_figures import Figures, mean, show_users
 from lab.demo_user import Asked, DemoUser, demo_user
-from lab.local_server import NotStarted, local_server, progress
+from lab.local_server import local_server
+from lab.progress import progress
 from lab.provenance import commit, vllm_version
 from lab.work import NotThisRun, Work
 from preference.distance import normalised_distance
@@ -169,7 +171,7 @@ def demo(
     options = Options(rounds, held_out, seed, seeds, out, url, resume)
     try:
         played = asyncio.run(_demo(options, console))
-    except (NotStarted, NotThisRun, NotPlayed) as error:
+    except (ServerFailed, NotThisRun, NotPlayed) as error:
         _exit(str(error))
     except KeyboardInterrupt:
         _exit("Stopped; the same command with --resume goes on with the users that are left.")

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lab.report import axes
+
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
 NOT_MEASURED = "not measured: the adapter was not admitted"
 ENOUGH = 0.35
@@ -59,12 +61,10 @@ class Figures:
 
     def plot(self, path: Path) -> None:
         """Draw the cost of each round and of each stage."""
-        import matplotlib
+        with axes(path, 2, figsize=(10, 3.5), width_ratios=(3, 2)) as (left, right):
+            self._draw(left, right)
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.5), width_ratios=(3, 2))
+    def _draw(self, left: Any, right: Any) -> None:
         numbers = [r["round"] for r in self.rounds]
         for kind in dict.fromkeys(r["kind"] for r in self.rounds):
             own = [(r["round"], r["cost"]) for r in self.rounds if r["kind"] == kind]
@@ -76,9 +76,6 @@ class Figures:
         measured = [name for name in STAGES[::-1] if name in self.stages]
         right.barh(measured, [self.stages[name] for name in measured], color="tab:blue")
         right.set(xlabel="mean edit cost", title="Held-out requests")
-        figure.tight_layout()
-        figure.savefig(path, dpi=130)
-        pyplot.close(figure)
 
 
 def show_users(played: Mapping[int, Figures], console: Console) -> None:

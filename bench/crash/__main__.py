@@ -16,10 +16,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import machine, report
+from bench import machine
 from bench.crash.harness import Harness, Outcome
 from bench.database import database_url
-from bench.report import Table
+from lab import report
+from lab.progress import bar
+from lab.report import Table
 
 
 class Store(StrEnum):
@@ -74,7 +76,7 @@ def _run(store: Store, kills: int, seed: int, console: Console) -> Outcome:
     """A run on one store, in a folder that stays where something was found."""
     folder = Path(tempfile.mkdtemp(prefix="attune-crash-"))
     try:
-        with report.bar(console, f"kills on {store}", kills) as told, database_url(store, folder) as url:
+        with bar(console, f"kills on {store}", kills) as told, database_url(store, folder) as url:
             outcome = asyncio.run(Harness(url, folder, seed=seed).run(kills, told))
     except BaseException:
         console.print(f"What was there when it happened is in {folder}")

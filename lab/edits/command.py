@@ -63,11 +63,11 @@ def edits(
     """Play everyday edits with a real model: what is learned from them, and what comes with later requests."""
     from openai import APIError
 
+    from lab.child import ServerFailed
     from lab.edits import cases
     from lab.edits.play import NotDrafted
     from lab.edits.report import report
-    from lab.local_server import NotStarted
-    from lab.report import show, write
+    from lab.report import conclude
     from lab.work import NotThisRun, clear
     from server.errors import StartRefused
     from server.models.catalog import DEFAULT
@@ -82,13 +82,11 @@ def edits(
         if not resume:
             clear(out, WORK, SERVER)
         told = asyncio.run(run(options, Console(stderr=True)))
-    except (cases.BadCases, NotThisRun, NotStarted, StartRefused, NotDrafted, TimeoutError, APIError) as error:
+    except (cases.BadCases, NotThisRun, ServerFailed, StartRefused, NotDrafted, TimeoutError, APIError) as error:
         refuse(str(error) or "Learning from an edit took too long.")
     except KeyboardInterrupt:
         refuse("Stopped; the same command with --resume goes on.")
-    show(report(told), Console())
-    if json_file is not None:
-        write(told, json_file)
+    conclude(told, report(told), [json_file])
     failed = sum(figures["failed"] for figures in told["modes"].values())
     if failed:
         refuse(f"{failed} edits could not be learned from: the table says why.")
@@ -100,7 +98,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     from lab.edits.engine import learning_server, running_engine
     from lab.edits.functional import Functional
     from lab.edits.play import Player
-    from lab.local_server import progress
+    from lab.progress import progress
     from lab.provenance import about, commit
     from lab.work import Work, digest
     from server.engine.system_role import has_system_role

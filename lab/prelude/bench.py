@@ -13,7 +13,6 @@ from rich.progress import Progress
 
 from lab.client import Client
 from lab.everyday import environment as everyday
-from lab.local_server import progress
 from lab.prelude import documents, environment, log
 from lab.prelude.ablation import PARTS
 from lab.prelude.asking import Asking, general
@@ -24,6 +23,7 @@ from lab.prelude.memory import Vectors
 from lab.prelude.ports import Environment
 from lab.prelude.run import RETRIES, MakeEnvironment, Run
 from lab.prelude.server import own_server
+from lab.progress import progress
 from lab.provenance import commit
 from lab.work import Work, clear, only_run
 from preference.ports import Embedder
@@ -100,7 +100,7 @@ class Outcome:
 
 
 async def bench(options: Options, console: Console, embedder: Embedder) -> Outcome:
-    """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``NotStarted``, and the server's own errors."""
+    """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``ServerFailed``, and the server's own errors."""
     chains = plan(options.environments, options.variants, options.arms, options.seeds)
     async with contextlib.AsyncExitStack() as stack:
         user: LLMUser | None = None

@@ -81,13 +81,13 @@ def bench(
     """Play PRELUDE's protocol on a real server: what each way to learn from edits costs its user."""
     from openai import APIError
 
+    from lab.child import ServerFailed
     from lab.everyday import report as everyday_report
-    from lab.local_server import NotStarted
     from lab.prelude import bench, plots
     from lab.prelude import report as synthetic_report
     from lab.prelude.catalog import SLOW_ARM, chosen
     from lab.provenance import about
-    from lab.report import DOCS, about_line, markdown, put, show, write
+    from lab.report import DOCS, about_line, conclude, picture
     from lab.work import NotThisRun
     from preference.recall.embedder import SentenceEmbedder
 
@@ -127,18 +127,16 @@ def bench(
         options.check()
         embedder = SentenceEmbedder()
         outcome = asyncio.run(bench.bench(options, progress, embedder))
-    except (NotStarted, NotThisRun, ValueError, APIError) as error:
+    except (ServerFailed, NotThisRun, ValueError, APIError) as error:
         refuse(str(error))
     summary = reports.summarise(outcome.lines, embedder, about(outcome.model))
-    told = reports.report(summary)
-    for file in filter(None, (out / "figures.json", report)):
-        write(summary, file)
-    drawn = plots.write(outcome.lines, DOCS / "benchmark" if write_docs else out, prefix)
-    if write_docs:
-        content = markdown([about_line(summary), *told])
-        put(DOCS / "benchmark.md", reports.MARK, content, {plot: reports.CAPTIONS[plot.stem] for plot in drawn})
-    show(told, Console())
-    progress.print(f"[dim]Rounds, figures and plots in {out}.[/dim]")
+    plot = (DOCS / "benchmark" if write_docs else out) / f"{prefix}cumulative.png"
+    drawn = plots.write(outcome.lines, plot)
+    told = [about_line(summary), *reports.report(summary)]
+    if write_docs and drawn:
+        told.append(picture(reports.CAPTION, plot))
+    document = DOCS / "benchmark.md" if write_docs else None
+    conclude(summary, told, [out / "figures.json", report], document, reports.MARK)
     if outcome.failures:
         failed = "\n".join(f"{chain}: {reason}" for chain, reason in outcome.failures.items())
         refuse(

@@ -19,8 +19,8 @@ COLOURS = {"attune+adapter": "tab:purple", "attune": "tab:blue", "cipher-5": "ta
 Arms = Mapping[str, Sequence[Played]]
 
 
-def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
-    """Write ``cumulative.png``, its name after ``prefix``, if the plain variant was played; what was written."""
+def write(lines: Sequence[Line], path: Path) -> bool:
+    """Draw the cumulative costs of the plain variant, if that was played; whether it was."""
     from matplotlib.figure import Figure
 
     plain: dict[str, dict[str, Sequence[Played]]] = {}
@@ -28,7 +28,7 @@ def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
         if variant == "plain":
             plain.setdefault(environment, {})[arm] = played
     if not plain:
-        return []
+        return False
     best = {name: {arm: arms[arm] for arm in COLOURS if arm in arms} or arms for name, arms in plain.items()}
     figure = Figure(figsize=(6.2 * len(plain), 4.4 * 2), layout="tight")
     for environments, row in zip((plain, best), figure.subplots(2, len(plain), squeeze=False), strict=True):
@@ -36,10 +36,9 @@ def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
             _cumulative(axes, arms)
             axes.set_title(name)
             axes.spines[["top", "right"]].set_visible(False)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{prefix}cumulative.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
-    return [path]
+    return True
 
 
 def _cumulative(axes: "Axes", arms: Arms) -> None:

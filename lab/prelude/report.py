@@ -18,9 +18,7 @@ ARMS = (
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 MARK = "bench-prelude"
-CAPTIONS = {
-    "cumulative": "Cumulative edit cost by round, of all arms and of those that the goals are about",
-}
+CAPTION = "Cumulative edit cost by round, of all arms and of those that the goals are about"
 MET = {None: "not measured", True: "yes", False: "no"}
 """How it is said whether a goal is met."""
 

@@ -23,7 +23,7 @@ async def own_server(
     """The URL and the keys, by tenant, of a server whose data lies in ``folder`` and stays there.
 
     It is ``without`` a part of its learner if one is named, and learns from as many edits at a time as there are chains
-    played. Raises ``NotStarted``.
+    played. Raises ``ServerFailed``.
     """
     made = make_keys(folder, {chain.tenant for chain in chains})
     recipes = {chain.tenant: OBJECTIVES.get(chain.arm.removeprefix("attune:")) for chain in chains}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lab.edits.engine import Running, learning_server, running_engine
-from lab.local_server import progress
+from lab.progress import progress
 from lab.provenance import about, commit
 from lab.work import Work, digest
 from lab.writers import figures, scoring
@@ -36,8 +36,6 @@ class Options:
     adapter_model: str | None
     adapters: bool
     preferences: bool
-    rate: float | None
-    epochs: float | None
     engine_url: str | None
     out: Path
 
@@ -52,7 +50,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     work.begin(
         file=digest(await asyncio.to_thread(options.file.read_bytes)), learn=len(split.learned), test=len(split.tested),
         writers=" ".join(split.writers), model=learner.model_source, scorer=scorer.model_source,
-        adapter_model=base.model_source, rate=options.rate, epochs=options.epochs, engine=options.engine_url,
+        adapter_model=base.model_source, engine=options.engine_url,
         commit=commit("server", "adapters", "preference", "store", "lab/edits", "lab/writers/scoring.py"),
     )  # fmt: skip
     kinds: dict[str, Any] = {}
@@ -107,7 +105,7 @@ async def _train(
 
     bar = bars.add_task("adapters: trained, percent", total=100)
     source = str(settings.model_folder or settings.model_source)
-    adapters = Adapters(options.out / ADAPTERS, source, rate=options.rate, epochs=options.epochs, seconds=TRAIN_SECONDS)
+    adapters = Adapters(options.out / ADAPTERS, source, TRAIN_SECONDS)
     made = await adapters.train(options.split, lambda share: bars.update(bar, completed=round(100 * share)))
     bars.update(bar, completed=100)
     return made, {writer: adapters.figures(writer) for writer in options.split.writers}

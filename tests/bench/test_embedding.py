@@ -1,7 +1,7 @@
 """The benchmark of the embedding measures what it says, on a few texts."""
 
 from bench.embedding import GOAL_MS, arms, measure, parts
-from bench.report import markdown
+from lab.report import markdown
 
 
 def test_a_small_run_measures_every_arm() -> None:

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.client import Client, since
-from lab.local_server import progress
 from lab.prelude import log
 from lab.prelude.ablation import PARTS
 from lab.prelude.bench import SERVER, WORK, Options, bench
@@ -28,6 +27,7 @@ from lab.prelude.ports import Arm, Draft, Environment
 from lab.prelude.run import Run
 from lab.prelude.server import make_keys
 from lab.prelude.trial import Trial
+from lab.progress import progress
 from lab.work import NotThisRun, Work, clear, only_run
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
