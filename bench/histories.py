@@ -36,6 +36,7 @@ async def _one(days: int, requests: int) -> tuple[float, float]:
         before = machine.cpu_seconds(server.pid)
         answers = [await caller.ask() for _ in range(requests)]
         taken = [answer.whole / 1e6 for answer in answers if answer is not None]
+        caller.close()
         await asyncio.sleep(TAIL_SECONDS)
         if len(taken) < requests:
             raise ServerFailed(f"requests failed: {failures.reasons}")

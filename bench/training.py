@@ -67,10 +67,10 @@ class Timed:
 def run(module: str, directories: Sequence[Path]) -> Timed:
     """Train ``directories`` with ``python -m module``. Steps are timed from when the first were seen done."""
     output = directories[0] / (progress.FILE if module == "adapters.training.trainer" else "output")
-    with output.open("w") as file:
+    with output.open("w") as file, tempfile.TemporaryFile("w+") as errors:
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, directories)], stdout=file, stderr=subprocess.PIPE, cwd=ROOT
+            [sys.executable, "-m", module, *map(str, directories)], stdout=file, stderr=errors, cwd=ROOT
         )
         seen: list[tuple[int, float, float]] = []
         used = 0.0
@@ -81,9 +81,9 @@ def run(module: str, directories: Sequence[Path]) -> Timed:
                 seen.append((done, time.monotonic(), used))
             time.sleep(_PAUSE)
         seconds = time.monotonic() - started
-        _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{module} failed: {errors.decode(errors='replace')[-2000:]}")
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{module} failed: {errors.read()[-2000:]}")
     (first, begun, before), (last, ended, after) = seen[0], seen[-1]
     if last == first:
         raise RuntimeError(f"{module} took all of its {last} steps between two looks: --steps needs more")

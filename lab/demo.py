@@ -202,8 +202,9 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
         (options.out / _WORK).unlink(missing_ok=True)
     work = Work(options.out / _WORK, anew="leave out --resume")
     work.begin(
-        rounds=options.rounds, held_out=options.held_out, commit=commit("server", "preference", "store", "adapters")
-    )
+        rounds=options.rounds, held_out=options.held_out, server=options.url or Settings().model_source,
+        commit=commit("server", "preference", "store", "adapters"),
+    )  # fmt: skip
     seeds = range(options.first, options.first + options.users)
     left = [seed for seed in seeds if work.get("user", "", str(seed)) is None]
     async with contextlib.AsyncExitStack() as stack:

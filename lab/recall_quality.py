@@ -28,6 +28,7 @@ from store.owner import Owner
 from store.users import User
 
 PAIRS = Path(__file__).resolve().parent / "recall_pairs.jsonl"
+_READ = ("lab/recall_pairs.jsonl", "lab/stated_pairs.jsonl", "lab/edits")
 SPLITS = ("dev", "test")
 SWEEP_K = (1, 3, 5, 10)
 SWEEP_ALIKE = (0.6, 0.64, 0.68, 0.7, 0.72, 0.76, 0.8)
@@ -148,9 +149,7 @@ async def measure(
     best = max(sweep, key=lambda found: found["dev"]["f1"])
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(
-            "preference", "store", "lab/recall_quality.py", "lab/recall_everyday.py", "lab/recall_pairs.jsonl"
-        ),
+        "commit": commit("preference", "store", "lab/recall_quality.py", "lab/recall_everyday.py", *_READ),
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),

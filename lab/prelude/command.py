@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from lab.prelude.ablation import PARTS
 from lab.refusal import refuse
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
@@ -67,9 +66,6 @@ def bench(
     user_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
     url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
-    without: Annotated[
-        str | None, typer.Option(help="Leave a part out of the server's learner: " + ", ".join(PARTS) + ".")
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The run's folder; called again, it goes on there. By default out/prelude or out/everyday."),
@@ -93,8 +89,8 @@ def bench(
 
     progress = Console(stderr=True)
     everyday = world == "everyday"
-    if everyday and (environment or variant or documents or feedback is not None or without):
-        refuse("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
+    if everyday and (environment or variant or documents or feedback is not None):
+        refuse("The everyday world has no environments, variants, documents or feedback to choose from.")
     reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")
     out = out or Path("out/everyday" if everyday else "out/prelude")
     usual = EVERYDAY_ROUNDS if everyday else ROUNDS
@@ -120,7 +116,6 @@ def bench(
         user_key=_secret(user_key_env),
         url=url.rstrip("/") if url else None,
         key=_secret(api_key_env),
-        without=without,
         families=families,
     )
     try:

@@ -13,8 +13,8 @@ from lab.report import Cell, Report, Table, number, number_of, share_of
 from preference.ports import Embedder
 
 ARMS = (
-    "none", "oracle", "explore-then-exploit", "continual", "icl-edit-1", "icl-edit-5", "cot-edit", "cipher-1",
-    "cipher-5", "constant", "attune", "attune+adapter",
+    "none", "oracle", "explore-then-exploit", "continual", "icl-edit-5", "cot-edit", "cipher-5", "constant", "attune",
+    "attune+adapter",
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 MARK = "bench-prelude"

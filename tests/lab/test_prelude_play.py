@@ -99,7 +99,7 @@ async def test_every_chain_is_played_and_every_round_written(running: Running, t
 
 
 async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running, tmp_path: Path) -> None:
-    arms = ["none", "explore-then-exploit", "continual", "icl-edit-1", "cot-edit", "cipher-1", "attune"]
+    arms = ["none", "explore-then-exploit", "continual", "icl-edit-5", "cot-edit", "cipher-5", "attune"]
     whole = await bench(options(running, tmp_path / "whole", arms=arms), QUIET, WordEmbedder())
     chains = plan(["email"], ["plain"], arms, 1)
     for _ in range(ROUNDS):

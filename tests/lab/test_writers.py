@@ -12,7 +12,7 @@ from lab.report import Table
 from lab.work import Work
 from lab.writers import figures, report, scoring
 from lab.writers.data import BadWriters, load, split
-from lab.writers.scoring import Scoring, Source
+from lab.writers.scoring import Source
 from preference.ports import TokenScores
 from store.errors import ScoringUnavailable
 from store.message import Message
@@ -103,9 +103,9 @@ async def test_own_minus_other_is_what_is_learned_and_nothing_is_scored_twice(fi
     ]
     killed = Lover(limit=7)
     with pytest.raises(ScoringUnavailable):
-        await Scoring(killed, "m", work, lambda: None).score(held, sources)
+        await scoring.score(held, sources, killed, "m", work, lambda: None)
     lover = Lover()
-    await Scoring(lover, "m", Work(tmp_path / "work"), lambda: None).score(held, sources)
+    await scoring.score(held, sources, lover, "m", Work(tmp_path / "work"), lambda: None)
     assert killed.asked + lover.asked == len(sources) * len(held.tested)
     told = figures.compared(Work(tmp_path / "work"), held, sources, sources[0], "m")
     assert told["all_tokens"]["own_minus_other"] == {"mean": 1.0, "interval": [1.0, 1.0]}
