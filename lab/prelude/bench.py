@@ -65,7 +65,6 @@ class Options:
     url: str | None = None
     key: str = "none"
     without: str | None = None
-    families: str = "all"
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be played."""
@@ -122,7 +121,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
             rounds=options.rounds, seeds=options.seeds, model=model,
             commit=await asyncio.to_thread(commit, *_MEASURED), server=options.url or "own",
             documents=str(options.documents) if options.documents else None, user_model=options.user_model,
-            without=options.without, **({"families": options.families} if EVERYDAY in options.environments else {}),
+            without=options.without,
         )  # fmt: skip
         played = log.played(work)
         if all(len(played.get(chain, ())) == options.rounds for chain in chains):
@@ -148,7 +147,7 @@ def _environments(options: Options, user: LLMUser | None) -> MakeEnvironment:
         if chain.environment == DOCUMENTS and options.documents is not None and user is not None:
             return documents.make(options.documents, seed=chain.seed, rounds=options.rounds, user=user)
         if chain.environment == EVERYDAY:
-            return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds, families=options.families)
+            return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds)
         return environment.make(chain.environment, seed=chain.seed, rounds=options.rounds, variant=chain.variant)
 
     return make

@@ -15,7 +15,7 @@ from lab.prelude.trial import Trial
 
 
 def _taught_by(kind: str) -> Callable[[Trial], Arm]:
-    return lambda trial: AttuneBy(trial.client, trial.tenant, kind, trial.voice, trial.training)
+    return lambda trial: AttuneBy(trial.client, trial.tenant, kind, trial.voice)
 
 
 ARMS: Mapping[str, Callable[[Trial], Arm]] = {

@@ -16,8 +16,6 @@ EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
 
 World = Literal["synthetic", "everyday"]
 """Whose requests are played."""
-Families = Literal["dev", "all"]
-"""Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
 
 
 def bench(
@@ -27,9 +25,6 @@ def bench(
     world: Annotated[
         World, typer.Option(help="synthetic, for the bundled model, or everyday: real English, for real models.")
     ] = "synthetic",
-    families: Annotated[
-        Families, typer.Option(help="Wishes of everyday users: dev leaves out those that are for testing alone.")
-    ] = "all",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default, 40 in the everyday world.")
     ] = None,
@@ -49,9 +44,8 @@ def bench(
     feedback: Annotated[
         list[str] | None,
         typer.Option(
-            help="Play users who give this kind alone, beside edits and none: demonstration, comment, rating, ranking, "
-            "thumbs, signal, outcome, history, import; or who edit and are misled: wrong-comments, copied-signals, "
-            "hostile-follow-ups. May come again."
+            help="Play users who give this kind alone, beside edits and none: demonstration, comment, history, import; "
+            "or who edit and are misled: wrong-comments, copied-signals, hostile-follow-ups. May come again."
         ),
     ] = None,
     concurrency: Annotated[
@@ -116,7 +110,6 @@ def bench(
         user_key=_secret(user_key_env),
         url=url.rstrip("/") if url else None,
         key=_secret(api_key_env),
-        families=families,
     )
     try:
         options.check()

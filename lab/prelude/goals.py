@@ -70,7 +70,6 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
             of_faultless=faultless_loss(),
         ),
         *taught("comment", "attune", 1.2), *taught("history", "attune", 1.1),
-        *taught("ranking", "none", 0.7), *taught("thumbs", "none", 0.7),
         *taught("wrong-comments", "attune", 1.02), *taught("copied-signals", "attune", 1.02),
         *taught("hostile-follow-ups", "attune", 1.02),
     ]  # fmt: skip

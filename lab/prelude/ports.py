@@ -37,21 +37,6 @@ class Voice(Protocol):
     def misleading(self) -> str | None:
         """A wish that the user has not, now and then."""
 
-    def thumb(self, draft: str) -> bool:
-        """Up."""
-
-    def rating(self, draft: str) -> int:
-        """From 1 to 7."""
-
-    def prefers(self, one: str, other: str) -> bool:
-        """Whether ``one`` is better."""
-
-    def signal(self, draft: str) -> str:
-        """What the user does with it."""
-
-    def outcome(self, draft: str) -> float:
-        """What comes of it."""
-
     def own(self) -> str:
         """What the user would have written without a draft."""
 
