@@ -110,7 +110,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     name, engine = next(iter(result["engines"].items()))
     gateways = [arm for arm in ARMS if arm in engine["whole"] and not arm.startswith("raw")]
     paced = "paced" in engine
-    with report.axes(path, 3, figsize=(13, 3.8)) as (answers, tokens, rates):
+    with report.axes(path, 1, 3, figsize=(13, 3.8)) as (answers, tokens, rates):
         for axes, title, measurement, figure in (
             (answers, "Added to an answer (ms)", "whole", "whole"),
             (tokens, "Added between tokens (ms)", "paced", "gap")

@@ -61,7 +61,7 @@ class Figures:
 
     def plot(self, path: Path) -> None:
         """Draw the cost of each round and of each stage."""
-        with axes(path, 2, figsize=(10, 3.5), width_ratios=(3, 2)) as (left, right):
+        with axes(path, 1, 2, figsize=(10, 3.5), width_ratios=(3, 2)) as (left, right):
             self._draw(left, right)
 
     def _draw(self, left: Any, right: Any) -> None:

@@ -109,14 +109,14 @@ def conclude(
 
 
 @contextmanager
-def axes(path: Path, columns: int = 1, **more: Any) -> Iterator[Any]:
+def axes(path: Path, rows: int = 1, columns: int = 1, **more: Any) -> Iterator[Any]:
     """The axes of a new plot, ``more`` of which pyplot knows, which is written to ``path`` afterwards."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, places = pyplot.subplots(1, columns, layout="tight", **more)
+    figure, places = pyplot.subplots(rows, columns, layout="tight", **more)
     yield places
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

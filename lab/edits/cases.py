@@ -1,7 +1,6 @@
 """The cases: what was asked, drafted and edited, what the edit should teach, and where that applies."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -122,10 +121,3 @@ def messages(request: Request) -> list[Message]:
     if isinstance(request, str):
         return [{"role": "user", "content": request}] if request else []
     return [turn.model_dump() for turn in request]
-
-
-def chosen(cases: Sequence[Case], only: Sequence[str], limit: int | None) -> list[Case]:
-    """Those named, or all; the first ``limit`` of them. Raises ``BadCases`` for a name that is not there."""
-    if unknown := set(only) - {case.id for case in cases}:
-        raise BadCases(f"There is no case {sorted(unknown)[0]!r}.")
-    return [case for case in cases if not only or case.id in only][:limit]

@@ -47,7 +47,6 @@ def edits(
     ] = None,
     as_: Annotated[Whose, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = "both",
     limit: Annotated[int | None, typer.Option(min=1, help="Play the first cases only.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Play the case of this id only; may be repeated.")] = None,
     functional: Annotated[
         bool, typer.Option("--functional", help="Also write answers, and see what was learned in them. Slow.")
     ] = False,
@@ -68,20 +67,28 @@ def edits(
     from lab.edits.play import NotDrafted
     from lab.edits.report import report
     from lab.report import conclude
-    from lab.work import NotThisRun, clear
+    from lab.work import NotThisRun, clear, only_run
     from server.errors import StartRefused
     from server.models.catalog import DEFAULT
 
     if DEFAULT is not None and model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
         model = DEFAULT.name
     try:
-        chosen = cases.chosen(cases.load(file), only or (), limit)
-        options = Options(file, chosen, model, engine_url, ("own", "one") if as_ == "both" else (as_,), out, functional)
+        options = Options(
+            file,
+            cases.load(file)[:limit],
+            model,
+            engine_url,
+            ("own", "one") if as_ == "both" else (as_,),
+            out,
+            functional,
+        )
         if functional and "own" not in options.modes:
             refuse("--functional looks at edits by users of their own: it needs --as own or both.")
-        if not resume:
-            clear(out, WORK, SERVER)
-        told = asyncio.run(run(options, Console(stderr=True)))
+        with only_run(out):
+            if not resume:
+                clear(out, WORK, SERVER)
+            told = asyncio.run(run(options, Console(stderr=True)))
     except (cases.BadCases, NotThisRun, ServerFailed, StartRefused, NotDrafted, TimeoutError, APIError) as error:
         refuse(str(error) or "Learning from an edit took too long.")
     except KeyboardInterrupt:

@@ -39,8 +39,8 @@ _MEASURED = (
     "server", "preference", "store", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/asking.py",
     "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/environment.py", "lab/prelude/llm_user.py",
     "lab/prelude/memory.py", "lab/prelude/trial.py", "lab/prelude/voice.py", "lab/everyday", "lab/client.py",
-    "lab/edits/score.py", "lab/habit.py", "lab/inferring.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py",
-    "lab/simulated_user.py", "lab/style.py", "lab/world.py",
+    "lab/edits/score.py", "lab/habit.py", "lab/inferring.py", "lab/lexicon.py", "lab/lexicon.toml", "lab/merging.py",
+    "lab/render.py", "lab/simulated_user.py", "lab/style.py", "lab/world.py",
 )  # fmt: skip
 """What figures come from: a run that has begun does not go on once these have changed."""
 

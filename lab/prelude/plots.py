@@ -10,6 +10,7 @@ from lab.prelude import figures
 from lab.prelude.figures import Played
 from lab.prelude.log import Line
 from lab.prelude.report import in_order
+from lab.report import axes as plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +22,6 @@ Arms = Mapping[str, Sequence[Played]]
 
 def write(lines: Sequence[Line], path: Path) -> bool:
     """Draw the cumulative costs of the plain variant, if that was played; whether it was."""
-    from matplotlib.figure import Figure
-
     plain: dict[str, dict[str, Sequence[Played]]] = {}
     for (variant, environment, arm), played in figures.chains(lines).items():
         if variant == "plain":
@@ -30,14 +29,12 @@ def write(lines: Sequence[Line], path: Path) -> bool:
     if not plain:
         return False
     best = {name: {arm: arms[arm] for arm in COLOURS if arm in arms} or arms for name, arms in plain.items()}
-    figure = Figure(figsize=(6.2 * len(plain), 4.4 * 2), layout="tight")
-    for environments, row in zip((plain, best), figure.subplots(2, len(plain), squeeze=False), strict=True):
-        for (name, arms), axes in zip(sorted(environments.items()), row, strict=True):
-            _cumulative(axes, arms)
-            axes.set_title(name)
-            axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with plot(path, 2, len(plain), squeeze=False, figsize=(6.2 * len(plain), 4.4 * 2)) as places:
+        for environments, row in zip((plain, best), places, strict=True):
+            for (name, arms), axes in zip(sorted(environments.items()), row, strict=True):
+                _cumulative(axes, arms)
+                axes.set_title(name)
+                axes.spines[["top", "right"]].set_visible(False)
     return True
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from lab.prelude import figures
 from lab.prelude.accuracy import Accuracy
-from lab.prelude.faultless import faultless
-from lab.prelude.goals import goals
+from lab.prelude.goals import faultless, goals
 from lab.prelude.log import Line
 from lab.report import Cell, Report, Table, number, number_of, share_of
 from preference.ports import Embedder

@@ -39,7 +39,7 @@ def writers(
     from lab.child import ServerFailed
     from lab.edits.play import NotDrafted
     from lab.report import DOCS, conclude
-    from lab.work import NotThisRun, clear
+    from lab.work import NotThisRun, clear, only_run
     from lab.writers import data
     from lab.writers import report as reports
     from lab.writers.run import ADAPTERS, SERVER, WORK, Options, run
@@ -51,15 +51,16 @@ def writers(
         refuse(f"There is no kind {unknown[0]!r}: preferences, adapters.")
     if engine_url and (scorer or adapter_model):
         refuse("A running engine has one model: leave out --scorer and --adapter-model, or --engine-url.")
-    if fresh:
-        clear(out, WORK, SERVER, ADAPTERS)
     try:
         split = data.split(data.load(file), learn, test)
         options = Options(
             file, split, model, scorer or model, adapter_model or model, "adapters" in kinds, "preferences" in kinds,
             engine_url, out,
         )  # fmt: skip
-        told = asyncio.run(run(options, Console(stderr=True)))
+        with only_run(out):
+            if fresh:
+                clear(out, WORK, SERVER, ADAPTERS)
+            told = asyncio.run(run(options, Console(stderr=True)))
     except (data.BadWriters, NotThisRun, ServerFailed, StartRefused, NotDrafted, TrainingFailed, AttuneError) as error:
         refuse(str(error))
     except TimeoutError:
