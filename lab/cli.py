@@ -16,7 +16,6 @@ from lab.refusal import refuse
 from lab.writers.command import writers
 
 MODEL = Path(__file__).resolve().parent / "model"
-CASES = Path(__file__).resolve().parent / "edits"
 
 app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
 app.command()(bench)
@@ -110,13 +109,11 @@ def _fetched(name: str) -> Path:
 
 
 _Embedder = Annotated[str, typer.Option("--embedder", help="bundled, or a name or folder of sentence-transformers.")]
-_Cases = Annotated[Path, typer.Option("--cases", help="Folder with cases_dev.jsonl and cases_test.jsonl.")]
 
 
 @app.command()
 def recall(
     embedder: _Embedder = "bundled",
-    cases: _Cases = CASES,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the tables into docs/recall.md.")] = False,
 ) -> None:
@@ -129,7 +126,7 @@ def recall(
     from preference.recall.kind import KindEmbedder
 
     kinds = KindEmbedder(RememberingSentences(SentenceEmbedder(embedder)))
-    everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
+    everyday = {split: recall_everyday.cases(split) for split in recall_quality.SPLITS}
     stated = recall_everyday.stated_pairs()
     figures = asyncio.run(recall_quality.measure(recall_quality.load(), kinds, everyday, stated))
     document = reports.DOCS / "recall.md" if write_docs else None
@@ -139,7 +136,6 @@ def recall(
 @app.command()
 def kinds(
     embedder: _Embedder = "bundled",
-    cases: _Cases = CASES,
     best: Annotated[int, typer.Option(min=1, help="How many recipes to show.")] = 12,
 ) -> None:
     """Try recipes of the space in which requests of one kind are near, on what is for choosing."""
@@ -148,6 +144,6 @@ def kinds(
     from preference.recall.embedder import SentenceEmbedder
 
     people = [person for person in recall_quality.load() if person.split == "dev"]
-    found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))
+    found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev"))
     rows = [[f"{value:g}" for value in figures.values()] for figures in found[:best]]
     Console().print(reports.Table(list(found[0]), rows, texts=0).shown())

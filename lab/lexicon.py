@@ -19,11 +19,13 @@ class Kind:
     fillers: tuple[str, ...] = ()
 
 
+def _kind(held: dict[str, Any]) -> Kind:
+    lists: dict[str, Any] = {name: tuple(words) for name, words in held.items() if isinstance(words, list)}
+    return Kind(held["name"], held["task"], **lists)
+
+
 _HELD: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 NAMES, DAYS, PREDICATES, VERBS = (tuple(map(str, _HELD[name])) for name in ("names", "days", "predicates", "verbs"))
 HOURS = tuple(range(7, 21))
-KINDS: tuple[Kind, ...] = tuple(
-    Kind(**{name: held if isinstance(held, str) else tuple(held) for name, held in kind.items()})
-    for kind in _HELD["kinds"]
-)
+KINDS = tuple(_kind(held) for held in _HELD["kinds"])
 KIND_BY_NAME = {kind.name: kind for kind in KINDS}

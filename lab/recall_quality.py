@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from lab import recall_everyday
+from lab.edits.cases import Case, messages
 from lab.provenance import commit
-from lab.recall_everyday import Asked, Case, conversation
+from lab.recall_everyday import Asked
 from preference.ports import Kinds
 from preference.recall.index import RecallLimits
 from preference.recall.recall import Recall
@@ -64,7 +65,7 @@ class Person:
     @property
     def learned(self) -> list[tuple[str, Asked]]:
         """What was learned, and where."""
-        return [(situation.preference, conversation(situation.context)) for situation in self.situations]
+        return [(situation.preference, messages(situation.context)) for situation in self.situations]
 
 
 @dataclass(frozen=True)
