@@ -82,7 +82,7 @@ def parts(result: dict[str, Any]) -> Report:
     rows = [[name, *(str(arm[figure]) for figure in ("p50_ms", "min_ms", "cpu_p50_ms"))]
             for name, arm in result["arms"].items()]  # fmt: skip
     return [
-        f"{result['date']}, commit {result['commit'][:7]}, one core of {where['processor']} "
+        f"{result['date']}, commit {result['commit']}, one core of {where['processor']} "
         f"(load {where['load_average_1m']}), {result['texts']} requests; cosine of eight bits to the original: "
         f"{result['cosine_min']} at least, {result['cosine_p50']} in the median.",
         Table(["", "p50, ms", "min, ms", "CPU p50, ms"], rows),

@@ -39,7 +39,7 @@ def costs(result: Mapping[str, Any]) -> str:
 def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run: what it was measured on, the table, and what training cost."""
     users = len({one["user"] for one in result["trials"]})
-    of = f"commit {str(result['commit'])[:12]}, users: {users}, later edits of each: {result['tested']}"
+    of = f"commit {result['commit']}, users: {users}, later edits of each: {result['tested']}"
     return [f"{result['model']}, {of}.", Table(HEAD, rows(result), texts=0), costs(result)]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 
+from lab.refusal import Refused
+
 STOP_SECONDS = 30
 
 
-class ServerFailed(Exception):
+class ServerFailed(Refused):
     """A server ended, did not answer in time, or refused what is needed; the message says what it said."""
 
 

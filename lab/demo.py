@@ -14,21 +14,21 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from openai import APIError
 from rich.console import Console
 from rich.progress import Progress
 
-from lab.child import ServerFailed
 from lab.client import Client
 from lab.demo_figures import Figures, mean, show_users
 from lab.demo_user import Asked, DemoUser, demo_user
 from lab.local_server import local_server
 from lab.progress import progress
 from lab.provenance import commit, vllm_version
-from lab.work import NotThisRun, Work
+from lab.refusal import Refused, refusing
+from lab.work import Work
 from preference.distance import normalised_distance
 from server.default_model import with_default
 from server.models.catalog import DEFAULT
@@ -44,7 +44,7 @@ _WORK = "demo-work.jsonl"
 app = typer.Typer(help="Play simulated users through edits, preferences and an adapter on a real server.")
 
 
-class NotPlayed(Exception):
+class NotPlayed(Refused):
     """A user could not be played to the end; the message says which, and why."""
 
 
@@ -169,12 +169,8 @@ def demo(
     """Play simulated users on a real server: fresh, after edits, after an adapter."""
     console = Console(stderr=as_json)
     options = Options(rounds, held_out, seed, seeds, out, url, resume)
-    try:
+    with refusing("the same command with --resume goes on with the users that are left"):
         played = asyncio.run(_demo(options, console))
-    except (ServerFailed, NotThisRun, NotPlayed) as error:
-        _exit(str(error))
-    except KeyboardInterrupt:
-        _exit("Stopped; the same command with --resume goes on with the users that are left.")
     about = {"vllm": vllm_version(), "commit": commit(), "held_out": held_out}
     users = [{**vars(figures), **about, "seed": number} for number, figures in played.items()]
     result: dict[str, Any] = users[0] if seeds == 1 else {**about, "users": users}
@@ -188,11 +184,6 @@ def demo(
     else:
         show_users(played, console)
     console.print(f"[dim]Figures in {out / 'demo.json'}, plot in {out / 'demo.png'}.[/dim]")
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
 
 
 async def _demo(options: Options, console: Console) -> dict[int, Figures]:

@@ -69,11 +69,16 @@ def about_line(about: Mapping[str, Any]) -> str:
     """What ``provenance.about`` says, as a sentence: model, engine, machine, commit, date and command."""
     machine = about["machine"]
     where = ", ".join([*machine["accelerators"], f"{machine['cores']} cores of {machine['processor']}"])
-    commit, dash, changed = about["commit"].partition("-")
     return (
         f"Model {about['model']} on vLLM {machine['vllm']}, {where}; "
-        f"commit {commit[:12]}{dash}{changed}, {about['date']}: `{about['command']}`"
+        f"commit {short(about['commit'])}, {about['date']}: `{about['command']}`"
     )
+
+
+def short(commit: str) -> str:
+    """A commit in few characters, and whether files differed from it."""
+    name, dash, changed = commit.partition("-")
+    return f"{name[:12]}{dash}{changed}"
 
 
 def write(figures: Mapping[str, Any], path: Path) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.refusal import Refused
 
-class NotThisRun(Exception):
+
+class NotThisRun(Refused):
     """A run cannot go on here: it was of something else, or goes on already. The message says of what."""
 
 

@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lab.edits import rules
 from lab.reading import parsed, text_of
+from lab.refusal import Refused
 from store.message import Message
 
 FOLDER = Path(__file__).resolve().parent
 DEV, TEST = FOLDER / "cases_dev.jsonl", FOLDER / "cases_test.jsonl"
 
 
-class BadCases(ValueError):
+class BadCases(Refused):
     """A file is no file of cases; the message says where and why."""
 
 

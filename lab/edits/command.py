@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from lab.edits.cases import DEV, Case
-from lab.refusal import refuse
+from lab.refusal import refuse, refusing
 
 if TYPE_CHECKING:
     from lab.edits.play import Mode
@@ -60,39 +60,23 @@ def edits(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
 ) -> None:
     """Play everyday edits with a real model: what is learned from them, and what comes with later requests."""
-    from openai import APIError
-
-    from lab.child import ServerFailed
     from lab.edits import cases
-    from lab.edits.play import NotDrafted
     from lab.edits.report import report
     from lab.report import conclude
-    from lab.work import NotThisRun, clear, only_run
-    from server.errors import StartRefused
+    from lab.work import clear, only_run
     from server.models.catalog import DEFAULT
 
     if DEFAULT is not None and model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
         model = DEFAULT.name
-    try:
-        options = Options(
-            file,
-            cases.load(file)[:limit],
-            model,
-            engine_url,
-            ("own", "one") if as_ == "both" else (as_,),
-            out,
-            functional,
-        )
-        if functional and "own" not in options.modes:
+    with refusing("the same command with --resume goes on"):
+        modes: Sequence[Mode] = ("own", "one") if as_ == "both" else (as_,)
+        options = Options(file, cases.load(file)[:limit], model, engine_url, modes, out, functional)
+        if functional and "own" not in modes:
             refuse("--functional looks at edits by users of their own: it needs --as own or both.")
         with only_run(out):
             if not resume:
                 clear(out, WORK, SERVER)
             told = asyncio.run(run(options, Console(stderr=True)))
-    except (cases.BadCases, NotThisRun, ServerFailed, StartRefused, NotDrafted, TimeoutError, APIError) as error:
-        refuse(str(error) or "Learning from an edit took too long.")
-    except KeyboardInterrupt:
-        refuse("Stopped; the same command with --resume goes on.")
     conclude(told, report(told), [json_file])
     failed = sum(figures["failed"] for figures in told["modes"].values())
     if failed:

@@ -10,6 +10,7 @@ from openai import BadRequestError
 from lab.client import Client, since
 from lab.edits.cases import Case, Request, messages
 from lab.edits.stand_in import StandIn
+from lab.refusal import Refused
 from lab.work import Work
 
 Mode = Literal["own", "one"]
@@ -18,7 +19,7 @@ _TENANT = "local"  # that of a server without keys
 _SECONDS = 3600.0  # that learning from one edit may take
 
 
-class NotDrafted(Exception):
+class NotDrafted(Refused):
     """The server did not answer with the case's draft."""
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lab.prelude.ablation import PARTS
+from lab.refusal import Refused
 from lab.report import DOCS, Table, about_line, conclude
 
 ARM = "attune"
@@ -36,11 +37,9 @@ def ablate(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
 ) -> None:
     """Play the benchmark with the whole learner, then without each of its parts."""
-    from lab.child import ServerFailed
     from lab.prelude.bench import Options, bench
     from lab.prelude.report import summarise
     from lab.provenance import about
-    from lab.work import NotThisRun
     from preference.recall.embedder import SentenceEmbedder
 
     unknown = [name for name in part or () if name not in PARTS]
@@ -57,7 +56,7 @@ def ablate(
         progress.rule(f"without {name}")
         try:
             outcome = asyncio.run(bench(replace(options, out=out / name, without=without), progress, embedder))
-        except (ServerFailed, NotThisRun) as error:
+        except Refused as error:
             raise typer.BadParameter(str(error)) from error
         if outcome.failures or outcome.stopped:
             raise typer.BadParameter("A run did not end; the same command goes on.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from lab.refusal import refuse
+from lab.refusal import Refused, refuse
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
@@ -71,14 +71,12 @@ def bench(
     """Play PRELUDE's protocol on a real server: what each way to learn from edits costs its user."""
     from openai import APIError
 
-    from lab.child import ServerFailed
     from lab.everyday import report as everyday_report
     from lab.prelude import bench, plots
     from lab.prelude import report as synthetic_report
     from lab.prelude.catalog import SLOW_ARM, chosen
     from lab.provenance import about
     from lab.report import DOCS, about_line, conclude, picture
-    from lab.work import NotThisRun
     from preference.recall.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
@@ -115,7 +113,7 @@ def bench(
         options.check()
         embedder = SentenceEmbedder()
         outcome = asyncio.run(bench.bench(options, progress, embedder))
-    except (ServerFailed, NotThisRun, ValueError, APIError) as error:
+    except (Refused, ValueError, APIError) as error:
         refuse(str(error))
     summary = reports.summarise(outcome.lines, embedder, about(outcome.model))
     plot = (DOCS / "benchmark" if write_docs else out) / f"{prefix}cumulative.png"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lab.refusal import refuse
+from lab.refusal import refuse, refusing
 
 
 def writers(
@@ -35,23 +35,18 @@ def writers(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
 ) -> None:
     """Learn from real writers' edits: does it fit the later edits of that writer better than another's?"""
-    from adapters.errors import TrainingFailed
-    from lab.child import ServerFailed
-    from lab.edits.play import NotDrafted
     from lab.report import DOCS, conclude
-    from lab.work import NotThisRun, clear, only_run
+    from lab.work import clear, only_run
     from lab.writers import data
     from lab.writers import report as reports
     from lab.writers.run import ADAPTERS, SERVER, WORK, Options, run
-    from server.errors import StartRefused
-    from store.errors import AttuneError
 
     kinds = kind or ["preferences", "adapters"]
     if unknown := [one for one in kinds if one not in ("preferences", "adapters")]:
         refuse(f"There is no kind {unknown[0]!r}: preferences, adapters.")
     if engine_url and (scorer or adapter_model):
         refuse("A running engine has one model: leave out --scorer and --adapter-model, or --engine-url.")
-    try:
+    with refusing("the same command goes on"):
         split = data.split(data.load(file), learn, test)
         options = Options(
             file, split, model, scorer or model, adapter_model or model, "adapters" in kinds, "preferences" in kinds,
@@ -61,12 +56,6 @@ def writers(
             if fresh:
                 clear(out, WORK, SERVER, ADAPTERS)
             told = asyncio.run(run(options, Console(stderr=True)))
-    except (data.BadWriters, NotThisRun, ServerFailed, StartRefused, NotDrafted, TrainingFailed, AttuneError) as error:
-        refuse(str(error))
-    except TimeoutError:
-        refuse("Learning from an edit took too long; the same command goes on.")
-    except KeyboardInterrupt:
-        refuse("Stopped; the same command goes on.")
     report = [f"`{told['command']}`", *reports.report(told)]
     document = DOCS / "benchmark.md" if write_docs else None
     conclude(told, report, [out / "writers.json", json_file], document, reports.MARK)

@@ -8,12 +8,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.reading import parsed, text_of
+from lab.refusal import Refused
 
 LEAST_TESTED = 4
 """Drafts below which an interval says nothing."""
 
 
-class BadWriters(ValueError):
+class BadWriters(Refused):
     """A file is no file of writers, or has too little for what was asked; the message says what and why."""
 
 
