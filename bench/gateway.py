@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import uvloop
@@ -145,14 +145,12 @@ async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
 def gateway(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-gateway.json"),
     quick: Annotated[bool, typer.Option("--quick", help="A rough run in two minutes.")] = False,
-    engine: Annotated[str, typer.Option(help="mock | vllm | smollm | all")] = "all",
+    engine: Annotated[Literal["mock", "vllm", "smollm", "all"], typer.Option(help="Before which engine.")] = "all",
     litellm: Annotated[bool, typer.Option(help="With LiteLLM's proxy.")] = True,
     router: Annotated[bool, typer.Option(help="With vllm-router.")] = True,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put table and plot into docs/.")] = False,
 ) -> None:
     """Measure what Attune adds to an engine, beside the engine itself, LiteLLM's proxy and vllm-router."""
-    if engine not in (*ENGINES, "all"):
-        raise typer.BadParameter(f"{engine!r} is none of {', '.join(ENGINES)}, all", param_hint="--engine")
     if litellm and not servers.LITELLM.is_file():
         raise typer.BadParameter("LiteLLM is not set up: run this as `make bench-gateway`, or give --no-litellm")
     if router and not servers.VLLM_ROUTER.is_file():

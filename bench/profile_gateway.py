@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
@@ -27,7 +27,7 @@ from lab import report
 from lab.child import ServerFailed
 
 RATE, TOKENS = 100, 16
-ARMS = ("attune", "personalised", "uncached", "litellm")
+ArmName = Literal["attune", "personalised", "uncached", "litellm"]
 WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "run_forever", "run_until_complete")
 """Functions that only wait while nothing is below them."""
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -90,15 +90,13 @@ async def sample(name: str, out: Path, *, clients: int, stream: bool, seconds: f
 
 
 def profile(
-    arm: Annotated[str, typer.Argument(help=" | ".join(ARMS))] = "personalised",
+    arm: Annotated[ArmName, typer.Argument(help="Whose server.")] = "personalised",
     clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
     stream: Annotated[bool, typer.Option(help="Streamed answers.")] = False,
     seconds: Annotated[float, typer.Option(help="How long to sample.")] = 20,
     gil: Annotated[bool, typer.Option("--gil", help="Only what holds the interpreter's lock.")] = False,
 ) -> None:
     """Print where one arm's server spends its time."""
-    if arm not in ARMS:
-        raise typer.BadParameter(f"{arm!r} is none of {', '.join(ARMS)}", param_hint="arm")
     file = Path(f"out/profile-{arm}{'-stream' if stream else ''}.txt")
     file.parent.mkdir(parents=True, exist_ok=True)
     figures = uvloop.run(sample(arm, file, clients=clients, stream=stream, seconds=seconds, gil=gil))
