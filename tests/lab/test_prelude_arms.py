@@ -235,12 +235,13 @@ class KindWords(WordEmbedder):
 async def test_learning_by_context_beats_one_list_for_all(running: Running, environment: SyntheticEnvironment) -> None:
     spent = {}
     async with client_of(running) as client:
-        for name in ("none", "explore-then-exploit", "continual", "cot-edit", "cipher-5"):
+        for name in ("none", "explore-then-exploit", "continual", "cot-edit", "cipher-1", "cipher-5"):
             trial = Blind(environment, client, RequestVectors(KindWords()), training={100})
-            drafts, _ = await played(ARMS[name](trial), environment, slice(0, 12))
+            arm = Cipher(client, trial.vectors, 1) if name == "cipher-1" else ARMS[name](trial)
+            drafts, _ = await played(arm, environment, slice(0, 12))
             spent[name] = sum(costs(environment, drafts)[8:])
+    assert spent["cipher-1"] < 0.5 * min(spent["none"], spent["explore-then-exploit"], spent["continual"])
     assert max(spent["cipher-5"], spent["cot-edit"]) < spent["none"]
-    assert spent["cipher-5"] < min(spent["explore-then-exploit"], spent["continual"])
 
 
 async def test_before_the_first_edit_there_is_nothing_in_the_prompt(
