@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lab.client import Client
-from lab.demo_figures import Figures, mean, show_users
+from lab.demo_figures import Figures, mean, report_of
 from lab.demo_user import Asked, DemoUser, demo_user
 from lab.local_server import local_server
 from lab.progress import progress
 from lab.provenance import commit, vllm_version
 from lab.refusal import Refused, refusing
-from lab.report import write
+from lab.report import show, write
 from lab.work import Work
 from preference.distance import normalised_distance
 from server.default_model import with_default
@@ -178,10 +178,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    if seeds == 1:
-        played[seed].show(console)
-    else:
-        show_users(played, console)
+    show(played[seed].report() if seeds == 1 else report_of(played), console)
     console.print(f"Plot in {out / 'demo.png'}.", style="dim")
 
 
