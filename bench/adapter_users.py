@@ -21,7 +21,8 @@ from adapters.lifecycle import versions
 from adapters.recipe import Recipe
 from bench.arms import texts, user_says
 from bench.client import Answer
-from bench.servers import BUNDLED, MODEL, Server, ServerFailed, call
+from bench.servers import BUNDLED, MODEL, Server, call
+from lab.child import ServerFailed
 from store import jobs, users
 from store.database import Database
 from store.owner import Owner

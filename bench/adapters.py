@@ -18,11 +18,14 @@ from rich.console import Console
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.object_store import ObjectStore
 from adapters.training.trainer import TrainingJob
-from bench import adapters_report, machine, report, servers, training, training_report
+from bench import adapters_report, machine, servers, training, training_report
 from bench.adapter_users import Publisher, Tally
 from bench.load import Failures, Told
 from bench.servers import BUNDLED, Server
 from bench.swaps import OTHERS, Swaps
+from lab import report
+from lab.child import ServerFailed
+from lab.progress import progress
 from store.database import Database
 
 SPARE = 8
@@ -65,10 +68,10 @@ async def measure(plan: Plan, console: Console) -> dict[str, Any]:
         with console.status("starting vLLM"):
             started = servers.vllm(folder, max_loras=plan.slots, max_cpu_loras=most + SPARE)
             engine = await stack.enter_async_context(started)
-        progress = stack.enter_context(report.progress(console))
+        bars = stack.enter_context(progress(console))
 
         def bar(title: str, total: int) -> Told:
-            return partial(progress.advance, progress.add_task(title, total=total))
+            return partial(bars.advance, bars.add_task(title, total=total))
 
         data, store = folder / "data-vllm", f"file://{folder / 'store'}"
         data.mkdir(mode=0o700)
@@ -154,14 +157,14 @@ def adapters(
     plan, console, about = QUICK if quick else FULL, Console(), machine.about()
     try:
         found = uvloop.run(measure(plan, console))
-    except servers.ServerFailed as error:
+    except ServerFailed as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
     trained = train(training_steps or plan.training_steps, console) if with_training else None
     about["machine"]["load_average_1m_after"] = machine.load()
     result = adapters_report.result(found, trained, about)
     document = adapters_report.DOCS if write_docs else None
-    report.conclude(result, out, adapters_report.parts(result), document, adapters_report.MARK)
+    report.conclude(result, adapters_report.parts(result), [out], document, adapters_report.MARK)
     for wrong in (*result["failure_reasons"].values(), result["first_leak"]):
         if wrong:
             console.print(wrong, style="red", markup=False)

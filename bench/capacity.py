@@ -20,9 +20,10 @@ from adapters.artifacts.directories import Directories
 from adapters.artifacts.manifest import Manifest
 from adapters.lifecycle.versions import ServedVersions, Version
 from adapters.registry.registry import Registry
-from bench import lru, machine, report
-from bench.lru import Told, Workload
-from bench.report import Part, Table
+from bench import lru, machine
+from bench.lru import Hits, Workload
+from lab import report
+from lab.report import Report, Table
 from preference.ports import Generation
 from store.message import Message
 from store.owner import Owner
@@ -75,7 +76,7 @@ class Pause:
         return 0.0
 
 
-async def measured(workload: Workload, directories: Directories, users: Sequence[User], seed: int = 0) -> Told:
+async def measured(workload: Workload, directories: Directories, users: Sequence[User], seed: int = 0) -> Hits:
     """What the registry really does with such a workload."""
     version = Version(1, "ready", "adapter", 0.0, {}, 0.0, 0.0)
 
@@ -84,7 +85,7 @@ async def measured(workload: Workload, directories: Directories, users: Sequence
 
     host = Pause(workload)
     registry = Registry(host, directories, capacity=workload.slots, version_of=serving, retry_seconds=lru.RETRY)
-    draws, told, started = workload.draws(seed), Told(), time.monotonic()
+    draws, told, started = workload.draws(seed), Hits(), time.monotonic()
     early = 0
 
     async def client() -> None:
@@ -146,7 +147,7 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     }
 
 
-def parts(found: dict[str, Any]) -> list[Part]:
+def parts(found: dict[str, Any]) -> Report:
     """The report of a run."""
     shares = ("measured", "simulated", "on_paper")
     rows = [

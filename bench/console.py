@@ -12,7 +12,8 @@ import typer
 from playwright.sync_api import Browser
 from rich.console import Console
 
-from bench import machine, report
+from bench import machine
+from lab import report
 from server.console import assets
 from tests.browser import browser
 

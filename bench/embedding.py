@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import machine, report
-from bench.report import Part, Table
+from bench import machine
+from lab import report
 from lab.recall_quality import load
+from lab.report import Report, Table
 from preference.ports import Vectors
 from preference.recall import embedder
 from preference.recall.embedder import SentenceEmbedder
@@ -75,13 +76,13 @@ def measure(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def parts(result: dict[str, Any]) -> list[Part]:
+def parts(result: dict[str, Any]) -> Report:
     """The report of a run."""
     where = result["machine"]
     rows = [[name, *(str(arm[figure]) for figure in ("p50_ms", "min_ms", "cpu_p50_ms"))]
             for name, arm in result["arms"].items()]  # fmt: skip
     return [
-        f"{result['date']}, commit {result['commit'][:7]}, one core of {where['processor']} "
+        f"{result['date']}, commit {result['commit']}, one core of {where['processor']} "
         f"(load {where['load_average_1m']}), {result['texts']} requests; cosine of eight bits to the original: "
         f"{result['cosine_min']} at least, {result['cosine_p50']} in the median.",
         Table(["", "p50, ms", "min, ms", "CPU p50, ms"], rows),
@@ -98,7 +99,7 @@ def embedding(
     about = machine.about()
     situations = [situation for person in load() for situation in person.situations]
     result = measure([text for s in situations for text in (s.context, s.same)]) | about
-    report.conclude(result, out, parts(result), DOCS if write_docs else None, MARK)
+    report.conclude(result, parts(result), [out], DOCS if write_docs else None, MARK)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench import servers
 from bench.servers import BUNDLED, MODEL, Server
+from lab.child import free_port
 
 READ_TIMEOUT = 60
 _SETTLE = 300.0
@@ -69,7 +70,7 @@ class Fleet:
 
     def _engine(self) -> Process:
         """A vLLM with our plugin."""
-        port, caches = servers.free_port(), str(self.folder / "caches")
+        port, caches = free_port(), str(self.folder / "caches")
 
         def run() -> AbstractAsyncContextManager[Server]:
             return servers.vllm(
@@ -81,7 +82,7 @@ class Fleet:
 
     def _server(self, folder: Path) -> Process:
         """A server of ours."""
-        port = servers.free_port()
+        port = free_port()
 
         def run() -> AbstractAsyncContextManager[Server]:
             assert self.router is not None

@@ -11,16 +11,19 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import uvloop
 from rich.console import Console
 
-from bench import gateway_report, machine, report, servers
+from bench import gateway_report, machine, servers
 from bench.arms import FRESH_USER, USER, Arm, introduce
 from bench.load import Failures, Figures, ManyClients, OneClient, throughput, times
 from bench.servers import Server
+from lab import report
+from lab.child import ServerFailed
+from lab.progress import progress
 
 PACE_MS = 5
 """Between the tokens of the mock engine where the time between tokens is measured."""
@@ -97,7 +100,7 @@ async def measure(
 async def _measured(arms: list[Arm], engine: Server, plan: Plan, failures: Failures, console: Console) -> Found:
     """All measurements of ``plan`` with one engine."""
     found: Found = {}
-    with report.progress(console) as bars:
+    with progress(console) as bars:
         for name in (name for name in MEASUREMENTS if name in plan):
             asked, stream = plan[name], name not in ("whole", "load")
             some = arms
@@ -142,14 +145,12 @@ async def _arms(engine: Server, gateways: Mapping[str, Server]) -> list[Arm]:
 def gateway(
     out: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("out/bench-gateway.json"),
     quick: Annotated[bool, typer.Option("--quick", help="A rough run in two minutes.")] = False,
-    engine: Annotated[str, typer.Option(help="mock | vllm | smollm | all")] = "all",
+    engine: Annotated[Literal["mock", "vllm", "smollm", "all"], typer.Option(help="Before which engine.")] = "all",
     litellm: Annotated[bool, typer.Option(help="With LiteLLM's proxy.")] = True,
     router: Annotated[bool, typer.Option(help="With vllm-router.")] = True,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put table and plot into docs/.")] = False,
 ) -> None:
     """Measure what Attune adds to an engine, beside the engine itself, LiteLLM's proxy and vllm-router."""
-    if engine not in (*ENGINES, "all"):
-        raise typer.BadParameter(f"{engine!r} is none of {', '.join(ENGINES)}, all", param_hint="--engine")
     if litellm and not servers.LITELLM.is_file():
         raise typer.BadParameter("LiteLLM is not set up: run this as `make bench-gateway`, or give --no-litellm")
     if router and not servers.VLLM_ROUTER.is_file():
@@ -158,12 +159,12 @@ def gateway(
     plans = {name: plan for name, plan in (QUICK if quick else FULL).items() if engine in (name, "all")}
     try:
         result = uvloop.run(measure(plans, console, with_litellm=litellm, with_router=router))
-    except servers.ServerFailed as error:
+    except ServerFailed as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
     plot = out.with_suffix(".png")
     document = gateway_report.DOCS if write_docs else None
-    report.conclude(result, out, gateway_report.parts(result), document, gateway_report.MARK)
+    report.conclude(result, gateway_report.parts(result), [out], document, gateway_report.MARK)
     gateway_report.plot(result, plot)
     if document is not None:
         shutil.copyfile(plot, document.with_suffix(".png"))

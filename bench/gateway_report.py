@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import machine
 from bench.load import Failures, Figures, best, medians
-from bench.report import Part, Table
+from lab import report
+from lab.report import Report, Table
 
 P99_MS = 50
 ARMS = {
@@ -85,14 +86,14 @@ def added(engine: Engine, measurement: str, figure: str, arm: str) -> float | No
     return None if value is None or base is None else round(value - base, 1)
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run."""
     named = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
     single = {name: value for name, value in result.items() if "_ratio_" in name or name.endswith("_us")}
     single["failures"] = result["failures"]
-    told: list[Part] = [
-        f"![Added latency, added time between tokens, requests per second]({DOCS.stem}.png)",
-        f"{report.where(result)}; {named}.",
+    told: list[str | Table] = [
+        report.picture("Added latency, added time between tokens, requests per second", DOCS.with_suffix(".png")),
+        f"{machine.where(result)}; {named}.",
         Table(["figure", "value"], [[f"`{n}`", "-" if value is None else str(value)] for n, value in single.items()]),
     ]
     for name, engine in result["engines"].items():
@@ -109,7 +110,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     name, engine = next(iter(result["engines"].items()))
     gateways = [arm for arm in ARMS if arm in engine["whole"] and not arm.startswith("raw")]
     paced = "paced" in engine
-    with report.axes(path, 3, figsize=(13, 3.8)) as (answers, tokens, rates):
+    with report.axes(path, 1, 3, figsize=(13, 3.8)) as (answers, tokens, rates):
         for axes, title, measurement, figure in (
             (answers, "Added to an answer (ms)", "whole", "whole"),
             (tokens, "Added between tokens (ms)", "paced", "gap")

@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import machine, report, servers
+from bench import machine, servers
 from bench.arms import USER, Arm, introduce
 from bench.load import Caller, Failures
+from lab import report
+from lab.child import ServerFailed
 
 WARM, TAIL_SECONDS = 100, 2.0
 DAYS = {"looks": 14, "does not": 0}
@@ -34,9 +36,10 @@ async def _one(days: int, requests: int) -> tuple[float, float]:
         before = machine.cpu_seconds(server.pid)
         answers = [await caller.ask() for _ in range(requests)]
         taken = [answer.whole / 1e6 for answer in answers if answer is not None]
+        caller.close()
         await asyncio.sleep(TAIL_SECONDS)
         if len(taken) < requests:
-            raise servers.ServerFailed(f"requests failed: {failures.reasons}")
+            raise ServerFailed(f"requests failed: {failures.reasons}")
         return (machine.cpu_seconds(server.pid) - before) / requests * 1e3, median(taken)
 
 

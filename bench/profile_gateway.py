@@ -14,18 +14,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
 from rich.console import Console
 
-from bench import report, servers
+from bench import servers
 from bench.arms import USER, Arm, introduce
 from bench.load import Caller, Failures, Figures, load
+from lab import report
+from lab.child import ServerFailed
 
-RATE = 100
-ARMS = ("attune", "personalised", "uncached", "litellm")
+RATE, TOKENS = 100, 16
+ArmName = Literal["attune", "personalised", "uncached", "litellm"]
 WAITING = ("select", "Condition.wait", "_worker", "Queue.get", "Runner.run", "run_forever", "run_until_complete")
 """Functions that only wait while nothing is below them."""
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -59,13 +61,8 @@ def read(stacks: Iterable[str], requests: float) -> Profile:
     return Profile(*scaled)
 
 
-async def sample(
-    name: str, out: Path, *, clients: int, stream: bool, tokens: int, pace: float, seconds: float, gil: bool
-) -> Figures:
-    """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``.
-
-    ``pace`` is in milliseconds between tokens.
-    """
+async def sample(name: str, out: Path, *, clients: int, stream: bool, seconds: float, gil: bool) -> Figures:
+    """Put ``clients`` on one arm for ``seconds``, with py-spy on its server; the folded stacks go to ``out``."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         engine = await stack.enter_async_context(servers.mock_engine(folder))
@@ -75,8 +72,7 @@ async def sample(
         if personal:
             await introduce(server)
         arm, failures = Arm(name, server, user=USER if personal else None, fresh=name == "uncached"), Failures()
-        callers = [Caller(arm, failures, stream=stream, tokens=tokens) for _ in range(clients)]
-        await servers.set_pace(engine, pace)
+        callers = [Caller(arm, failures, stream=stream, tokens=TOKENS) for _ in range(clients)]
         await load(callers, 2)  # warms up
         spy = await asyncio.create_subprocess_exec(
             *(str(PY_SPY), "record", "--pid", str(server.pid), "--output", str(out), "--format", "raw", "--threads"),
@@ -87,31 +83,23 @@ async def sample(
         figures = await load(callers, seconds + 1)
         _, errors = await spy.communicate()
         if spy.returncode:
-            raise servers.ServerFailed(f"py-spy could not sample: {errors.decode()[-500:]}")
+            raise ServerFailed(f"py-spy could not sample: {errors.decode()[-500:]}")
         if failures.count:
-            raise servers.ServerFailed(f"requests failed: {failures.reasons}")
+            raise ServerFailed(f"requests failed: {failures.reasons}")
         return figures
 
 
 def profile(
-    arm: Annotated[str, typer.Argument(help=" | ".join(ARMS))] = "personalised",
+    arm: Annotated[ArmName, typer.Argument(help="Whose server.")] = "personalised",
     clients: Annotated[int, typer.Option(help="Clients that ask without a pause.")] = 1,
     stream: Annotated[bool, typer.Option(help="Streamed answers.")] = False,
-    tokens: Annotated[int, typer.Option(help="Tokens per answer.")] = 16,
-    pace: Annotated[float, typer.Option(help="Milliseconds between tokens.")] = 0,
     seconds: Annotated[float, typer.Option(help="How long to sample.")] = 20,
     gil: Annotated[bool, typer.Option("--gil", help="Only what holds the interpreter's lock.")] = False,
-    top: Annotated[int, typer.Option(help="Rows of each table.")] = 40,
-    out: Annotated[Path, typer.Option(help="Folder for the folded stacks.")] = Path("out"),
 ) -> None:
     """Print where one arm's server spends its time."""
-    if arm not in ARMS:
-        raise typer.BadParameter(f"{arm!r} is none of {', '.join(ARMS)}", param_hint="arm")
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / f"profile-{arm}{'-stream' if stream else ''}.txt"
-    figures = uvloop.run(
-        sample(arm, file, clients=clients, stream=stream, tokens=tokens, pace=pace, seconds=seconds, gil=gil)
-    )
+    file = Path(f"out/profile-{arm}{'-stream' if stream else ''}.txt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figures = uvloop.run(sample(arm, file, clients=clients, stream=stream, seconds=seconds, gil=gil))
     rate = figures["requests_per_second"]
     found = read(file.read_text().splitlines(), rate * round(seconds))
     console = Console(width=160)
@@ -119,7 +107,7 @@ def profile(
     outermost = max(found.threads.values(), default=0)
     inner = Counter({where: share for where, share in found.total.items() if share < 0.98 * outermost})
     for title, counter in (("threads", found.threads), ("own time", found.own), ("with callees", inner)):
-        rows = [[where, str(share)] for where, share in counter.most_common(top)]
+        rows = [[where, str(share)] for where, share in counter.most_common(40)]
         report.show([report.Table(["where", "µs/request"], rows, title)], console)
     console.print(f"Folded stacks in {file}.")
 

@@ -9,8 +9,6 @@ and a run that was stopped goes on.
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +22,12 @@ from rich.progress import Progress, TaskID
 from adapters.artifacts.validation import fitted
 from adapters.evaluation.interval import paired_interval
 from adapters.recipe import Recipe
+from adapters.training.batch.scheduler import run_batched
 from adapters.training.trainer import FIGURES, TrainingJob
-from bench import machine, rates_report, report
-from bench.local_model import LocalModel
-from bench.servers import ROOT
+from bench import machine, rates_report
+from lab import report, training_folder
 from lab.everyday.environment import EverydayEnvironment
+from lab.progress import progress
 from lab.work import NotThisRun, Work
 from preference.prompt import compose
 from store.message import Message
@@ -38,6 +37,7 @@ TESTED = 12
 ROOM = 160
 """Tokens of a draft."""
 AT_ONCE = 8
+TRAIN_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,30 @@ class Edited:
         return compose([{"role": "user", "content": self.request}], (), tuple(self.wishes) if told else ())
 
 
-class Model(LocalModel):
-    """The base model, with one adapter or none."""
+class Model:
+    """The base model in ``folder``, in this process and on the CPU, with one adapter or none."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+        self.tokenizer.padding_side = "left"
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
 
     def drafts(self, requests: Sequence[str]) -> list[str]:
-        """A greedy answer to each, cut after ``ROOM`` tokens."""
-        asked: list[list[Message]] = [[{"role": "user", "content": request}] for request in requests]
-        return [text.strip() for text, _ in self.answers(asked, ROOM)]
+        """A greedy answer to each, read together and cut after ``ROOM`` tokens."""
+        import torch
+
+        tokenizer = self.tokenizer
+        chats = [[{"role": "user", "content": request}] for request in requests]
+        texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+        asked = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            made = self.model.generate(
+                **asked, max_new_tokens=ROOM, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            )[:, asked["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(made, skip_special_tokens=True)]
 
     def scores(self, adapter: Path | None, edits: Sequence[Edited]) -> list[list[float]]:
         """Of each edit: nats a token of the user's text, and of the draft."""
@@ -112,31 +129,22 @@ def played(model: Model, work: Work, user: int, count: int, bars: Progress, bar:
 
 
 def train(trials: Sequence[Trial], edits: dict[int, list[Edited]], model: Path, folder: Path) -> None:
-    """Train those that are not trained yet, all of one rank in one program."""
+    """Train those that are not trained yet, all of one rank in one program. Raises ``TrainingFailed``."""
     for rank in dict.fromkeys(trial.rank for trial in trials):
-        left = [trial for trial in trials if trial.rank == rank and not (folder / trial.id / FIGURES).exists()]
-        for trial in left:
-            directory = folder / trial.id
-            directory.mkdir(parents=True, exist_ok=True)
+        left = []
+        for trial in (trial for trial in trials if trial.rank == rank):
             recipe = Recipe(
                 rank=rank, alpha=2 * rank, learning_rate=trial.rate, epochs=trial.epochs, min_steps=1, niceness=0
             )
-            TrainingJob(str(model), fitted(recipe, model)).write(directory)
-            rows = [
+            rows = (
                 {"prompt": one.prompt(told), "completion": [{"role": "assistant", "content": one.text}]}
                 for one in edits[trial.user][: trial.edits]
                 for told in (False, True)
-            ]
-            (directory / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            )
+            if training_folder.write(folder / trial.id, TrainingJob(str(model), fitted(recipe, model)), rows):
+                left.append(folder / trial.id)
         if left:
-            command = [
-                sys.executable,
-                "-m",
-                "adapters.training.batch.trainer",
-                *(str(folder / trial.id) for trial in left),
-            ]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+            asyncio.run(run_batched(left, TRAIN_SECONDS))
 
 
 def compared(scores: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -177,14 +185,14 @@ def rates(
         for times in epochs or [4.0]
         for width in rank or [8]
     ]
+    most = max(trial.edits for trial in trials)
     work = Work(folder / "work.jsonl", anew="--out takes another folder")
     try:
-        work.begin(model=model, room=ROOM)
+        work.begin(model=model, room=ROOM, edits=most)  # requests and tested edits follow from it
     except NotThisRun as error:
         raise typer.BadParameter(str(error)) from None
-    most = max(trial.edits for trial in trials)
-    with report.progress(Console(stderr=True)) as bars:
-        base = Model(source, "float32")
+    with progress(Console(stderr=True)) as bars:
+        base = Model(source)
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
         bar = bars.add_task("drafts and edits", total=users * (most + TESTED))
         made = {user: played(base, work, user, most + TESTED, bars, bar) for user in range(users)}
@@ -204,7 +212,7 @@ def rates(
     told = [_told(trial, work, folder) for trial in trials]
     result = {**machine.about(), "model": model, "tested": TESTED, "trials": told}
     document = rates_report.DOCS if write_docs else None
-    report.conclude(result, out, rates_report.parts(result), document, rates_report.MARK)
+    report.conclude(result, rates_report.parts(result), [out], document, rates_report.MARK)
 
 
 def _told(trial: Trial, work: Work, folder: Path) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench import report
-from bench.report import Part, Table
+from lab import report
+from lab.report import Report, Table
 
 HEAD = ("edits", "rate", "epochs", "rank", "steps", "tokens", "likelier, nats a token", "lead over the draft grows by")
 DOCS = report.DOCS / "training.md"
@@ -36,11 +36,11 @@ def costs(result: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run: what it was measured on, the table, and what training cost."""
     users = len({one["user"] for one in result["trials"]})
-    of = f"commit {str(result['commit'])[:12]}, users: {users}, later edits of each: {result['tested']}"
-    return [f"{result['model']}, {of}.", Table(HEAD, rows(result), rule="---:"), costs(result)]
+    of = f"commit {result['commit']}, users: {users}, later edits of each: {result['tested']}"
+    return [f"{result['model']}, {of}.", Table(HEAD, rows(result), texts=0), costs(result)]
 
 
 def _mean(of: Sequence[Mapping[str, Any]], name: str) -> str:

@@ -24,10 +24,12 @@ from rich.console import Console
 from sqlalchemy import Connection
 from threadpoolctl import threadpool_limits
 
-from bench import machine, recall_report, report, shared_index
+from bench import machine, recall_report, shared_index
 from bench.load import Figures, medians
 from bench.population import REQUESTS, Population, PopulationEmbedder
 from bench.stopwatch import Stopwatch, microseconds
+from lab import report
+from lab.progress import bar
 from preference.recall.index import RecallLimits
 from preference.recall.recall import Recall
 from store.database import Database
@@ -94,9 +96,9 @@ class Run:
             await self._warm(everyone, range(population.users), "recall: every user loaded once")
         with self._memory("recall, default capacity"):
             await self._warm(default, few, "recall: as many as the default holds")
-        with self._memory("flat"), report.bar(self.console, "shared flat index", population.users) as told:
+        with self._memory("flat"), bar(self.console, "shared flat index", population.users) as told:
             exact = shared_index.flat(population, told)
-        with self._memory("ivf"), report.bar(self.console, "shared inverted file", population.users) as told:
+        with self._memory("ivf"), bar(self.console, "shared inverted file", population.users) as told:
             approximate = shared_index.inverted(population, told)
         searches = shared_index.searches(exact, approximate)
 
@@ -106,7 +108,7 @@ class Run:
             **{name: lambda search=search: self._searches(search) for name, search in searches.items()},  # type: ignore[misc]
         }
         blocks: dict[str, list[Figures]] = {name: [] for name in arms}
-        with report.bar(self.console, "in turn", (self.plan.blocks + 1) * len(arms)) as told:
+        with bar(self.console, "in turn", (self.plan.blocks + 1) * len(arms)) as told:
             for block in range(-1, self.plan.blocks):  # the first one warms up
                 for name, arm in arms.items():
                     watch = await arm()
@@ -135,7 +137,7 @@ class Run:
         return [(number, self.rng.randrange(REQUESTS)) for number in numbers]
 
     async def _warm(self, recall: Recall, numbers: Sequence[int], title: str) -> None:
-        with report.bar(self.console, title, len(numbers)) as told:
+        with bar(self.console, title, len(numbers)) as told:
             for number in numbers:
                 for request in range(REQUESTS):
                     await recall.recall(self.population.user(number), self.population.text(number, request), k=K)
@@ -219,7 +221,7 @@ async def measure(population: Population, plan: Plan, folder: Path, console: Con
     database = CountingDatabase(f"sqlite:///{file}")
     try:
         database.migrate()
-        with report.bar(console, "rows", population.users) as told:
+        with bar(console, "rows", population.users) as told:
             await asyncio.to_thread(population.fill, database, told)
         await database.scrub()  # the log into the file, so that reads find everything in one place
         found = await Run(population, plan, database, console).measure()
@@ -261,7 +263,7 @@ def recall(
         result = uvloop.run(measure(population, QUICK if quick else FULL, Path(folder), console))
     met = "met" if result["goal_met"] else "missed"
     document = recall_report.DOCS if write_docs else None
-    report.conclude(result, out, recall_report.parts(result), document, recall_report.MARK)
+    report.conclude(result, recall_report.parts(result), [out], document, recall_report.MARK)
     console.print(f"p99 {result['recall_p99_us']} µs, goal {recall_report.GOAL_US} µs: {met}", highlight=False)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench import report
-from bench.report import Part, Table
+from bench import machine
+from lab import report
+from lab.report import Report, Table
 
 GOAL_US = 50
 """Of p99, without embedding."""
@@ -39,7 +40,7 @@ def result(found: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run: what it was measured on, and the tables."""
     default = result["default_capacity"]
     shares = {"miss": default["share_of_misses"], "hit": 1 - default["share_of_misses"]}
@@ -56,7 +57,7 @@ def parts(result: Mapping[str, Any]) -> list[Part]:
     searches = [_searches(result, name) for name in ARMS]
     capacity = f"Users at random, default capacity of {default['capacity_vectors']:,} vectors"
     return [
-        f"{report.where(result)}; faiss {result['versions']['faiss']}. {result['rows']:,} rows of {result['users']:,} "
+        f"{machine.where(result)}; faiss {result['versions']['faiss']}. {result['rows']:,} rows of {result['users']:,} "
         f"users, {result['database_mb']:,.0f} MB in SQLite; k = {result['k']}.",
         Table(["", *times, "CPU p99", "ratio", "found", "MB"], searches, "In memory"),
         Table(["", "share", *times], misses, capacity),

@@ -7,17 +7,16 @@ lies in the run's folder, and a run that was stopped goes on.
 
 import contextlib
 import importlib
-import json
 import multiprocessing
 import os
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,11 +24,13 @@ from rich.console import Console
 from adapters.objective import Objective
 from adapters.recipe import Recipe
 from adapters.training.trainer import TrainingJob, train
-from bench import machine, recipes_report, report
-from bench.local_model import LocalModel
+from bench import machine, recipes_report
 from bench.recipes_report import BASE
 from bench.servers import BUNDLED
 from bench.training_users import TrainingUser
+from lab import report
+from lab.progress import bar
+from lab.work import Work
 from preference.distance import word_distance
 from preference.prompt import compose
 
@@ -57,16 +58,16 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Trial:
-    """One adapter: a recipe, a number of edits, a user; the learning rate, None for the base model's.
-
-    A ``signing`` user ends every text by a line of their own, which nothing in a prompt tells of.
-    """
+    """One adapter: a recipe, a number of edits, a user; the learning rate, None for the base model's."""
 
     recipe: str
     edits: int
     seed: int
     rate: float | None = None
-    signing: bool = False
+
+    def __str__(self) -> str:
+        """Its name in the run's folder."""
+        return f"{self.recipe}, {self.edits} edits, user {self.seed}, rate {self.rate}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Outcome:
     """What came of a trial: words of edits a request, the share of requests without any, and processor seconds.
 
     ``told_`` is with what the user wants in the prompts, as perfect retrieval brings it. ``commit`` is that of the code
-    it was measured with; None where that is not known.
+    it was measured with; None outside a checkout.
     """
 
     trial: Trial
@@ -84,14 +85,14 @@ class Outcome:
     told_zero_edit: float
     seconds: float
     steps: int
-    commit: str | None = None
+    commit: str | None
 
 
-def trials(edits: Sequence[int], seeds: int, rates: Sequence[float] = (), *, signing: bool = False) -> list[Trial]:
+def trials(edits: Sequence[int], seeds: int, rates: Sequence[float] = ()) -> list[Trial]:
     """Every trial, cheap ones first, at ``rates`` or the recipes' own; the base model once for each user."""
-    base = [Trial(BASE, EDITS[0], seed, signing=signing) for seed in range(seeds)]
+    base = [Trial(BASE, EDITS[0], seed) for seed in range(seeds)]
     return base + [
-        Trial(recipe, count, seed, rate, signing)
+        Trial(recipe, count, seed, rate)
         for count in edits
         for seed in range(seeds)
         for recipe, objective in RECIPES.items()
@@ -110,7 +111,7 @@ def attempt(trial: Trial, asked: int = ASKED) -> Outcome:
     """Train, then answer ``asked`` requests, in this process and with one thread."""
     commit = machine.commit()  # first: files may change while it goes on
     objective = RECIPES[trial.recipe]
-    user = TrainingUser(trial.seed, trial.edits, trial.signing)
+    user = TrainingUser(trial.seed, trial.edits)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         directory, steps, began = Path(folder) / "training", 0, time.process_time()
         if objective is not None:
@@ -127,51 +128,42 @@ def _answered(adapter: Path, user: TrainingUser, count: int, *, told: bool) -> t
     """Words that the user edits a request, and the share of requests with none; ``told`` what the user wants or not."""
     import torch
     from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from adapters.training.recipes import sampling
 
     torch.set_num_threads(1)
-    base = LocalModel(BUNDLED, "auto")
-    model = PeftModel.from_pretrained(base.model, str(adapter)) if adapter.is_dir() else base.model
+    model: Any = AutoModelForCausalLM.from_pretrained(BUNDLED, dtype="auto")
+    if adapter.is_dir():
+        model = PeftModel.from_pretrained(model, str(adapter))
     rng = random.Random(f"asked {user.seed}")
     asked = [user.request(rng) for _ in range(count)]
     prompts = [
         compose([{"role": "user", "content": request.text}], (), user.wants(request) if told else ())
         for request in asked
     ]
-    found = sampling.answers(model, base.tokenizer, prompts, max_tokens=ROOM)
+    found = sampling.answers(model, AutoTokenizer.from_pretrained(BUNDLED), prompts, max_tokens=ROOM)
     answers = [texts[0] if texts else "" for texts in found]  # one that did not end is no answer
-    edits = [user.edit(request, text) for request, text in zip(asked, answers, strict=True)]
+    edits = [user.user.edit(request, text) for request, text in zip(asked, answers, strict=True)]
     costs = [word_distance(text, edited) for text, edited in zip(answers, edits, strict=True)]
     return sum(costs) / count, costs.count(0) / count
 
 
-def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> list[Outcome]:
+def run(wanted: Sequence[Trial], folder: Path, jobs: int, console: Console) -> list[dict[str, Any]]:
     """Try those of ``wanted`` that ``folder`` lacks, ``jobs`` at a time; all outcomes that it has then."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "outcomes.jsonl"
-    done = {outcome.trial: outcome for outcome in _read(log)}
-    left = [trial for trial in wanted if trial not in done]
+    work = Work(folder / "outcomes.jsonl")
+    left = [trial for trial in wanted if work.get("outcome", "", str(trial)) is None]
     context = multiprocessing.get_context("spawn")
     with (
-        log.open("a") as file,
-        report.bar(console, "adapters", len(wanted)) as told,
+        bar(console, "adapters", len(wanted)) as told,
         ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool,
     ):
         told(len(wanted) - len(left))
         for future in as_completed([pool.submit(attempt, trial) for trial in left]):
             outcome = future.result()
-            done[outcome.trial] = outcome
-            file.write(json.dumps(asdict(outcome)) + "\n")
-            file.flush()
+            work.add("outcome", "", str(outcome.trial), **asdict(outcome))
             told(1)
-    return list(done.values())
-
-
-def _read(log: Path) -> Iterable[Outcome]:
-    for line in log.read_text().splitlines() if log.exists() else ():
-        held = json.loads(line)
-        yield Outcome(**{**held, "trial": Trial(**held["trial"])})
+    return work.of("outcome")
 
 
 @app.command()
@@ -183,7 +175,6 @@ def recipes(
         list[float] | None,
         typer.Option("--rate", min=1e-6, help="Instead of the recipes' own; may come again."),
     ] = None,
-    signing: Annotated[bool, typer.Option("--signing", help="Users end every text by a line of their own.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, of one thread each.")] = os.cpu_count() or 1,
     only: Annotated[str | None, typer.Option(help="Recipes, with semicolons; by default all.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/recipes"),
@@ -197,14 +188,14 @@ def recipes(
         raise typer.BadParameter(f"there is no recipe {unknown[0]!r}: {'; '.join(RECIPES)}")
     numbers = edits or (EDITS[:1] if quick else EDITS)
     console, about = Console(), machine.about()
-    found = trials(numbers, 1 if quick else seeds, rates or (), signing=signing)
+    found = trials(numbers, 1 if quick else seeds, rates or ())
     wanted = [trial for trial in found if trial.recipe in chosen]
     outcomes = run(wanted, folder, jobs, console)
-    result = recipes_report.result([asdict(outcome) for outcome in outcomes], about)
+    result = recipes_report.result(outcomes, about)
     if write_docs:
         recipes_report.plot(result)
     document = recipes_report.DOCS if write_docs else None
-    report.conclude(result, out, recipes_report.parts(result), document, recipes_report.MARK)
+    report.conclude(result, recipes_report.parts(result), [out], document, recipes_report.MARK)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench import report
-from bench.report import Part, Table
+from lab import report
+from lab.report import Report, Table
 
 DOCS = report.DOCS / "adapters.md"
 PLOT = report.DOCS / "adapters" / "recipes.png"
@@ -31,19 +31,19 @@ def result(outcomes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> d
     return {"recipes": recipes, "outcomes": list(outcomes), **about}
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run, with its picture."""
     machine = result["machine"]
     return [
         f"{result['date']}, {_commits(result)}, {machine['cores']} cores of {machine['processor']}:",
         _table(result),
-        f"![Words of edits a request]({PLOT.relative_to(DOCS.parent)})",
+        report.picture("Words of edits a request", PLOT),
     ]
 
 
 def _commits(result: Mapping[str, Any]) -> str:
     """The commit that the outcomes were measured at, or each of several with its number of them."""
-    counted = Counter(outcome.get("commit") or "unknown" for outcome in result["outcomes"])
+    counted = Counter(outcome["commit"] or "unknown" for outcome in result["outcomes"])
     if len(counted) == 1:
         return f"commit {next(iter(counted))}"
     return "commits " + ", ".join(f"{name} ({n} of {counted.total()} trials)" for name, n in sorted(counted.items()))
@@ -51,8 +51,8 @@ def _commits(result: Mapping[str, Any]) -> str:
 
 def _name(trial: Mapping[str, Any]) -> str:
     """The recipe, and what is unusual about the trial."""
-    rate = f", rate {trial['rate']:g}" if trial.get("rate") else ""
-    return f"{trial['recipe']}{rate}{', signing' if trial.get('signing') else ''}"
+    rate = f", rate {trial['rate']:g}" if trial["rate"] else ""
+    return f"{trial['recipe']}{rate}"
 
 
 def _is_base(name: str) -> bool:
@@ -93,7 +93,7 @@ def _cost(found: Mapping[str, Any]) -> str:
 def plot(result: Mapping[str, Any]) -> None:
     """Words edited a request by the number of edits, a line for each recipe; into ``PLOT``."""
     sizes = _sizes(result)
-    with report.axes(PLOT, figsize=(7, 4), dpi=120) as axes:
+    with report.axes(PLOT, figsize=(7, 4)) as axes:
         for name, found in result["recipes"].items():
             if _is_base(name):
                 (base,) = found.values()

@@ -20,14 +20,16 @@ from rich.console import Console
 
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.object_store import ObjectStore
-from bench import killing, machine, report, servers
+from bench import killing, machine, servers
 from bench.adapter_users import AdapterUser, Publisher
 from bench.arms import Arm, user_says
 from bench.database import database_url
 from bench.fleet import Fleet, Process
 from bench.killing import WRITERS, Outcome
 from bench.load import Caller, Failures, Figures, load
-from bench.servers import Server, ServerFailed
+from bench.servers import Server
+from lab import report
+from lab.child import ServerFailed
 from store.database import Database
 
 BUDGET = 20_000
@@ -115,21 +117,18 @@ async def kills(fleet: Fleet, users: Sequence[AdapterUser], plan: Plan, told: Ca
     }  # fmt: skip
 
 
-async def overspent(fleet: Fleet) -> int | None:
-    """Tokens beyond a key's budget that two servers gave together; None where keys have no budget in tokens."""
-    try:
-        key = await fleet.new_key("--tokens-per-day", str(BUDGET))
-    except ServerFailed:
-        return None
-    spent = 0
+async def overspent(fleet: Fleet) -> int:
+    """Tokens beyond a key's budget that two servers gave together. Raises ``ServerFailed`` unless that ended it."""
+    key, spent = await fleet.new_key("--tokens-per-day", str(BUDGET)), 0
 
     async def spend(server: Server) -> None:
         nonlocal spent
         arm = Arm("spender", replace(server, key=key), user="spender", prompts=(user_says("Write a poem."),))
-        caller = Caller(arm, Failures(), stream=False, tokens=200)
+        caller = Caller(arm, failures := Failures(), stream=False, tokens=200)
         while answer := await caller.ask():
             spent += answer.json()["usage"]["total_tokens"]
-        caller.close()
+        if not (reason := failures.reasons[arm.name]).startswith("429"):
+            raise ServerFailed(f"It was no budget that ended it: {reason}")
 
     await asyncio.gather(*(spend(one.at) for one in fleet.servers for _ in range(8)))
     return max(0, spent - BUDGET)

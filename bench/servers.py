@@ -8,8 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from lab.child import ServerFailed, free_port, running
 from server.models.catalog import KNOWN
 from server.settings import Settings
 
@@ -29,13 +28,9 @@ MODEL = "attune-tiny"
 REAL_MODEL = "smollm2-135m"
 VLLM_ROUTER = ROOT / ".venv-router" / "bin" / "vllm-router"
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
-START_SECONDS, STOP_SECONDS = 300, 30
+START_SECONDS = 300
 _LOCAL = ("--host", "127.0.0.1", "--port")
 _MANY = str(1 << 14)  # limits out of the way: what is measured is what a server can do
-
-
-class ServerFailed(Exception):
-    """A server ended, did not answer in time, or refused what a benchmark needs; the message says what it said."""
 
 
 @dataclass(frozen=True)
@@ -201,50 +196,14 @@ async def loras_in_workers(engine: Server) -> int:
     return len({number for worker in told["results"] for number in re.findall(r"\d+", str(worker))})
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def _running(
     name: str, command: Sequence[str], port: int, path: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
-    """The program until the block ends, once it answers at ``path``; then it and its children are gone."""
-    log = folder / f"{name}-{port}.log"
-    with log.open("w") as file:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env={**_inherited(), **(environment or {})}, stdout=file, stderr=file,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        if not await _answers(f"http://127.0.0.1:{port}{path}", process):
-            lines = log.read_text(errors="replace").splitlines()
-            raise ServerFailed(f"{name} did not start:\n" + "\n".join(lines[-15:]))
-        yield Server(name, port, process.pid)
-    finally:
-        with contextlib.suppress(ProcessLookupError, TimeoutError):
-            process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its own session: nobody else is in it
-        await process.wait()
-
-
-async def _answers(url: str, process: asyncio.subprocess.Process) -> bool:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-        for _ in range(START_SECONDS * 5):
-            if process.returncode is not None:
-                return False
-            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return True
-            await asyncio.sleep(0.2)
-    return False
+    """The program until the block ends, once it answers at ``path``."""
+    log, around = folder / f"{name}-{port}.log", {**_inherited(), **(environment or {})}
+    async with running(name, command, port, path, log, around, cwd=ROOT, seconds=START_SECONDS) as pid:
+        yield Server(name, port, pid)
 
 
 def _inherited() -> dict[str, str]:

@@ -16,7 +16,8 @@ from bench.adapter_users import PROMPTS, AdapterUser, Tally
 from bench.arms import Arm
 from bench.client import Answer
 from bench.load import Caller, Failures, Told, ask, before, gaps
-from bench.servers import Server, ServerFailed, call
+from bench.servers import Server, call
+from lab.child import ServerFailed
 
 OTHERS = 4
 """Users whose tokens are watched while another one's adapter is loaded."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -23,17 +23,17 @@ from adapters.recipe import Recipe
 from adapters.training import progress
 from adapters.training.amount import SMALL
 from adapters.training.trainer import FIGURES, TrainingJob
-from bench import machine, report, training_report
-from bench.recipes import RECIPES
+from bench import machine, training_report
 from bench.servers import BUNDLED, ROOT
 from bench.shapes import SHAPES
 from bench.training_users import TrainingUser
+from lab import report
+from lab.provenance import accelerators
 
 ALONE = 4
 """Users trained one by one; more of them would take as long again and say the same."""
 LEAST_EDITS, MORE_EDITS = 30, 13
 QUICK_STEPS = 8
-DTYPES = ("float32", "bfloat16")
 _PAUSE = 0.02
 app = typer.Typer(add_completion=False)
 
@@ -66,10 +66,10 @@ class Timed:
 def run(module: str, directories: Sequence[Path]) -> Timed:
     """Train ``directories`` with ``python -m module``. Steps are timed from when the first were seen done."""
     output = directories[0] / (progress.FILE if module == "adapters.training.trainer" else "output")
-    with output.open("w") as file:
+    with output.open("w") as file, tempfile.TemporaryFile("w+") as errors:
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, directories)], stdout=file, stderr=subprocess.PIPE, cwd=ROOT
+            [sys.executable, "-m", module, *map(str, directories)], stdout=file, stderr=errors, cwd=ROOT
         )
         seen: list[tuple[int, float, float]] = []
         used = 0.0
@@ -80,9 +80,9 @@ def run(module: str, directories: Sequence[Path]) -> Timed:
                 seen.append((done, time.monotonic(), used))
             time.sleep(_PAUSE)
         seconds = time.monotonic() - started
-        _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{module} failed: {errors.decode(errors='replace')[-2000:]}")
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"{module} failed: {errors.read()[-2000:]}")
     (first, begun, before), (last, ended, after) = seen[0], seen[-1]
     if last == first:
         raise RuntimeError(f"{module} took all of its {last} steps between two looks: --steps needs more")
@@ -105,23 +105,6 @@ def written(root: Path, seeds: Iterable[int], job: TrainingJob) -> list[Path]:
         seed = int(directory.name)
         TrainingUser(seed, LEAST_EDITS + seed * 5 % MORE_EDITS).write(directory, job)
     return made
-
-
-def measure_recipes(job: TrainingJob, root: Path, console: Console) -> dict[str, dict[str, float]]:
-    """One user trained by every recipe: milliseconds a step, seconds in all and the most GiB."""
-    found: dict[str, dict[str, float]] = {}
-    for name, objective in RECIPES.items():
-        if objective is None:
-            continue
-        own = replace(job, recipe=replace(job.recipe, objective=objective))
-        timed = run("adapters.training.trainer", written(root / f"recipe {name}", [0], own))
-        found[name] = {
-            "step_milliseconds": round(1000 * timed.per_step()["step"], 1),
-            "seconds": round(timed.seconds, 1),
-            "peak_gib": timed.peak_gib,
-        }
-        console.print(f"{name}: {found[name]}", highlight=False)
-    return found
 
 
 def measure(counts: Sequence[int], job: TrainingJob, root: Path, console: Console) -> dict[str, Any]:
@@ -177,20 +160,15 @@ def training(
     users: Annotated[str | None, typer.Option(help="Numbers of users that train at once, by default 1,4,16.")] = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of each user; by default the recipe's.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of either; by default the recipe's.")] = None,
-    shape: Annotated[str | None, typer.Option(help=f"Random weights of a shape: {', '.join(SHAPES)}.")] = None,
-    dtype: Annotated[str, typer.Option(help="Of the weights of that shape.")] = "float32",
+    shape: Annotated[Literal["0.5b"] | None, typer.Option(help="Random weights of a shape.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the weights of that shape.")] = "float32",
     activation_gib: Annotated[
         float | None, typer.Option(min=0.1, help="What ATTUNE_TRAIN_ACTIVATION_GIB says.")
     ] = None,
-    each_recipe: Annotated[bool, typer.Option("--each-recipe", help="One user by every other recipe, too.")] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/training.md.")] = False,
 ) -> None:
     """Measure training many at once beside one after another."""
-    if shape is not None and shape not in SHAPES:
-        raise typer.BadParameter(f"there is no shape {shape!r}: {', '.join(SHAPES)}")
-    if dtype not in DTYPES:
-        raise typer.BadParameter(f"there is no dtype {dtype!r}: {', '.join(DTYPES)}")
-    if write_docs and (shape is None) == (machine.accelerator() is not None):
+    if write_docs and (shape is None) == bool(accelerators()):
         raise typer.BadParameter("--write-docs is for the bundled model without a GPU, or for a shape with one")
     recipe = replace(recipe_of(steps or (QUICK_STEPS if quick else None)), activation_gib=activation_gib)
     if threads is not None:
@@ -201,8 +179,6 @@ def training(
         root = Path(folder)
         job = TrainingJob(str(SHAPES[shape].write(root / "model", dtype) if shape else BUNDLED), recipe)
         found = measure(counts, job, root, console)
-        if each_recipe:
-            found["recipes"] = measure_recipes(job, root, console)
     about["versions"]["torch"] = importlib.metadata.version("torch")
     about["machine"]["load_average_1m_after"] = machine.load()
     settings = {
@@ -213,7 +189,7 @@ def training(
     }
     result = training_report.result({**settings, **found}, about)
     document = training_report.DOCS if write_docs else None
-    report.conclude(result, out, training_report.parts(result), document, training_report.mark(result))
+    report.conclude(result, training_report.parts(result), [out], document, training_report.mark(result))
 
 
 if __name__ == "__main__":

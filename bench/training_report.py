@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench import report
-from bench.report import Part, Table
+from bench import machine
+from lab import report
+from lab.report import Report, Table
 
 GOAL, AT = 4.0, 16
 """How many times the throughput of one after another, with how many users."""
@@ -34,11 +35,11 @@ def result(found: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def parts(result: Mapping[str, Any]) -> list[Part]:
+def parts(result: Mapping[str, Any]) -> Report:
     """The report of a run: what it was measured on, the tables, and the losses between them."""
     gib = result["activation_gib"]
-    told: list[Part] = [
-        f"{report.where(result)}, torch {result['versions']['torch']}; model: {result['model']}, threads: "
+    return [
+        f"{machine.where(result)}, torch {result['versions']['torch']}; model: {result['model']}, threads: "
         f"{result['threads']}, rows a step: {result['batch_size']}, steps of each user: "
         f"{'-'.join(map(str, dict.fromkeys(result['steps_each'])))}, "
         f"activations: {f'{gib:g} GiB' if gib else 'by default'}.",
@@ -46,7 +47,6 @@ def parts(result: Mapping[str, Any]) -> list[Part]:
         f"Largest difference of a loss to one by one, over {result['loss_steps_compared']} steps: "
         f"{result['max_loss_difference']:.1e}.",
     ]
-    return [*told, _recipes(result)] if "recipes" in result else told
 
 
 def mark(result: Mapping[str, Any]) -> str:
@@ -70,12 +70,3 @@ def _table(result: Mapping[str, Any]) -> Table:
         for count, row in result["together"].items()
     ]
     return Table(["for one step of one user", *MEASURES.values(), "most memory"], [alone, *rows])
-
-
-def _recipes(result: Mapping[str, Any]) -> Table:
-    """Each recipe for one user alone: milliseconds for a step, seconds in all, the most memory."""
-    rows = [
-        [name, f"{row['step_milliseconds']:.0f} ms", f"{row['seconds']:.1f} s", f"{row['peak_gib']:.1f} GiB"]
-        for name, row in result["recipes"].items()
-    ]
-    return Table(["one user by", "a step", "in all", "most memory"], rows)

@@ -1,6 +1,5 @@
 """Users of the lab's world as the trainers see them: a folder each, with rows made of the edits that the user makes."""
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from adapters import dataset
 from adapters.training.trainer import TrainingJob
-from lab.habit import LINES, Habit
+from lab import training_folder
 from lab.lexicon import KIND_BY_NAME, KINDS
 from lab.render import render
 from lab.simulated_user import SimulatedUser
@@ -28,13 +27,11 @@ class TrainingUser:
     """A user with so many ``edits``: hidden styles, requests and facts come from ``seed``.
 
     Drafts are in the world's neutral style, which the bundled model writes in when nothing is known of a user; no
-    model is asked, so that users by the hundred are made in a moment. With ``signing`` they end what they send by a
-    line of their own.
+    model is asked, so that users by the hundred are made in a moment.
     """
 
     seed: int
     edits: int
-    signing: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
         """Training rows, by the same code as a server's."""
@@ -46,15 +43,6 @@ class TrainingUser:
     def user(self) -> SimulatedUser:
         """Who edits."""
         return SimulatedUser.invent(self._kinds(random.Random(self.seed)), self.seed)
-
-    @property
-    def habit(self) -> Habit:
-        """What they add to every text."""
-        return Habit(random.Random(f"habit {self.seed}").choice(LINES) if self.signing else None)
-
-    def edit(self, request: Request, text: str) -> str:
-        """What they make of ``text``."""
-        return self.habit.signed(self.user.edit(request, self.habit.unsigned(text)))
 
     def request(self, rng: random.Random) -> Request:
         """Something that this user asks for, of one of their kinds."""
@@ -70,17 +58,14 @@ class TrainingUser:
 
     def write(self, directory: Path, job: TrainingJob) -> None:
         """Make ``directory``, as a trainer takes it."""
-        directory.mkdir(parents=True)
-        job.write(directory)
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows()]
-        (directory / "train.jsonl").write_text("".join(lines))
+        training_folder.write(directory, job, self.rows())
 
     def _edit(self, number: int, rng: random.Random) -> Edit:
         asked = self.request(rng)
         wanted = self.wants(asked)
         messages: list[Message] = [{"role": "user", "content": asked.text}]
         draft = render(asked.facts, {})
-        edited = self.edit(asked, draft)
+        edited = self.user.edit(asked, draft)
         turn = Turn(
             completion_id=f"c-{number}",
             created_at=float(number),

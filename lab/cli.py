@@ -1,8 +1,6 @@
 """`attune lab`: the synthetic world, the bundled model's recipe and its measurement, and what learning is worth."""
 
-import json
 import os
-import random
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +16,6 @@ from lab.refusal import refuse
 from lab.writers.command import writers
 
 MODEL = Path(__file__).resolve().parent / "model"
-CASES = Path(__file__).resolve().parent / "edits"
 
 app = typer.Typer(help="The synthetic world, and the bundled model made from it.", no_args_is_help=True)
 app.command()(bench)
@@ -46,7 +43,6 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the model, or for checkpoints and the LoRA.")] = Path(
         "out/model"
     ),
-    resume: Annotated[Path | None, typer.Option(help="Model that lacks the last phase only.")] = None,
 ) -> None:
     """Train the bundled model from scratch on this CPU, in about two hours; or, with --base, a LoRA on another model.
 
@@ -66,7 +62,7 @@ def train(
     from lab.train import train as run
 
     phases = tuple(replace(phase, minutes=phase.minutes / speed) for phase in Recipe().phases)
-    Console().print(run(Recipe(phases=phases, seed=seed), out, resume))
+    Console().print(run(Recipe(phases=phases, seed=seed), out))
 
 
 @app.command("eval")
@@ -85,15 +81,13 @@ def evaluate(
         told = measure.evaluate(_fetched(base), examples, chats, Console(stderr=True), adapter)
         measure.show(told, Console())
         if report is not None:
-            report.write_text(json.dumps(told, indent=2) + "\n")
+            reports.write(told, report)
         return
     from lab.evaluate import evaluate as run
-    from lab.evaluate import print_report
+    from lab.evaluate import told_of
 
     figures = run(model, examples)
-    print_report(figures, Console())
-    if report is not None:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
+    reports.conclude(figures, told_of(figures), [report])
     if not all(figures["targets_met"].values()):
         raise typer.Exit(1)
 
@@ -115,13 +109,11 @@ def _fetched(name: str) -> Path:
 
 
 _Embedder = Annotated[str, typer.Option("--embedder", help="bundled, or a name or folder of sentence-transformers.")]
-_Cases = Annotated[Path, typer.Option("--cases", help="Folder with cases_dev.jsonl and cases_test.jsonl.")]
 
 
 @app.command()
 def recall(
     embedder: _Embedder = "bundled",
-    cases: _Cases = CASES,
     report: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the tables into docs/recall.md.")] = False,
 ) -> None:
@@ -134,21 +126,16 @@ def recall(
     from preference.recall.kind import KindEmbedder
 
     kinds = KindEmbedder(RememberingSentences(SentenceEmbedder(embedder)))
-    everyday = {split: recall_everyday.cases(split, cases) for split in recall_quality.SPLITS}
+    everyday = {split: recall_everyday.cases(split) for split in recall_quality.SPLITS}
     stated = recall_everyday.stated_pairs()
     figures = asyncio.run(recall_quality.measure(recall_quality.load(), kinds, everyday, stated))
-    told = recall_report.report(figures)
-    reports.show(told, Console())
-    if report is not None:
-        reports.write(figures, report)
-    if write_docs:
-        reports.put(reports.DOCS / "recall.md", recall_report.MARK, reports.markdown(told))
+    document = reports.DOCS / "recall.md" if write_docs else None
+    reports.conclude(figures, recall_report.report(figures), [report], document, recall_report.MARK)
 
 
 @app.command()
 def kinds(
     embedder: _Embedder = "bundled",
-    cases: _Cases = CASES,
     best: Annotated[int, typer.Option(min=1, help="How many recipes to show.")] = 12,
 ) -> None:
     """Try recipes of the space in which requests of one kind are near, on what is for choosing."""
@@ -157,26 +144,6 @@ def kinds(
     from preference.recall.embedder import SentenceEmbedder
 
     people = [person for person in recall_quality.load() if person.split == "dev"]
-    found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev", cases))
+    found = fit(SentenceEmbedder(embedder), people, recall_everyday.cases("dev"))
     rows = [[f"{value:g}" for value in figures.values()] for figures in found[:best]]
     Console().print(reports.Table(list(found[0]), rows, texts=0).shown())
-
-
-@app.command()
-def show(
-    kind: Annotated[str | None, typer.Option(help="A kind of context; any by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is shown.")] = 0,
-) -> None:
-    """Print one request of the world, a hidden style, and the text that satisfies it."""
-    from lab.lexicon import KIND_BY_NAME
-    from lab.render import render
-    from lab.style import canonical_phrase, random_style
-    from lab.world import random_request
-
-    if kind is not None and kind not in KIND_BY_NAME:
-        refuse(f"There is no kind {kind!r}: {', '.join(KIND_BY_NAME)}.")
-    rng = random.Random(seed)
-    request = random_request(rng, KIND_BY_NAME[kind] if kind else None)
-    style = random_style(request.facts.task, rng)
-    wishes = "\n".join(f"- {canonical_phrase(a, v)}" for a, v in style.items())
-    typer.echo(f"{request.text}\n\n{wishes}\n\n{render(request.facts, {})}\n\n{render(request.facts, style)}")

@@ -63,14 +63,13 @@ class Client:
         *,
         max_tokens: int = 250,
         seed: int | None = None,
-        temperature: float = 0.0,
         **attune: Any,
     ) -> Any:
-        """One answer to a conversation, greedy or by a ``seed``; ``attune`` is the extension object."""
+        """One greedy answer to a conversation, known by its ``seed``; ``attune`` is the extension object."""
         return await self._openai.chat.completions.create(
             model=self.model,
             messages=list(messages),  # type: ignore[arg-type] # plain dicts, as preference/prompt.py makes them
-            temperature=temperature,
+            temperature=0.0,
             max_tokens=max_tokens,
             extra_body={**({"attune": attune} if attune else {}), **({} if seed is None else {"seed": seed})} or None,
         )

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from openai import APIError
@@ -22,11 +22,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lab.client import Client
-from lab.demo_figures import Figures, mean, show_users
+from lab.demo_figures import Figures, mean, report_of
 from lab.demo_user import Asked, DemoUser, demo_user
-from lab.local_server import NotStarted, local_server, progress
+from lab.local_server import local_server
+from lab.progress import progress
 from lab.provenance import commit, vllm_version
-from lab.work import NotThisRun, Work
+from lab.refusal import Refused, refusing
+from lab.report import show, write
+from lab.work import Work
 from preference.distance import normalised_distance
 from server.default_model import with_default
 from server.models.catalog import DEFAULT
@@ -42,20 +45,31 @@ _WORK = "demo-work.jsonl"
 app = typer.Typer(help="Play simulated users through edits, preferences and an adapter on a real server.")
 
 
-class NotPlayed(Exception):
+class NotPlayed(Refused):
     """A user could not be played to the end; the message says which, and why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is played, and where its work lies."""
+
+    rounds: int
+    held_out: int
+    first: int
+    users: int
+    out: Path
+    url: str | None
+    resume: bool
 
 
 class Play:
     """The demo's plot, step by step, for one simulated user."""
 
-    def __init__(
-        self, client: Client, user: DemoUser, *, rounds: int, held_out: int, seed: int, bars: Progress
-    ) -> None:
+    def __init__(self, client: Client, user: DemoUser, options: Options, seed: int, bars: Progress) -> None:
         self._user = user
         self._client = client
-        self._held_out = user.requests(held_out)
-        self._requests = user.requests(rounds)
+        self._held_out = user.requests(options.held_out)
+        self._requests = user.requests(options.rounds)
         self._slots = asyncio.Semaphore(ASKED_AT_ONCE)
         self._bars = bars
         self._seed = seed
@@ -140,19 +154,6 @@ class Play:
         self.figures.seconds[name] = round(time.monotonic() - started, 1)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is played, and where its work lies."""
-
-    rounds: int
-    held_out: int
-    first: int
-    users: int
-    out: Path
-    url: str | None
-    resume: bool
-
-
 @app.callback(invoke_without_command=True)
 def demo(
     rounds: Annotated[int, typer.Option(min=1, help="Requests that a user makes and edits.")] = 30,
@@ -167,30 +168,18 @@ def demo(
     """Play simulated users on a real server: fresh, after edits, after an adapter."""
     console = Console(stderr=as_json)
     options = Options(rounds, held_out, seed, seeds, out, url, resume)
-    try:
+    with refusing("the same command with --resume goes on with the users that are left"):
         played = asyncio.run(_demo(options, console))
-    except (NotStarted, NotThisRun, NotPlayed) as error:
-        _exit(str(error))
-    except KeyboardInterrupt:
-        _exit("Stopped; the same command with --resume goes on with the users that are left.")
     about = {"vllm": vllm_version(), "commit": commit(), "held_out": held_out}
     users = [{**vars(figures), **about, "seed": number} for number, figures in played.items()]
     result: dict[str, Any] = users[0] if seeds == 1 else {**about, "users": users}
-    (out / "demo.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write(result, out / "demo.json")
     played[seed].plot(out / "demo.png")
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    if seeds == 1:
-        played[seed].show(console)
-    else:
-        show_users(played, console)
-    console.print(f"[dim]Figures in {out / 'demo.json'}, plot in {out / 'demo.png'}.[/dim]")
-
-
-def _exit(message: str) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
+    show(played[seed].report() if seeds == 1 else report_of(played), console)
+    console.print(f"Plot in {out / 'demo.png'}.", style="dim")
 
 
 async def _demo(options: Options, console: Console) -> dict[int, Figures]:
@@ -200,8 +189,9 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
         (options.out / _WORK).unlink(missing_ok=True)
     work = Work(options.out / _WORK, anew="leave out --resume")
     work.begin(
-        rounds=options.rounds, held_out=options.held_out, commit=commit("server", "preference", "store", "adapters")
-    )
+        rounds=options.rounds, held_out=options.held_out, server=options.url or Settings().model_source,
+        commit=commit("server", "preference", "store", "adapters"),
+    )  # fmt: skip
     seeds = range(options.first, options.first + options.users)
     left = [seed for seed in seeds if work.get("user", "", str(seed)) is None]
     async with contextlib.AsyncExitStack() as stack:
@@ -216,18 +206,12 @@ async def _demo(options: Options, console: Console) -> dict[int, Figures]:
 
             async def played(seed: int) -> None:
                 async with slots:
-                    client = Client(url or "", f"demo-{uuid.uuid4().hex[:8]}", retries=4)
                     try:
-                        await client.connect()
-                        user = demo_user(client.model, seed)
-                        play = Play(
-                            client, user, rounds=options.rounds, held_out=options.held_out, seed=seed, bars=bars
-                        )
-                        work.add("user", "", str(seed), figures=vars(await play.run()))
+                        async with Client(url or "", f"demo-{uuid.uuid4().hex[:8]}", retries=4) as client:
+                            play = Play(client, demo_user(client.model, seed), options, seed, bars)
+                            work.add("user", "", str(seed), figures=vars(await play.run()))
                     except (APIError, TimeoutError, ValueError) as error:
                         failed[seed] = f"{type(error).__name__} {error}".strip()
-                    finally:
-                        await client.close()
 
             async with asyncio.TaskGroup() as group:
                 for seed in left:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from lab.report import Report, Table, axes
 
 STAGES = ("none", "retrieval", "adapter", "retrieval+adapter", "oracle")
 NOT_MEASURED = "not measured: the adapter was not admitted"
+TITLE = "Mean edit cost on the same held-out requests"
 ENOUGH = 0.35
 """Of the cost without learning: what retrieval shall cost at most."""
 
@@ -36,35 +36,30 @@ class Figures:
         """Whether an adapter was admitted, and the arm that serves costs less than retrieval."""
         return self.stages.get(self.adapter["mode"] or "", 1.0) < self.stages["retrieval"]
 
-    def show(self, console: Console) -> None:
-        """Print the stages, the rounds and the gate's verdict."""
-        table = Table(
-            "stage", "edit cost", "of none", "prompt tokens", title="Mean edit cost on the same held-out requests"
-        )
+    def report(self) -> Report:
+        """The stages, the rounds and the gate's verdict."""
         none = max(self.stages["none"], 1e-9)
-        for name in STAGES:
-            if name not in self.stages:
-                table.add_row(name, NOT_MEASURED, "", "")
-                continue
-            cost = self.stages[name]
-            table.add_row(name, f"{cost:.3f}", f"{cost / none:.0%}", f"{self.prompt_tokens[name]:.0f}")
-        console.print(table)
-        console.print("Edit cost by round (each bar one request, from no edit to a full rewrite):")
-        console.print("  " + "".join("▁▂▃▄▅▆▇█"[min(7, int(r["cost"] * 8))] for r in self.rounds))
-        console.print(
+        rows = [
+            (name, f"{self.stages[name]:.3f}", f"{self.stages[name] / none:.0%}", f"{self.prompt_tokens[name]:.0f}")
+            if name in self.stages
+            else (name, NOT_MEASURED, "", "")
+            for name in STAGES
+        ]
+        bars = "".join("▁▂▃▄▅▆▇█"[min(7, int(r["cost"] * 8))] for r in self.rounds)
+        return [
+            Table(("stage", "edit cost", "of none", "prompt tokens"), rows, TITLE),
+            f"Edit cost by round (each bar one request, from no edit to a full rewrite):\n  {bars}",
             f"Adapter version {self.adapter['version']}: {self.adapter['report'].get('sentence', 'failed')} "
             f"Requests while it was trained and swapped in: {self.requests_during_swap}, "
-            f"failed: {self.failed_during_swap}."
-        )
+            f"failed: {self.failed_during_swap}.",
+        ]
 
     def plot(self, path: Path) -> None:
         """Draw the cost of each round and of each stage."""
-        import matplotlib
+        with axes(path, 1, 2, figsize=(10, 3.5), width_ratios=(3, 2)) as (left, right):
+            self._draw(left, right)
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.5), width_ratios=(3, 2))
+    def _draw(self, left: Any, right: Any) -> None:
         numbers = [r["round"] for r in self.rounds]
         for kind in dict.fromkeys(r["kind"] for r in self.rounds):
             own = [(r["round"], r["cost"]) for r in self.rounds if r["kind"] == kind]
@@ -76,26 +71,23 @@ class Figures:
         measured = [name for name in STAGES[::-1] if name in self.stages]
         right.barh(measured, [self.stages[name] for name in measured], color="tab:blue")
         right.set(xlabel="mean edit cost", title="Held-out requests")
-        figure.tight_layout()
-        figure.savefig(path, dpi=130)
-        pyplot.close(figure)
 
 
-def show_users(played: Mapping[int, Figures], console: Console) -> None:
-    """Print a row for each user, by seed, and how many of them reach what the demo shall show."""
-    table = Table("seed", *STAGES, "of none", "adapter", title="Mean edit cost on the same held-out requests")
+def report_of(played: Mapping[int, Figures]) -> Report:
+    """A row for each user, by seed, and how many of them reach what the demo shall show."""
+    rows = []
     for seed, figures in played.items():
         costs = [f"{figures.stages[name]:.3f}" if name in figures.stages else "not measured" for name in STAGES]
         mode = figures.adapter["mode"] or figures.adapter["state"]
-        table.add_row(str(seed), *costs, f"{figures.of_none:.0%}", mode)
-    console.print(table)
-    all_of = list(played.values())
-    console.print(
-        f"Of {len(all_of)} users: retrieval costs at most {ENOUGH:.0%} of none for "
-        f"{sum(figures.of_none <= ENOUGH for figures in all_of)}, an adapter was admitted for "
-        f"{sum(figures.adapter['state'] == 'ready' for figures in all_of)}, and it lowers the cost further for "
-        f"{sum(figures.lowered for figures in all_of)}."
-    )
+        rows.append((str(seed), *costs, f"{figures.of_none:.0%}", mode))
+    users = list(played.values())
+    return [
+        Table(("seed", *STAGES, "of none", "adapter"), rows, TITLE),
+        f"Of {len(users)} users: retrieval costs at most {ENOUGH:.0%} of none for "
+        f"{sum(one.of_none <= ENOUGH for one in users)}, an adapter was admitted for "
+        f"{sum(one.adapter['state'] == 'ready' for one in users)}, and it lowers the cost further for "
+        f"{sum(one.lowered for one in users)}.",
+    ]
 
 
 def mean(values: Sequence[float]) -> float:

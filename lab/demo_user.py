@@ -1,9 +1,8 @@
 """The demo's users: wishes for each of three kinds of text, and a habit that no preference in words brings about."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from lab.everyday.environment import EverydayEnvironment
 from lab.habit import LINES, SHORT, Habit, Shorthand
@@ -22,28 +21,6 @@ class Asked:
     secret: Any
 
 
-class DemoUser(Protocol):
-    """Asks, and sets right what is written."""
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The kinds of text, by name."""
-
-    def requests(self, number: int) -> list[Asked]:
-        """The next ones, a like share of each kind. Raises ``ValueError`` where there are not so many."""
-
-    def edit(self, asked: Asked, answer: str) -> str:
-        """The text that the user really sends: the smallest correction of ``answer``, and the habit."""
-
-    def wants(self, asked: Asked) -> list[str]:
-        """What the oracle is told of a request: the habit in plain English, too."""
-
-
-def demo_user(model: str, seed: int) -> DemoUser:
-    """Who can be played with ``model``: the bundled one knows a synthetic world alone."""
-    return SyntheticUser(seed) if model == BUNDLED_NAME else EverydayUser(seed)
-
-
 class EverydayUser:
     """Writes emails, posts and short answers in everyday English, and shortens words as some people do."""
 
@@ -57,18 +34,18 @@ class EverydayUser:
         self._habit = Shorthand({"and": SHORT["and"], **dict(rng.sample(sorted(SHORT.items()), 3))})
 
     def requests(self, number: int) -> list[Asked]:
-        """See ``DemoUser``."""
+        """The next ones, a like share of each kind. Raises ``ValueError`` where there are not so many."""
         if number > len(self._left):
             raise ValueError(f"An everyday user has {len(self._left)} requests left: ask for no more of them.")
         self._left, found = self._left[number:], self._left[:number]
         return found
 
     def edit(self, asked: Asked, answer: str) -> str:
-        """See ``DemoUser``."""
+        """The text that the user really sends: the smallest correction of ``answer``, and the habit."""
         return self._habit.signed(self._world.mended(asked.secret, self._habit.unsigned(answer)))
 
     def wants(self, asked: Asked) -> list[str]:
-        """See ``DemoUser``."""
+        """What the oracle is told of a request: the habit in plain English, too."""
         return [*self._world.wants(asked.secret), self._habit.said]
 
 
@@ -83,7 +60,7 @@ class SyntheticUser:
         self._habit = Habit(random.Random(f"habit {seed}").choice(LINES))
 
     def requests(self, number: int) -> list[Asked]:
-        """See ``DemoUser``."""
+        """See ``EverydayUser``."""
         names: list[str] = []
         while len(names) < number:
             names += self._rng.sample(self.kinds, len(self.kinds))
@@ -91,10 +68,18 @@ class SyntheticUser:
         return [Asked(one.text, one.facts.kind, one) for one in asked]
 
     def edit(self, asked: Asked, answer: str) -> str:
-        """See ``DemoUser``."""
+        """See ``EverydayUser``."""
         return self._habit.signed(self._user.edit(asked.secret, self._habit.unsigned(answer)))
 
     def wants(self, asked: Asked) -> list[str]:
-        """See ``DemoUser``."""
+        """See ``EverydayUser``."""
         wishes = [canonical_phrase(attribute, value) for attribute, value in self._user.wants(asked.secret).items()]
         return [*wishes, self._habit.said]
+
+
+DemoUser = EverydayUser | SyntheticUser
+
+
+def demo_user(model: str, seed: int) -> DemoUser:
+    """Who can be played with ``model``: the bundled one knows a synthetic world alone."""
+    return SyntheticUser(seed) if model == BUNDLED_NAME else EverydayUser(seed)

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lab.examples import Example, infer_example, merge_example, write_example
 from lab.lexicon import KIND_BY_NAME
 from lab.render import detect, render, slots
-from lab.report import Table, show
+from lab.report import Report, Table
 from lab.style import DEFAULT, TASK_ATTRIBUTES
 from lab.world import Facts, Request, request_text
 from preference.distance import normalised_distance
@@ -80,7 +79,7 @@ def evaluate(model: Path, examples: int = 400, seed: int = 20_000) -> dict[str, 
     return figures
 
 
-def print_report(figures: dict[str, Any], console: Console) -> None:
+def told_of(figures: dict[str, Any]) -> Report:
     """The figures as two tables."""
     met = {True: "yes", False: "NO"}
     rows = [
@@ -91,11 +90,10 @@ def print_report(figures: dict[str, Any], console: Console) -> None:
     head = ("measure", "value", "target", "")
     seen, held_out = figures["per_attribute"], figures["per_attribute_held_out_phrasings"]
     attributes = [(name, f"{value:.4f}", f"{held_out[name]:.4f}") for name, value in seen.items()]
-    report = [
+    return [
         Table(head, rows, "Bundled model on unseen facts, styles and phrasings"),
         Table(("attribute", "phrasings seen", "phrasings held out"), attributes),
     ]
-    show(report, console)
 
 
 def _generator(path: Path, batch: int = 40) -> Callable[[Sequence[Example]], list[str]]:

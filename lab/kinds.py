@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.recall_everyday import Case
+from lab.edits.cases import Case, messages
 from lab.recall_quality import Person
 from preference.ports import Sentences, Vectors
 from preference.recall.kind import KindEmbedder, Recipe, context_of
@@ -67,7 +67,8 @@ def _figures(embedder: KindEmbedder, people: Sequence[Person], cases: Sequence[C
         misled += int(fooled.sum())
         asked += len(held)
     requests, sames, others = (
-        kinds([context_of(embedder, getattr(case, name))[0] for case in cases]) for name in ("request", "same", "other")
+        kinds([context_of(embedder, messages(getattr(case, name)))[0] for case in cases])
+        for name in ("request", "same", "other")
     )
     same_share = float(((requests * sames).sum(axis=1) >= embedder.ALIKE).mean())
     other_share = float(((requests * others).sum(axis=1) >= embedder.ALIKE).mean())

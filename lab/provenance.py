@@ -14,16 +14,16 @@ from typing import Any
 
 from adapters.provenance import commit
 
-__all__ = ["about", "commit", "vllm_version"]
+__all__ = ["about", "accelerators", "commit", "cores", "processor", "vllm_version"]
 
 
 def about(model: str) -> dict[str, Any]:
     """Machine, engine, commit, command, model and date, for a report."""
     return {
         "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "accelerators": _accelerators(),
+            "processor": processor(),
+            "cores": cores(),
+            "accelerators": accelerators(),
             "python": platform.python_version(),
             "vllm": vllm_version(),
         },
@@ -42,15 +42,23 @@ def vllm_version() -> str:
     return "remote"
 
 
-def _processor() -> str:
+def cores() -> int | None:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def processor() -> str:
+    """The processor's own name."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _accelerators() -> list[str]:
+def accelerators() -> list[str]:
+    """The GPUs' own names."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip().splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []  # it says on stdout that it failed

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def text_of(path: Path, error: type[ValueError]) -> str:
+def text_of(path: Path, error: type[Exception]) -> str:
     """The text of a file. Raises ``error`` with the reason why it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ def text_of(path: Path, error: type[ValueError]) -> str:
         raise error(f"{path} cannot be read: {why}.") from reason
 
 
-def parsed(model: type[Model], text: str, where: str, error: type[ValueError]) -> Model:
+def parsed(model: type[Model], text: str, where: str, error: type[Exception]) -> Model:
     """What ``text`` holds as JSON. Raises ``error`` with the first thing that is wrong."""
     try:
         return model.model_validate(json.loads(text))

@@ -6,13 +6,13 @@ nothing applies. ``stated_pairs.jsonl`` is one user: what was stated for everywh
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from sqlalchemy import Connection
 
+from lab.edits.cases import FOLDER, Case, Request, load, messages
 from preference import context_rows, preferences
 from preference.ports import Kinds
 from preference.recall.index import RecallLimits
@@ -28,30 +28,9 @@ STATED = Path(__file__).resolve().parent / "stated_pairs.jsonl"
 Asked = Sequence[Message]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A request, and two later ones; each a conversation."""
-
-    id: str
-    request: Asked
-    same: Asked
-    other: Asked
-
-
-def cases(split: str, folder: Path) -> list[Case]:
-    """The cases of ``cases_<split>.jsonl`` that have both later requests; none where there is no such file."""
-    path = folder / f"cases_{split}.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [
-        Case(line["id"], *(conversation(line[name]) for name in ("request", "same", "other")))
-        for line in lines
-        if line["other"]
-    ]
-
-
-def conversation(asked: str | Asked) -> Asked:
-    """A text is a conversation of one message."""
-    return [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+def cases(split: str) -> list[Case]:
+    """The cases of `attune lab edits` for ``split`` that have both later requests."""
+    return [case for case in load(FOLDER / f"cases_{split}.jsonl") if case.other]
 
 
 async def everyday(
@@ -62,15 +41,15 @@ async def everyday(
     Once with a user for each case, and once (``together``) with all of them of one user.
     """
     recall = Recall(database, embedder, limits)
-    learned = [(case.id, case.request) for case in asked]
+    learned = [(case.id, messages(case.request)) for case in asked]
     alone = [
         (case, database.write_now(store, Owner(f"alone-{split}", case.id), (), [one], embedder))
         for case, one in zip(asked, learned, strict=True)
     ]
     everybody = database.write_now(store, Owner("together", split), (), learned, embedder)
 
-    async def found(user: User, request: Asked) -> list[str]:
-        return [recalled.text for recalled in await recall.recall(user, request, k=k)]
+    async def found(user: User, request: Request) -> list[str]:
+        return [recalled.text for recalled in await recall.recall(user, messages(request), k=k)]
 
     return {
         "cases": len(asked),

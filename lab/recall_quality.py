@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from lab import recall_everyday
+from lab.edits.cases import Case, messages
 from lab.provenance import commit
-from lab.recall_everyday import Asked, Case, conversation
+from lab.recall_everyday import Asked
 from preference.ports import Kinds
 from preference.recall.index import RecallLimits
 from preference.recall.recall import Recall
@@ -28,6 +29,7 @@ from store.owner import Owner
 from store.users import User
 
 PAIRS = Path(__file__).resolve().parent / "recall_pairs.jsonl"
+_READ = ("lab/recall_pairs.jsonl", "lab/stated_pairs.jsonl", "lab/edits")
 SPLITS = ("dev", "test")
 SWEEP_K = (1, 3, 5, 10)
 SWEEP_ALIKE = (0.6, 0.64, 0.68, 0.7, 0.72, 0.76, 0.8)
@@ -63,7 +65,7 @@ class Person:
     @property
     def learned(self) -> list[tuple[str, Asked]]:
         """What was learned, and where."""
-        return [(situation.preference, conversation(situation.context)) for situation in self.situations]
+        return [(situation.preference, messages(situation.context)) for situation in self.situations]
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,7 @@ async def measure(
     best = max(sweep, key=lambda found: found["dev"]["f1"])
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(
-            "preference", "store", "lab/recall_quality.py", "lab/recall_everyday.py", "lab/recall_pairs.jsonl"
-        ),
+        "commit": commit("preference", "store", "lab/recall_quality.py", "lab/recall_everyday.py", *_READ),
         "embedder": embedder.name,
         "situations": sum(len(person.situations) for person in people),
         "setting": server.named() | asdict(server.limits),

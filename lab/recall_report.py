@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lab.report import Report, Table
+from lab.report import Report, Table, short
 
 MARK = "lab-recall"
 COLUMNS = {
@@ -63,7 +63,7 @@ def report(result: Mapping[str, Any]) -> Report:
         Table(["stated", "came", "by age alone"], stated, "Stated for everywhere, more than fits"),
     )
     what = f"{result['embedder']}, {result['situations']} situations of {len(result['users'])} users"
-    return [f"{result['date']}, commit {result['commit'][:7]}: {what}.", *(table for table in tables if table.rows)]
+    return [f"{result['date']}, commit {short(result['commit'])}: {what}.", *(table for table in tables if table.rows)]
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:

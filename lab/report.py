@@ -1,7 +1,8 @@
 """What a report is made of: sentences and tables, for a terminal and for a document, and figures as JSON."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 @dataclass(frozen=True)
 class Table:
-    """``texts`` of the columns, on the left, are words; the others are figures."""
+    """Cells in Markdown. ``texts`` of the columns, on the left, are words; the others are figures."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -30,7 +31,7 @@ class Table:
             justify: Any = "left" if at < self.texts else "right"
             made.add_column(name, justify=justify, min_width=0 if at else 12, overflow="fold")
         for row in self.rows:
-            made.add_row(*row)
+            made.add_row(*(Text(cell.replace("`", "")) for cell in row))
         return made
 
     def markdown(self) -> str:
@@ -42,12 +43,21 @@ class Table:
 
 
 Report = Sequence[str | Table]
+"""A sentence may be a picture of a document, which a terminal does not show."""
+
+
+def picture(caption: str, path: Path) -> str:
+    """A picture below ``DOCS``, in a document there."""
+    return f"![{caption}]({path.relative_to(DOCS).as_posix()})"
 
 
 def show(report: Report, console: Console) -> None:
     """Print a report."""
     for block in report:
-        console.print(block.shown() if isinstance(block, Table) else Text(block))
+        if isinstance(block, Table):
+            console.print(block.shown())
+        elif not block.startswith("!["):
+            console.print(Text(block))
 
 
 def markdown(report: Report) -> str:
@@ -59,32 +69,63 @@ def about_line(about: Mapping[str, Any]) -> str:
     """What ``provenance.about`` says, as a sentence: model, engine, machine, commit, date and command."""
     machine = about["machine"]
     where = ", ".join([*machine["accelerators"], f"{machine['cores']} cores of {machine['processor']}"])
-    commit, dash, changed = about["commit"].partition("-")
     return (
         f"Model {about['model']} on vLLM {machine['vllm']}, {where}; "
-        f"commit {commit[:12]}{dash}{changed}, {about['date']}: `{about['command']}`"
+        f"commit {short(about['commit'])}, {about['date']}: `{about['command']}`"
     )
 
 
+def short(commit: str) -> str:
+    """A commit in few characters, and whether files differed from it."""
+    name, dash, changed = commit.partition("-")
+    return f"{name[:12]}{dash}{changed}"
+
+
 def write(figures: Mapping[str, Any], path: Path) -> None:
-    """Write figures as JSON."""
+    """Write figures as JSON, and say where they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    Console(stderr=True).print(f"Figures in {path}.", style="dim", highlight=False)
 
 
-def put(path: Path, name: str, content: str, plots: Mapping[Path, str] | None = None) -> None:
-    """Put ``content``, then ``plots`` by what they show, between the marks of ``name`` in a document.
-
-    Plots lie beside or below it. Raises ``ValueError`` where it has no such marks.
-    """
+def put(path: Path, name: str, content: str) -> None:
+    """Put ``content`` between the marks of ``name`` in a document. Raises ``ValueError`` where it has no such marks."""
     opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, opened, rest = path.read_text(encoding="utf-8").partition(opening)
     _, closed, after = rest.partition(closing)
     if not (opened and closed):
         raise ValueError(f"{path} has no {opening} and {closing}.")
-    images = [f"![{caption}]({plot.relative_to(path.parent).as_posix()})" for plot, caption in (plots or {}).items()]
-    content = "\n\n".join([content, *images])
     path.write_text(f"{before}{opening}\n{content}\n{closing}{after}", encoding="utf-8")
+
+
+def conclude(
+    figures: Mapping[str, Any],
+    report: Report,
+    files: Iterable[Path | None],
+    document: Path | None = None,
+    name: str = "",
+) -> None:
+    """Print a report, write its figures to ``files``, and put it between the marks of a document, if there is one."""
+    show(report, Console())
+    for file in filter(None, files):
+        write(figures, file)
+    if document is not None:
+        put(document, name, markdown(report))
+
+
+@contextmanager
+def axes(path: Path, rows: int = 1, columns: int = 1, **more: Any) -> Iterator[Any]:
+    """The axes of a new plot, ``more`` of which pyplot knows, which is written to ``path`` afterwards."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, places = pyplot.subplots(rows, columns, layout="tight", **more)
+    yield places
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
 
 
 Cell = Callable[[Mapping[str, Any]], str]

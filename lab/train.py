@@ -114,24 +114,16 @@ def batches(recipe: Recipe, number: int, tokenizer: PreTrainedTokenizerFast, poo
             yield _batch(group, tokenizer.pad_token_id)
 
 
-def train(recipe: Recipe, out: Path, resume: Path | None = None, checkpoint_minutes: float = 10.0) -> dict[str, Any]:
-    """Train all phases; write model, tokenizer and ``recipe.json`` to ``out`` and return what the latter holds.
-
-    ``resume`` is a model folder that went through all phases but the last.
-    """
+def train(recipe: Recipe, out: Path, checkpoint_minutes: float = 10.0) -> dict[str, Any]:
+    """Train all phases; write model, tokenizer and ``recipe.json`` to ``out`` and return what the latter holds."""
     torch.manual_seed(recipe.seed)
-    if resume is None:
-        tokenizer = train_tokenizer(_texts(recipe, 20_000))
-        model = build_model(recipe, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id)
-    else:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(resume)
-        model = LlamaForCausalLM.from_pretrained(resume, dtype=torch.float32)
+    tokenizer = train_tokenizer(_texts(recipe, 20_000))
+    model = build_model(recipe, len(tokenizer), tokenizer.pad_token_id, tokenizer.eos_token_id)
     model.train()
-    first = 0 if resume is None else len(recipe.phases) - 1
     summary: dict[str, Any] = {
         **asdict(recipe), "parameters": sum(p.numel() for p in model.parameters()), "torch": torch.__version__,
     }  # fmt: skip
-    for number in range(first, len(recipe.phases)):
+    for number in range(len(recipe.phases)):
         done = _train_phase(recipe, number, model, tokenizer, lambda: save(model, tokenizer, out), checkpoint_minutes)
         summary[f"phase_{number}"] = done
     save(model, tokenizer, out)

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.refusal import Refused
 
-class NotThisRun(Exception):
+
+class NotThisRun(Refused):
     """A run cannot go on here: it was of something else, or goes on already. The message says of what."""
 
 
@@ -38,8 +40,9 @@ class Work:
         return self._done.get((step, mode, id))
 
     def of(self, step: str, mode: str | None = None) -> list[dict[str, Any]]:
-        """All records of a step in a part of the run, or in all of it, in the order of the file."""
-        return [r for (what, where, _), r in self._done.items() if what == step and mode in (None, where)]
+        """What was recorded of a step in a part of the run, or in all of it, in the order of the file."""
+        found = [r for (what, where, _), r in self._done.items() if what == step and mode in (None, where)]
+        return [{name: value for name, value in r.items() if name not in ("step", "mode", "id")} for r in found]
 
     def add(self, step: str, mode: str, id: str, **fields: Any) -> dict[str, Any]:
         """Record a step, for good; what a later run will read of it."""

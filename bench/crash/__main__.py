@@ -9,26 +9,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from bench import machine, report
+from bench import machine
 from bench.crash.harness import Harness, Outcome
 from bench.database import database_url
-from bench.report import Table
-
-
-class Store(StrEnum):
-    """Which stores to run on."""
-
-    sqlite = "sqlite"
-    postgresql = "postgresql"
-    both = "both"
-
+from lab import report
+from lab.progress import bar
+from lab.report import Table
 
 ROWS: dict[str, Callable[[Outcome], object]] = {
     "kills": lambda o: o.kills,
@@ -51,15 +43,14 @@ ROWS: dict[str, Callable[[Outcome], object]] = {
 
 def crash(
     kills: Annotated[int, typer.Option(min=1, help="How often the server is killed, on each store.")] = 500,
-    store: Annotated[Store, typer.Option(help="Which store.")] = Store.both,
+    store: Annotated[Literal["sqlite", "postgresql", "both"], typer.Option(help="Which store.")] = "both",
     seed: Annotated[int, typer.Option(help="Of the clients' choices and the moments of the kills.")] = 0,
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path("out/bench-crash.json"),
 ) -> None:
     """Kill a server with SIGKILL over and over, and count what that costs."""
     about, console = machine.about(), Console()
-    outcomes = [
-        _run(one, kills, seed, console) for one in Store if one is not Store.both and store in (one, Store.both)
-    ]
+    stores = ("sqlite", "postgresql") if store == "both" else (store,)
+    outcomes = [_run(one, kills, seed, console) for one in stores]
     rows = [[name, *(str(value(outcome)) for outcome in outcomes)] for name, value in ROWS.items()]
     table = Table(["", *(outcome.store for outcome in outcomes)], rows, "Killed with SIGKILL, again and again")
     report.show([table, *(f"{outcome.store}: {said}" for outcome in outcomes for said in outcome.examples)], console)
@@ -70,11 +61,11 @@ def crash(
     raise typer.Exit(not clean)
 
 
-def _run(store: Store, kills: int, seed: int, console: Console) -> Outcome:
+def _run(store: str, kills: int, seed: int, console: Console) -> Outcome:
     """A run on one store, in a folder that stays where something was found."""
     folder = Path(tempfile.mkdtemp(prefix="attune-crash-"))
     try:
-        with report.bar(console, f"kills on {store}", kills) as told, database_url(store, folder) as url:
+        with bar(console, f"kills on {store}", kills) as told, database_url(store, folder) as url:
             outcome = asyncio.run(Harness(url, folder, seed=seed).run(kills, told))
     except BaseException:
         console.print(f"What was there when it happened is in {folder}")

@@ -23,7 +23,8 @@ from bench.crash.engine import MODEL, ScriptedEngine
 from bench.crash.ledger import TENANT, Ledger
 from bench.crash.server import Server
 from bench.crash.trainer import write_tensors
-from bench.servers import BUNDLED, free_port
+from bench.servers import BUNDLED
+from lab.child import free_port
 from store import tables
 from store.database import Database
 

@@ -1,7 +1,6 @@
 """The cases: what was asked, drafted and edited, what the edit should teach, and where that applies."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lab.edits import rules
 from lab.reading import parsed, text_of
+from lab.refusal import Refused
 from store.message import Message
 
 FOLDER = Path(__file__).resolve().parent
 DEV, TEST = FOLDER / "cases_dev.jsonl", FOLDER / "cases_test.jsonl"
 
 
-class BadCases(ValueError):
+class BadCases(Refused):
     """A file is no file of cases; the message says where and why."""
 
 
@@ -122,10 +122,3 @@ def messages(request: Request) -> list[Message]:
     if isinstance(request, str):
         return [{"role": "user", "content": request}] if request else []
     return [turn.model_dump() for turn in request]
-
-
-def chosen(cases: Sequence[Case], only: Sequence[str], limit: int | None) -> list[Case]:
-    """Those named, or all; the first ``limit`` of them. Raises ``BadCases`` for a name that is not there."""
-    if unknown := set(only) - {case.id for case in cases}:
-        raise BadCases(f"There is no case {sorted(unknown)[0]!r}.")
-    return [case for case in cases if not only or case.id in only][:limit]

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from lab.edits.cases import DEV, Case
-from lab.refusal import refuse
+from lab.refusal import refuse, refusing
 
 if TYPE_CHECKING:
     from lab.edits.play import Mode
@@ -47,7 +47,6 @@ def edits(
     ] = None,
     as_: Annotated[Whose, typer.Option("--as", help="Each edit by a user of its own, all by one, or both.")] = "both",
     limit: Annotated[int | None, typer.Option(min=1, help="Play the first cases only.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Play the case of this id only; may be repeated.")] = None,
     functional: Annotated[
         bool, typer.Option("--functional", help="Also write answers, and see what was learned in them. Slow.")
     ] = False,
@@ -61,34 +60,24 @@ def edits(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
 ) -> None:
     """Play everyday edits with a real model: what is learned from them, and what comes with later requests."""
-    from openai import APIError
-
     from lab.edits import cases
-    from lab.edits.play import NotDrafted
     from lab.edits.report import report
-    from lab.local_server import NotStarted
-    from lab.report import show, write
-    from lab.work import NotThisRun, clear
-    from server.errors import StartRefused
+    from lab.report import conclude
+    from lab.work import clear, only_run
     from server.models.catalog import DEFAULT
 
     if DEFAULT is not None and model is None and engine_url is None and "ATTUNE_MODEL" not in os.environ:
         model = DEFAULT.name
-    try:
-        chosen = cases.chosen(cases.load(file), only or (), limit)
-        options = Options(file, chosen, model, engine_url, ("own", "one") if as_ == "both" else (as_,), out, functional)
-        if functional and "own" not in options.modes:
+    with refusing("the same command with --resume goes on"):
+        modes: Sequence[Mode] = ("own", "one") if as_ == "both" else (as_,)
+        options = Options(file, cases.load(file)[:limit], model, engine_url, modes, out, functional)
+        if functional and "own" not in modes:
             refuse("--functional looks at edits by users of their own: it needs --as own or both.")
-        if not resume:
-            clear(out, WORK, SERVER)
-        told = asyncio.run(run(options, Console(stderr=True)))
-    except (cases.BadCases, NotThisRun, NotStarted, StartRefused, NotDrafted, TimeoutError, APIError) as error:
-        refuse(str(error) or "Learning from an edit took too long.")
-    except KeyboardInterrupt:
-        refuse("Stopped; the same command with --resume goes on.")
-    show(report(told), Console())
-    if json_file is not None:
-        write(told, json_file)
+        with only_run(out):
+            if not resume:
+                clear(out, WORK, SERVER)
+            told = asyncio.run(run(options, Console(stderr=True)))
+    conclude(told, report(told), [json_file])
     failed = sum(figures["failed"] for figures in told["modes"].values())
     if failed:
         refuse(f"{failed} edits could not be learned from: the table says why.")
@@ -100,7 +89,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     from lab.edits.engine import learning_server, running_engine
     from lab.edits.functional import Functional
     from lab.edits.play import Player
-    from lab.local_server import progress
+    from lab.progress import progress
     from lab.provenance import about, commit
     from lab.work import Work, digest
     from server.engine.system_role import has_system_role

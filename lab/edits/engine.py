@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lab.child import ServerFailed
 from lab.edits.stand_in import StandIn
-from lab.local_server import NotStarted, local_server
+from lab.local_server import local_server
 from server.engine.client import Engine
 from server.engine.process import EngineProcess, command, environment
 from server.settings import Settings
@@ -33,7 +34,7 @@ class Running:
 async def running_engine(settings: Settings, url: str | None, log_file: Path) -> AsyncIterator[Running]:
     """The engine at ``url``, or without one vLLM as ``settings`` describe it, until it is left.
 
-    Raises ``NotStarted``, or ``StartRefused`` for a setting.
+    Raises ``ServerFailed``, or ``StartRefused`` for a setting.
     """
     if url is None:
         async with _own_engine(settings.model_copy(update={"engine_url": None}), log_file) as running:
@@ -41,7 +42,7 @@ async def running_engine(settings: Settings, url: str | None, log_file: Path) ->
         return
     async with _engine(url, settings, None) as engine:
         if not await engine.ready():
-            raise NotStarted(f"No engine answers at {url}.")
+            raise ServerFailed(f"No engine answers at {url}.")
         yield Running(url, None, engine)
 
 
@@ -49,7 +50,7 @@ async def running_engine(settings: Settings, url: str | None, log_file: Path) ->
 async def learning_server(
     running: Running, folder: Path, model: str | None, console: Console
 ) -> AsyncIterator[tuple[str, StandIn]]:
-    """A server that learns as the operator chose: its URL, and what stands in for its engine. Raises ``NotStarted``."""
+    """Its URL, and what stands in for its engine, of a server that learns as is configured. Raises ``ServerFailed``."""
     stand_in = StandIn(running.url, running.socket)
     settings = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_ON)}
     settings |= {} if model is None else {"ATTUNE_MODEL": model}
@@ -79,7 +80,7 @@ async def _own_engine(settings: Settings, log_file: Path) -> AsyncIterator[Runni
             while process.state == "loading":  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.2)
             if process.state != "ready":
-                raise NotStarted(process.reason or "vLLM could not start.")
+                raise ServerFailed(process.reason or "vLLM could not start.")
             yield Running(_OWN, socket, engine)
         finally:
             supervised.cancel()

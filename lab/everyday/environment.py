@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.everyday.wishes import KINDS, WISHES, About, Wanted, Wish, mend
 from lab.prelude.environment import shuffled
-from lab.prelude.ports import Answer, Environment, Round
+from lab.prelude.ports import Environment, Round
 from preference.distance import word_distance
 
 REQUESTS = Path(__file__).resolve().parent / "requests.jsonl"
@@ -68,19 +68,6 @@ class EverydayEnvironment(Environment):
         """Each wish by its name, and whether the draft breaks it."""
         about = round.secret
         return {one.wish.name: word_distance(draft, one.grant(draft, about)) > 0 for one in self._wanted[round.kind]}
-
-    async def past(self, samples: int, answer: Answer) -> list[tuple[str, str, str]]:
-        """Requests that come last in the rounds, if at all, the drafts that ``answer`` writes, and their edits."""
-        played = [round.text for round in self.rounds]
-        found = []
-        for kind in self.kinds:
-            of_kind = [one for one in requests() if one.kind == kind]
-            of_kind.sort(key=lambda one: played.index(one.text) if one.text in played else len(played), reverse=True)
-            for one in of_kind[:samples]:
-                draft = await answer(one.text)
-                edited = mend(draft, self._wanted[kind], About(one.name, one.topic, self._user))
-                found.append((one.text, draft, edited))
-        return found
 
     def _drawn(self, kind: str, families: str, rng: random.Random) -> tuple[Wanted, ...]:
         possible = [wish for wish in WISHES if kind in wish.kinds and (families == "all" or not wish.test_only)]

@@ -23,9 +23,7 @@ HALVES: Mapping[str, Callable[[Played], Played]] = {
 }
 LEARNERS = ("constant", "icl-edit-5", "cipher-5")
 """Whom Attune shall beat."""
-CAPTIONS = {
-    "everyday-cumulative": "Cumulative edit cost by round in the everyday world",
-}
+CAPTION = "Cumulative edit cost by round in the everyday world"
 
 
 def summarise(

@@ -1,11 +1,12 @@
 """The wishes of everyday users: for each a check, the smallest edit that grants it, and several ways to say it.
 
-A wish may have a choice of values (which sign-off, how many sentences); ``families`` that are ``TEST_ONLY`` are for
-measuring alone: no constant of the learner, and no default of a trainer, is chosen by users who have them.
+What wishes there are is in ``wishes.toml``; one may have a choice of values (which sign-off, how many sentences).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import regex
@@ -31,7 +32,10 @@ Granted = Callable[[str, Any, About], str]
 
 @dataclass(frozen=True)
 class Wish:
-    """``grant`` leaves a text alone that has the wish. ``last`` ones are granted after all others."""
+    """``grant`` leaves a text alone that has the wish; those of a lower ``order`` are granted first.
+
+    ``test_only`` ones are for measuring alone: no constant of the learner is chosen by users who have them.
+    """
 
     name: str
     kinds: Sequence[str]
@@ -157,103 +161,24 @@ def _whole_day(text: str, _: Any, about: About) -> str:
     return str(words.TIME.sub(lambda m: f"{int(m[1]) % 12 + 12 * (m[3].lower() == 'p'):02}:{m[2] or '00'}", text))
 
 
-EMAIL, SUMMARY, POST, ANSWER, COMMENT = KINDS = ("email", "summary", "post", "answer", "comment")
-_PROSE = (EMAIL, SUMMARY, POST, ANSWER)
+KINDS = ("email", "summary", "post", "answer", "comment")
+_GRANTED: dict[str, Granted] = {
+    "no-filler": _no_filler, "verb-first": _verb_first, "at-most": _at_most, "bullets": _bullets,
+    "in-short": _in_short, "british": _words(words.BRITISH), "numerals": _words(words.NUMERALS),
+    "no-exclamation": lambda text, _, about: regex.sub(r"!+", ".", text),
+    "no-emoji": lambda text, _, about: words.EMOJI.sub("", text),
+    "no-markup": _no_marks, "greeting": _greeting, "sign-off": _sign_off, "hashes": _hashes,
+    "contractions": _words(words.CONTRACTIONS), "day-first": _day_first, "whole-day": _whole_day, "title": _title,
+    "last-line": _last_line,
+}  # fmt: skip
 
-WISHES: tuple[Wish, ...] = (
-    Wish(
-        "no-filler", KINDS,
-        ("No filler phrases such as 'I hope this finds you well' or 'Please do not hesitate'.",
-         "Leave out filler phrases.", "Say things without stock phrases."),
-        _no_filler, order=0,
-    ),
-    Wish(
-        "verb-first", (COMMENT,),
-        ("Begin with the verb, without 'This function'.", "Do not write 'This function': start with what it does."),
-        _verb_first, order=0,
-    ),
-    Wish(
-        "at-most", KINDS,
-        ("Write at most {value} sentences.", "No more than {value} sentences.",
-         "Keep it to {value} sentences at most."),
-        _at_most, values=(2, 3), excludes=("bullets",), order=1,
-    ),
-    Wish(
-        "bullets", (SUMMARY, ANSWER),
-        ("Use bullet points only, each after a hyphen.", "Give me bullet points.", "Write it as a list with hyphens."),
-        _bullets, excludes=("at-most", "in-short"), order=2,
-    ),
-    Wish(
-        "in-short", (SUMMARY, ANSWER),
-        ("Begin with 'In short: '.", "Put 'In short: ' at the very beginning.", "Open with the words 'In short: '."),
-        _in_short, excludes=("bullets", "title"), order=3,
-    ),
-    Wish(
-        "british", _PROSE,
-        ("Use British spelling.", "Spell words as the British do.", "British English, please."),
-        _words(words.BRITISH), order=4,
-    ),
-    Wish(
-        "numerals", KINDS,
-        ("Write numbers as digits.", "Use digits for numbers.", "Numerals instead of number words."),
-        _words(words.NUMERALS), order=4,
-    ),
-    Wish(
-        "no-exclamation", (EMAIL, POST),
-        ("No exclamation marks.", "Do not use exclamation marks.", "End sentences with a full stop, never with '!'."),
-        lambda text, _, about: regex.sub(r"!+", ".", text), order=4,
-    ),
-    Wish(
-        "no-emoji", (POST, EMAIL),
-        ("No emojis.", "Leave out emojis.", "Write without emojis."),
-        lambda text, _, about: words.EMOJI.sub("", text), order=4,
-    ),
-    Wish(
-        "no-markup", (SUMMARY, ANSWER, POST),
-        ("No bold type and no headings.", "Plain text without Markdown.", "Do not use asterisks or '#' for layout."),
-        _no_marks, order=4,
-    ),
-    Wish(
-        "greeting", (EMAIL,),
-        ("Begin the email with '{value}' and the name.", "Greet with '{value}'.", "Open emails with '{value}'."),
-        _greeting, values=("Hi", "Hello", "Good morning"), order=5,
-    ),
-    Wish(
-        "sign-off", (EMAIL,),
-        ("Sign off with '{value}' and my name, {user}.", "End emails with '{value}, {user}'."),
-        _sign_off, values=("Cheers", "All the best", "Warmly"), order=6,
-    ),
-    Wish(
-        "hashes", (COMMENT,),
-        ("Put '# ' before every line of a comment.", "Every line of a comment begins with '# '."),
-        _hashes, order=6,
-    ),
-    Wish(
-        "contractions", _PROSE,
-        ("Use contractions such as don't and it's.", "Contract verbs: don't, we're, it's."),
-        _words(words.CONTRACTIONS), test_only=True, order=4,
-    ),
-    Wish(
-        "day-first", (EMAIL, POST, SUMMARY),
-        ("Write dates with the day first, as in 14 March.", "The day comes before the month."),
-        _day_first, test_only=True, order=4,
-    ),
-    Wish(
-        "whole-day", (EMAIL, POST, SUMMARY),
-        ("Write times by the 24-hour clock, as in 15:00.", "Use the 24-hour clock."),
-        _whole_day, test_only=True, order=4,
-    ),
-    Wish(
-        "title", (SUMMARY, POST),
-        ("Put a short title in capital letters on the first line.", "Start with a title line in capitals."),
-        _title, excludes=("in-short",), test_only=True, order=6,
-    ),
-    Wish(
-        "last-line", (POST,),
-        ("End with the line '#{value}'.", "The last line is '#{value}'."),
-        _last_line, values=("greenlane", "oldtown", "millstreet"), test_only=True, order=7,
-    ),
-)  # fmt: skip
+
+def _all() -> Iterator[Wish]:
+    for name, held in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+        yield Wish(name=name, grant=_GRANTED[name], **held)
+
+
+WISHES = tuple(_all())
 BY_NAME = {wish.name: wish for wish in WISHES}
 
 

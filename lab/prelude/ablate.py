@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from lab.prelude.ablation import PARTS
-from lab.report import DOCS, Table, about_line, markdown, put, show, write
+from lab.refusal import Refused
+from lab.report import DOCS, Table, about_line, conclude
 
 ARM = "attune"
 _HEAD = (
@@ -36,11 +37,9 @@ def ablate(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
 ) -> None:
     """Play the benchmark with the whole learner, then without each of its parts."""
-    from lab.local_server import NotStarted
     from lab.prelude.bench import Options, bench
     from lab.prelude.report import summarise
     from lab.provenance import about
-    from lab.work import NotThisRun
     from preference.recall.embedder import SentenceEmbedder
 
     unknown = [name for name in part or () if name not in PARTS]
@@ -57,18 +56,15 @@ def ablate(
         progress.rule(f"without {name}")
         try:
             outcome = asyncio.run(bench(replace(options, out=out / name, without=without), progress, embedder))
-        except (NotStarted, NotThisRun) as error:
+        except Refused as error:
             raise typer.BadParameter(str(error)) from error
         if outcome.failures or outcome.stopped:
             raise typer.BadParameter("A run did not end; the same command goes on.")
         found[name] = _figures(summarise(outcome.lines), variant)
     figures = {"parts": found, "variant": variant, **about(outcome.model)}
-    for file in filter(None, (out / "figures.json", report)):
-        write(figures, file)
-    told = table(found)
-    if write_docs:
-        put(DOCS / "benchmark.md", "bench-ablation", markdown([about_line(figures), told]))
-    show([told], Console())
+    document = DOCS / "benchmark.md" if write_docs else None
+    files = [out / "figures.json", report]
+    conclude(figures, [about_line(figures), table(found)], files, document, "bench-ablation")
 
 
 def _figures(summary: Mapping[str, Any], variant: str) -> dict[str, dict[str, Any]]:

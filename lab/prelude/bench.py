@@ -13,7 +13,6 @@ from rich.progress import Progress
 
 from lab.client import Client
 from lab.everyday import environment as everyday
-from lab.local_server import progress
 from lab.prelude import documents, environment, log
 from lab.prelude.ablation import PARTS
 from lab.prelude.asking import Asking, general
@@ -24,6 +23,7 @@ from lab.prelude.memory import Vectors
 from lab.prelude.ports import Environment
 from lab.prelude.run import RETRIES, MakeEnvironment, Run
 from lab.prelude.server import own_server
+from lab.progress import progress
 from lab.provenance import commit
 from lab.work import Work, clear, only_run
 from preference.ports import Embedder
@@ -39,8 +39,8 @@ _MEASURED = (
     "server", "preference", "store", "adapters", "lab/model", "lab/prelude/arms", "lab/prelude/asking.py",
     "lab/prelude/careless.py", "lab/prelude/documents.py", "lab/prelude/environment.py", "lab/prelude/llm_user.py",
     "lab/prelude/memory.py", "lab/prelude/trial.py", "lab/prelude/voice.py", "lab/everyday", "lab/client.py",
-    "lab/habit.py", "lab/lexicon.py", "lab/merging.py", "lab/render.py", "lab/simulated_user.py", "lab/style.py",
-    "lab/world.py",
+    "lab/edits/score.py", "lab/habit.py", "lab/inferring.py", "lab/lexicon.py", "lab/lexicon.toml", "lab/merging.py",
+    "lab/render.py", "lab/simulated_user.py", "lab/style.py", "lab/world.py",
 )  # fmt: skip
 """What figures come from: a run that has begun does not go on once these have changed."""
 
@@ -65,7 +65,6 @@ class Options:
     url: str | None = None
     key: str = "none"
     without: str | None = None
-    families: str = "all"
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be played."""
@@ -100,7 +99,7 @@ class Outcome:
 
 
 async def bench(options: Options, console: Console, embedder: Embedder) -> Outcome:
-    """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``NotStarted``, and the server's own errors."""
+    """Play what is left. Raises ``ValueError``, ``NotThisRun``, ``ServerFailed``, and the server's own errors."""
     chains = plan(options.environments, options.variants, options.arms, options.seeds)
     async with contextlib.AsyncExitStack() as stack:
         user: LLMUser | None = None
@@ -122,7 +121,7 @@ async def bench(options: Options, console: Console, embedder: Embedder) -> Outco
             rounds=options.rounds, seeds=options.seeds, model=model,
             commit=await asyncio.to_thread(commit, *_MEASURED), server=options.url or "own",
             documents=str(options.documents) if options.documents else None, user_model=options.user_model,
-            without=options.without, **({"families": options.families} if EVERYDAY in options.environments else {}),
+            without=options.without,
         )  # fmt: skip
         played = log.played(work)
         if all(len(played.get(chain, ())) == options.rounds for chain in chains):
@@ -148,7 +147,7 @@ def _environments(options: Options, user: LLMUser | None) -> MakeEnvironment:
         if chain.environment == DOCUMENTS and options.documents is not None and user is not None:
             return documents.make(options.documents, seed=chain.seed, rounds=options.rounds, user=user)
         if chain.environment == EVERYDAY:
-            return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds, families=options.families)
+            return everyday.EverydayEnvironment(seed=chain.seed, rounds=options.rounds)
         return environment.make(chain.environment, seed=chain.seed, rounds=options.rounds, variant=chain.variant)
 
     return make

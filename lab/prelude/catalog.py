@@ -15,7 +15,7 @@ from lab.prelude.trial import Trial
 
 
 def _taught_by(kind: str) -> Callable[[Trial], Arm]:
-    return lambda trial: AttuneBy(trial.client, trial.tenant, kind, trial.voice, trial.training)
+    return lambda trial: AttuneBy(trial.client, trial.tenant, kind, trial.voice)
 
 
 ARMS: Mapping[str, Callable[[Trial], Arm]] = {
@@ -24,10 +24,8 @@ ARMS: Mapping[str, Callable[[Trial], Arm]] = {
     "constant": lambda trial: Constant(trial.client),
     "explore-then-exploit": lambda trial: ExploreThenExploit(trial.client),
     "continual": lambda trial: Continual(trial.client),
-    "icl-edit-1": lambda trial: InContext(trial.client, trial.vectors, 1),
     "icl-edit-5": lambda trial: InContext(trial.client, trial.vectors, 5),
     "cot-edit": lambda trial: ChainOfThought(trial.client, trial.vectors, 5),
-    "cipher-1": lambda trial: Cipher(trial.client, trial.vectors, 1),
     "cipher-5": lambda trial: Cipher(trial.client, trial.vectors, 5),
     "attune": lambda trial: Attune(trial.client, trial.tenant),
     "attune+adapter": lambda trial: Attune(trial.client, trial.tenant, trial.training),

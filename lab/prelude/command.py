@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from lab.prelude.ablation import PARTS
-from lab.refusal import refuse
+from lab.refusal import Refused, refuse
 
 QUICK_ROUNDS, ROUNDS, QUICK_SEEDS, SEEDS = 40, 200, 1, 3
 EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
@@ -17,8 +16,6 @@ EVERYDAY_ROUNDS, EVERYDAY_AT_ONCE = 40, 12
 
 World = Literal["synthetic", "everyday"]
 """Whose requests are played."""
-Families = Literal["dev", "all"]
-"""Which wishes everyday users have: those to develop by, or also those that are for testing alone."""
 
 
 def bench(
@@ -28,9 +25,6 @@ def bench(
     world: Annotated[
         World, typer.Option(help="synthetic, for the bundled model, or everyday: real English, for real models.")
     ] = "synthetic",
-    families: Annotated[
-        Families, typer.Option(help="Wishes of everyday users: dev leaves out those that are for testing alone.")
-    ] = "all",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of a chain; 200 by default, 40 in the everyday world.")
     ] = None,
@@ -50,9 +44,8 @@ def bench(
     feedback: Annotated[
         list[str] | None,
         typer.Option(
-            help="Play users who give this kind alone, beside edits and none: demonstration, comment, rating, ranking, "
-            "thumbs, signal, outcome, history, import; or who edit and are misled: wrong-comments, copied-signals, "
-            "hostile-follow-ups. May come again."
+            help="Play users who give this kind alone, beside edits and none: demonstration, comment, history, import; "
+            "or who edit and are misled: wrong-comments, copied-signals, hostile-follow-ups. May come again."
         ),
     ] = None,
     concurrency: Annotated[
@@ -67,9 +60,6 @@ def bench(
     user_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
     url: Annotated[str | None, typer.Option(help="A running server to use instead of starting one.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable with its API key.")] = None,
-    without: Annotated[
-        str | None, typer.Option(help="Leave a part out of the server's learner: " + ", ".join(PARTS) + ".")
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The run's folder; called again, it goes on there. By default out/prelude or out/everyday."),
@@ -82,19 +72,17 @@ def bench(
     from openai import APIError
 
     from lab.everyday import report as everyday_report
-    from lab.local_server import NotStarted
     from lab.prelude import bench, plots
     from lab.prelude import report as synthetic_report
     from lab.prelude.catalog import SLOW_ARM, chosen
     from lab.provenance import about
-    from lab.report import DOCS, about_line, markdown, put, show, write
-    from lab.work import NotThisRun
+    from lab.report import DOCS, about_line, conclude, picture
     from preference.recall.embedder import SentenceEmbedder
 
     progress = Console(stderr=True)
     everyday = world == "everyday"
-    if everyday and (environment or variant or documents or feedback is not None or without):
-        refuse("The everyday world has no environments, variants, documents, feedback or ablations to choose from.")
+    if everyday and (environment or variant or documents or feedback is not None):
+        refuse("The everyday world has no environments, variants, documents or feedback to choose from.")
     reports, prefix = (everyday_report, "everyday-") if everyday else (synthetic_report, "")
     out = out or Path("out/everyday" if everyday else "out/prelude")
     usual = EVERYDAY_ROUNDS if everyday else ROUNDS
@@ -120,25 +108,21 @@ def bench(
         user_key=_secret(user_key_env),
         url=url.rstrip("/") if url else None,
         key=_secret(api_key_env),
-        without=without,
-        families=families,
     )
     try:
         options.check()
         embedder = SentenceEmbedder()
         outcome = asyncio.run(bench.bench(options, progress, embedder))
-    except (NotStarted, NotThisRun, ValueError, APIError) as error:
+    except (Refused, ValueError, APIError) as error:
         refuse(str(error))
     summary = reports.summarise(outcome.lines, embedder, about(outcome.model))
-    told = reports.report(summary)
-    for file in filter(None, (out / "figures.json", report)):
-        write(summary, file)
-    drawn = plots.write(outcome.lines, DOCS / "benchmark" if write_docs else out, prefix)
-    if write_docs:
-        content = markdown([about_line(summary), *told])
-        put(DOCS / "benchmark.md", reports.MARK, content, {plot: reports.CAPTIONS[plot.stem] for plot in drawn})
-    show(told, Console())
-    progress.print(f"[dim]Rounds, figures and plots in {out}.[/dim]")
+    plot = (DOCS / "benchmark" if write_docs else out) / f"{prefix}cumulative.png"
+    drawn = plots.write(outcome.lines, plot)
+    told = [about_line(summary), *reports.report(summary)]
+    if write_docs and drawn:
+        told.append(picture(reports.CAPTION, plot))
+    document = DOCS / "benchmark.md" if write_docs else None
+    conclude(summary, told, [out / "figures.json", report], document, reports.MARK)
     if outcome.failures:
         failed = "\n".join(f"{chain}: {reason}" for chain, reason in outcome.failures.items())
         refuse(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lab.prelude.environment import shuffled
 from lab.prelude.ports import Environment, Round
+from lab.reading import text_of
 from preference.distance import word_distance
 
 MAX_KINDS = 20
@@ -95,10 +96,6 @@ def _style(kind: Path) -> tuple[str, ...]:
 def _read(file: Path) -> str:
     if (size := file.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{file} has {size} bytes; {MAX_BYTES} is the most.")
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text: {error}.") from None
-    if not text:
+    if not (text := text_of(file, ValueError).strip()):
         raise ValueError(f"{file} is empty.")
     return text

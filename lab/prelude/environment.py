@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.habit import LINES, Habit
 from lab.lexicon import KIND_BY_NAME
 from lab.prelude.careless import SLIPS, Slip, slip
-from lab.prelude.ports import Answer, Environment, Round
+from lab.prelude.ports import Environment, Round
 from lab.render import detect, render
 from lab.simulated_user import SimulatedUser
 from lab.style import PHRASINGS, Style, canonical_phrase, random_style
@@ -100,13 +100,8 @@ class SyntheticEnvironment(Environment):
         shown = detect(self._habit.unsigned(draft), round.secret.request.facts)
         return {a: value for a, value in self._user(round.number).styles[round.kind].items() if shown[a] != value}
 
-    def broken(self, round: Round, draft: str) -> dict[str, bool]:
-        """For each attribute whether ``draft`` has another value than is wanted."""
-        wrong = self.wrong(round, draft)
-        return {attribute: attribute in wrong for attribute in self._user(round.number).styles[round.kind]}
-
-    async def past(self, samples: int, answer: Answer) -> list[tuple[str, str, str]]:
-        """Requests from before the rounds, drafts of no style, and what the user made of them; no model is asked."""
+    def past(self, samples: int) -> list[tuple[str, str, str]]:
+        """Requests from before the rounds, drafts of no style, and what the user made of them."""
         requests = self.earlier(samples)
         drafts = [(request, render(request.facts, {})) for request in requests]
         return [

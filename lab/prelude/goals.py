@@ -1,11 +1,12 @@
-"""What the learner shall reach, beside what it reached."""
+"""What the learner shall reach, beside what it reached, and what a faultless one would."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
 from lab.prelude import figures
-from lab.prelude.faultless import faultless
+from lab.prelude.environment import KINDS, make
 from lab.prelude.figures import Played, cost
 
 Chains = Mapping[tuple[str, str, str], Sequence[Played]]
@@ -70,7 +71,22 @@ def _of(environment: str, chains: Chains, summary: Mapping[str, Any]) -> list[di
             of_faultless=faultless_loss(),
         ),
         *taught("comment", "attune", 1.2), *taught("history", "attune", 1.1),
-        *taught("ranking", "none", 0.7), *taught("thumbs", "none", 0.7),
         *taught("wrong-comments", "attune", 1.02), *taught("copied-signals", "attune", 1.02),
         *taught("hostile-follow-ups", "attune", 1.02),
     ]  # fmt: skip
+
+
+def faultless(played: Sequence[Played]) -> float | None:
+    """Words, mean over the seeds of chains of one environment and variant; None where the world is not synthetic.
+
+    It is no lower bound: who carries over wishes from one kind to another may be lucky.
+    """
+    firsts = [chain[0] for chain in played]
+    if not firsts or firsts[0].environment not in KINDS:
+        return None
+    return round(fmean(_of_seed(r.environment, r.seed, r.rounds, r.variant) for r in firsts), 4)
+
+
+@lru_cache(maxsize=256)  # tables and goals ask for the same
+def _of_seed(name: str, seed: int, rounds: int, variant: str) -> int:
+    return make(name, seed=seed, rounds=rounds, variant=variant).faultless()

@@ -79,10 +79,7 @@ def add(work: Work, line: Line) -> None:
 
 def read(work: Work) -> list[Line]:
     """All rounds, chain by chain, by number; one that was played twice counts as it was last."""
-    lines = []
-    for record in work.of(STEP):
-        held = {name: value for name, value in record.items() if name not in ("step", "mode", "id")}
-        lines.append(Line(**{**held, "expense": Expense(**held["expense"])}))
+    lines = [Line(**{**held, "expense": Expense(**held["expense"])}) for held in work.of(STEP)]
     return sorted(lines, key=lambda line: (line.chain, line.number))
 
 

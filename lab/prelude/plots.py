@@ -10,6 +10,7 @@ from lab.prelude import figures
 from lab.prelude.figures import Played
 from lab.prelude.log import Line
 from lab.prelude.report import in_order
+from lab.report import axes as plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,27 +20,22 @@ COLOURS = {"attune+adapter": "tab:purple", "attune": "tab:blue", "cipher-5": "ta
 Arms = Mapping[str, Sequence[Played]]
 
 
-def write(lines: Sequence[Line], folder: Path, prefix: str = "") -> list[Path]:
-    """Write ``cumulative.png``, its name after ``prefix``, if the plain variant was played; what was written."""
-    from matplotlib.figure import Figure
-
+def write(lines: Sequence[Line], path: Path) -> bool:
+    """Draw the cumulative costs of the plain variant, if that was played; whether it was."""
     plain: dict[str, dict[str, Sequence[Played]]] = {}
     for (variant, environment, arm), played in figures.chains(lines).items():
         if variant == "plain":
             plain.setdefault(environment, {})[arm] = played
     if not plain:
-        return []
+        return False
     best = {name: {arm: arms[arm] for arm in COLOURS if arm in arms} or arms for name, arms in plain.items()}
-    figure = Figure(figsize=(6.2 * len(plain), 4.4 * 2), layout="tight")
-    for environments, row in zip((plain, best), figure.subplots(2, len(plain), squeeze=False), strict=True):
-        for (name, arms), axes in zip(sorted(environments.items()), row, strict=True):
-            _cumulative(axes, arms)
-            axes.set_title(name)
-            axes.spines[["top", "right"]].set_visible(False)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{prefix}cumulative.png"
-    figure.savefig(path, dpi=130)
-    return [path]
+    with plot(path, 2, len(plain), squeeze=False, figsize=(6.2 * len(plain), 4.4 * 2)) as places:
+        for environments, row in zip((plain, best), places, strict=True):
+            for (name, arms), axes in zip(sorted(environments.items()), row, strict=True):
+                _cumulative(axes, arms)
+                axes.set_title(name)
+                axes.spines[["top", "right"]].set_visible(False)
+    return True
 
 
 def _cumulative(axes: "Axes", arms: Arms) -> None:

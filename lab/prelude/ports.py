@@ -1,7 +1,7 @@
 """The seams of the benchmark: an environment knows what users want, an arm learns it, only edits pass between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,21 +36,6 @@ class Voice(Protocol):
 
     def misleading(self) -> str | None:
         """A wish that the user has not, now and then."""
-
-    def thumb(self, draft: str) -> bool:
-        """Up."""
-
-    def rating(self, draft: str) -> int:
-        """From 1 to 7."""
-
-    def prefers(self, one: str, other: str) -> bool:
-        """Whether ``one`` is better."""
-
-    def signal(self, draft: str) -> str:
-        """What the user does with it."""
-
-    def outcome(self, draft: str) -> float:
-        """What comes of it."""
 
     def own(self) -> str:
         """What the user would have written without a draft."""
@@ -95,10 +80,6 @@ class Round:
     secret: Any = field(default=None, repr=False)
 
 
-Answer = Callable[[str], Awaitable[str]]
-"""What a model that knows nothing of the user answers to a request."""
-
-
 class Environment(ABC):
     """One user's requests and hidden wishes: deterministic in its seed, and independent of any model."""
 
@@ -121,10 +102,9 @@ class Environment(ABC):
         """For each wish by name whether the draft breaks it; none where wishes cannot be told apart."""
         return {}
 
-    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
+    def past(self, samples: int) -> Sequence[tuple[str, str, str]]:
         """So many requests of each kind from before, each with a draft and what the user made of it.
 
-        ``answer`` writes a draft, where the environment has none of its own. Raises ``ValueError`` where nothing is
-        known of the past.
+        Raises ``ValueError`` where nothing is known of the past.
         """
-        raise ValueError("Of the user of documents no past is known: leave out attune:import.")
+        raise ValueError("Of this world's users no past is known: leave out attune:import.")

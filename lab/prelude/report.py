@@ -6,21 +6,18 @@ from typing import Any
 
 from lab.prelude import figures
 from lab.prelude.accuracy import Accuracy
-from lab.prelude.faultless import faultless
-from lab.prelude.goals import goals
+from lab.prelude.goals import faultless, goals
 from lab.prelude.log import Line
 from lab.report import Cell, Report, Table, number, number_of, share_of
 from preference.ports import Embedder
 
 ARMS = (
-    "none", "oracle", "explore-then-exploit", "continual", "icl-edit-1", "icl-edit-5", "cot-edit", "cipher-1",
-    "cipher-5", "constant", "attune", "attune+adapter",
+    "none", "oracle", "explore-then-exploit", "continual", "icl-edit-5", "cot-edit", "cipher-5", "constant", "attune",
+    "attune+adapter",
 )  # fmt: skip
 """In the order in which they are shown; others come after."""
 MARK = "bench-prelude"
-CAPTIONS = {
-    "cumulative": "Cumulative edit cost by round, of all arms and of those that the goals are about",
-}
+CAPTION = "Cumulative edit cost by round, of all arms and of those that the goals are about"
 MET = {None: "not measured", True: "yes", False: "no"}
 """How it is said whether a goal is met."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from openai import APIError
 from rich.progress import Progress
@@ -24,41 +24,27 @@ TRAINING_SHARES = (0.3, 0.6)
 """After which parts of its rounds an arm has an adapter trained."""
 
 
+@dataclass
 class Run:
     """Plays ``chains`` of ``rounds`` rounds on the server at ``base``, ``concurrency`` at a time.
 
     ``id`` sets its users apart. ``keys`` are by tenant; without any, ``key`` is everybody's.
     """
 
-    def __init__(
-        self,
-        chains: Sequence[Chain],
-        work: Work,
-        *,
-        id: str,
-        rounds: int,
-        concurrency: int,
-        base: str,
-        keys: Mapping[str, str],
-        environment: MakeEnvironment,
-        vectors: Vectors,
-        key: str = "none",
-        asking: Asking | None = None,
-    ) -> None:
-        self._chains = chains
-        self._work = work
-        self._id = id
-        self._rounds = rounds
-        self._slots = asyncio.Semaphore(concurrency)
-        self._base = base
-        self._keys = keys
-        self._key = key
-        self._environment = environment
-        self._vectors = vectors
-        self._asking = asking or Asking()
-        self._writing = asyncio.Lock()
-        self.stopped = False
-        self.failures: dict[Chain, str] = {}
+    chains: Sequence[Chain]
+    work: Work
+    id: str
+    rounds: int
+    concurrency: int
+    base: str
+    keys: Mapping[str, str]
+    environment: MakeEnvironment
+    vectors: Vectors
+    key: str = "none"
+    asking: Asking = field(default_factory=Asking)
+    stopped: bool = False
+    failures: dict[Chain, str] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def stop(self) -> None:
         """Let each chain end with the round that it is at."""
@@ -66,38 +52,38 @@ class Run:
 
     async def play(self, bars: Progress) -> None:
         """Play what is left. A chain that fails is in ``failures``, and the others go on."""
-        played = log.played(self._work)
+        played, slots = log.played(self.work), asyncio.Semaphore(self.concurrency)
         shown = {
             arm: bars.add_task(
                 arm,
-                total=self._rounds * sum(chain.arm == arm for chain in self._chains),
-                completed=sum(len(played.get(chain, ())) for chain in self._chains if chain.arm == arm),
+                total=self.rounds * sum(chain.arm == arm for chain in self.chains),
+                completed=sum(len(played.get(chain, ())) for chain in self.chains if chain.arm == arm),
             )
-            for arm in dict.fromkeys(chain.arm for chain in self._chains)
+            for arm in dict.fromkeys(chain.arm for chain in self.chains)
         }
 
         async def in_turn(chain: Chain) -> None:
-            async with self._slots:
+            async with slots:
                 try:
                     await self._play(chain, played.get(chain, []), lambda: bars.advance(shown[chain.arm]))
                 except (APIError, TimeoutError, ValueError) as error:
                     self.failures[chain] = f"{type(error).__name__}: {error}"
-                    bars.console.print(f"[red]{chain} failed:[/red] {self.failures[chain]}")
+                    bars.console.print(f"{chain} failed: {self.failures[chain]}", style="red", markup=False)
 
         async with asyncio.TaskGroup() as group:
-            for chain in self._chains:
-                if len(played.get(chain, ())) < self._rounds:
+            for chain in self.chains:
+                if len(played.get(chain, ())) < self.rounds:
                     group.create_task(in_turn(chain))
 
     async def _play(self, chain: Chain, played: Sequence[Line], done: Callable[[], None]) -> None:
-        own = chain.tenant if chain.learns_on_the_server and chain.tenant in self._keys else None
-        key = self._keys.get(chain.tenant, self._key)
-        async with Client(self._base, f"{self._id} {chain}", key=key, retries=RETRIES) as client:
-            training = {max(1, round(share * self._rounds)) for share in TRAINING_SHARES}
-            environment = await asyncio.to_thread(self._environment, chain)
-            trial = Trial(environment, client, self._vectors, own, training)
+        own = chain.tenant if chain.learns_on_the_server and chain.tenant in self.keys else None
+        key = self.keys.get(chain.tenant, self.key)
+        async with Client(self.base, f"{self.id} {chain}", key=key, retries=RETRIES) as client:
+            training = {max(1, round(share * self.rounds)) for share in TRAINING_SHARES}
+            environment = await asyncio.to_thread(self.environment, chain)
+            trial = Trial(environment, client, self.vectors, own, training)
             arm = ARMS[chain.arm](trial)
-            arm.asking = self._asking
+            arm.asking = self.asking
             await arm.restore([line.lesson for line in played])
             if played:
                 arm.expense = replace(played[-1].expense)
@@ -106,5 +92,5 @@ class Run:
                     return
                 line = await trial.turn(chain, arm, asked)
                 async with self._writing:
-                    await asyncio.to_thread(log.add, self._work, line)
+                    await asyncio.to_thread(log.add, self.work, line)
                 done()

@@ -1,14 +1,12 @@
 """A server of our own to play on, with a tenant for each user that it learns for."""
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from lab.local_server import local_server
-from lab.prelude.arms.feedback import OBJECTIVES
 from lab.prelude.log import Chain
 from store import keys
 from store.database import Database
@@ -23,16 +21,13 @@ async def own_server(
     """The URL and the keys, by tenant, of a server whose data lies in ``folder`` and stays there.
 
     It is ``without`` a part of its learner if one is named, and learns from as many edits at a time as there are chains
-    played. Raises ``NotStarted``.
+    played. Raises ``ServerFailed``.
     """
     made = make_keys(folder, {chain.tenant for chain in chains})
-    recipes = {chain.tenant: OBJECTIVES.get(chain.arm.removeprefix("attune:")) for chain in chains}
-    objectives = {tenant: {"name": recipe} for tenant, recipe in recipes.items() if recipe}
     settings = {
         "ATTUNE_IN_FLIGHT_PER_KEY": _MANY,
         "ATTUNE_IN_FLIGHT_TOTAL": _MANY,
         "ATTUNE_LEARN_CONCURRENCY": str(min(concurrency, 256)),
-        **({"ATTUNE_TENANT_OBJECTIVES": json.dumps(objectives)} if objectives else {}),
         **({"ATTUNE_MODEL": model} if model is not None else {}),
     }
     program = ("server",) if without is None else ("lab.prelude.ablation", without)

@@ -9,7 +9,7 @@ from lab.client import Client
 from lab.prelude.environment import SyntheticEnvironment
 from lab.prelude.log import Chain, Line
 from lab.prelude.memory import Vectors
-from lab.prelude.ports import Answer, Arm, Environment, Round
+from lab.prelude.ports import Arm, Environment, Round
 from lab.prelude.voice import SimulatedVoice
 from preference.distance import words
 
@@ -37,9 +37,9 @@ class Trial:
         """What the user wants of the request at hand: the oracle's alone."""
         return self.environment.wants(self.at())
 
-    async def past(self, samples: int, answer: Answer) -> Sequence[tuple[str, str, str]]:
+    def past(self, samples: int) -> Sequence[tuple[str, str, str]]:
         """What the user brings along from before the first round."""
-        return await self.environment.past(samples, answer)
+        return self.environment.past(samples)
 
     @property
     def voice(self) -> SimulatedVoice:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lab.refusal import refuse
+from lab.refusal import refuse, refusing
 
 
 def writers(
@@ -24,61 +24,38 @@ def writers(
     kind: Annotated[
         list[str] | None, typer.Option(help="preferences or adapters; may come again. By default both.")
     ] = None,
-    writer: Annotated[
-        list[str] | None, typer.Option(help="Compare this writer; may come again. By default all.")
-    ] = None,
     learn: Annotated[int, typer.Option(min=1, help="Learn from so many first edits of each writer.")] = 20,
     test: Annotated[int, typer.Option(min=1, help="Test on so many after them.")] = 15,
-    rate: Annotated[
-        float | None, typer.Option(help="Learning rate of the adapters; the recipe's own by default.")
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Epochs of the adapters; the recipe's own by default.")] = None,
     engine_url: Annotated[
         str | None, typer.Option(envvar="ATTUNE_ENGINE_URL", help="A running vLLM to use instead of starting one.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run; called again, it goes on there.")] = Path("out/writers"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was done in that folder.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
-    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put table and plot into docs/.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/benchmark.md.")] = False,
 ) -> None:
     """Learn from real writers' edits: does it fit the later edits of that writer better than another's?"""
-    from adapters.errors import TrainingFailed
-    from lab.edits.play import NotDrafted
-    from lab.local_server import NotStarted
-    from lab.report import DOCS, markdown, put, show, write
-    from lab.work import NotThisRun, clear
+    from lab.report import DOCS, conclude
+    from lab.work import clear, only_run
     from lab.writers import data
     from lab.writers import report as reports
     from lab.writers.run import ADAPTERS, SERVER, WORK, Options, run
-    from server.errors import StartRefused
-    from store.errors import AttuneError
 
     kinds = kind or ["preferences", "adapters"]
     if unknown := [one for one in kinds if one not in ("preferences", "adapters")]:
         refuse(f"There is no kind {unknown[0]!r}: preferences, adapters.")
     if engine_url and (scorer or adapter_model):
         refuse("A running engine has one model: leave out --scorer and --adapter-model, or --engine-url.")
-    if fresh:
-        clear(out, WORK, SERVER, ADAPTERS)
-    try:
-        split = data.split(data.load(file), learn, test, writer or ())
+    with refusing("the same command goes on"):
+        split = data.split(data.load(file), learn, test)
         options = Options(
             file, split, model, scorer or model, adapter_model or model, "adapters" in kinds, "preferences" in kinds,
-            rate, epochs, engine_url, out,
+            engine_url, out,
         )  # fmt: skip
-        told = asyncio.run(run(options, Console(stderr=True)))
-    except (data.BadWriters, NotThisRun, NotStarted, StartRefused, NotDrafted, TrainingFailed, AttuneError) as error:
-        refuse(str(error))
-    except TimeoutError:
-        refuse("Learning from an edit took too long; the same command goes on.")
-    except KeyboardInterrupt:
-        refuse("Stopped; the same command goes on.")
-    report = reports.report(told)
-    show(report, Console())
-    for path in filter(None, (out / "writers.json", json_file)):
-        write(told, path)
-    plot = (DOCS / "benchmark" if write_docs else out) / "writers.png"
-    reports.plot(told, plot)
-    if write_docs:
-        content = markdown([f"`{told['command']}`", *report])
-        put(DOCS / "benchmark.md", reports.MARK, content, {plot: reports.CAPTION})
+        with only_run(out):
+            if fresh:
+                clear(out, WORK, SERVER, ADAPTERS)
+            told = asyncio.run(run(options, Console(stderr=True)))
+    report = [f"`{told['command']}`", *reports.report(told)]
+    document = DOCS / "benchmark.md" if write_docs else None
+    conclude(told, report, [out / "writers.json", json_file], document, reports.MARK)

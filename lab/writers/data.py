@@ -8,12 +8,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lab.reading import parsed, text_of
+from lab.refusal import Refused
 
 LEAST_TESTED = 4
 """Drafts below which an interval says nothing."""
 
 
-class BadWriters(ValueError):
+class BadWriters(Refused):
     """A file is no file of writers, or has too little for what was asked; the message says what and why."""
 
 
@@ -63,13 +64,8 @@ def load(path: Path) -> Writers:
     return parsed(Writers, text_of(path, BadWriters), str(path), BadWriters)
 
 
-def split(held: Writers, learn: int, test: int, only: Sequence[str] = ()) -> Split:
-    """The first ``learn`` rows and the ``test`` after them, of all writers or ``only`` some. Raises ``BadWriters``."""
-    if missing := [writer for writer in only if writer not in held.writers]:
-        raise BadWriters(f"There is no writer {missing[0]!r} in the file: {', '.join(held.writers)}.")
-    writers = [writer for writer in held.writers if not only or writer in only]
-    if len(writers) < 2:
-        raise BadWriters("At least two writers are compared with each other.")
+def split(held: Writers, learn: int, test: int) -> Split:
+    """The first ``learn`` rows and the ``test`` after them, of all writers. Raises ``BadWriters``."""
     if test < LEAST_TESTED:
         raise BadWriters(f"At least {LEAST_TESTED} edits are needed to test on, not {test}.")
     if len(held.rows) < learn + test:
@@ -77,4 +73,4 @@ def split(held: Writers, learn: int, test: int, only: Sequence[str] = ()) -> Spl
             f"The file has {len(held.rows)} edits of each writer; to learn from {learn} and test on {test} takes "
             f"{learn + test}."
         )
-    return Split(writers, held.rows[:learn], held.rows[learn : learn + test])
+    return Split(held.writers, held.rows[:learn], held.rows[learn : learn + test])

@@ -1,40 +1,35 @@
 """Preferences learned from each writer by a real server, used as an app uses it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lab.client import Client
 from lab.edits.cases import Case
 from lab.edits.play import Player
-from lab.edits.stand_in import StandIn
-from lab.work import Work
 from lab.writers.data import Row, Split
 
 
-class Learning:
-    """Each writer is a user who edits the drafts in their order; then the server says what it would serve them by."""
+async def learn(player: Player, split: Split) -> None:
+    """Play what is not done yet: each writer is a user who edits the drafts in their order.
 
-    def __init__(self, base: str, stand_in: StandIn, work: Work, done: Callable[[], None]) -> None:
-        self._player = Player(base, stand_in, work, done=done, user=user_of)
-        self._work = work
-        self._done = done
+    Then the server says what it would serve them by. ``player`` has their ``user_of``.
+    """
+    for writer in split.writers:
+        for row in split.learned:
+            await player.learn(writer, _case(row, writer))
+        await _look(player, writer, split.tested)
 
-    async def learn(self, split: Split) -> None:
-        """Play what is not done yet."""
-        for writer in split.writers:
-            for row in split.learned:
-                await self._player.learn(writer, _case(row, writer))
-            await self._look(writer, split.tested)
 
-    async def _look(self, writer: str, tested: Sequence[Row]) -> None:
-        async with self._player.client(user_of(writer)) as client:
-            if self._work.get("held", writer, "") is None:
-                held = [one["text"] for one in await client.preferences() if not one.get("superseded_by")]
-                self._work.add("held", writer, "", texts=held)
-            for row in tested:
-                if self._work.get("recalled", writer, row.id) is None:
-                    self._work.add("recalled", writer, row.id, texts=await _recalled(client, row))
-                self._done()
+async def _look(player: Player, writer: str, tested: Sequence[Row]) -> None:
+    work = player.work
+    async with player.client(user_of(writer)) as client:
+        if work.get("held", writer, "") is None:
+            held = [one["text"] for one in await client.preferences() if not one.get("superseded_by")]
+            work.add("held", writer, "", texts=held)
+        for row in tested:
+            if work.get("recalled", writer, row.id) is None:
+                work.add("recalled", writer, row.id, texts=await _recalled(client, row))
+            player.done()
 
 
 def user_of(writer: str, case: Case | None = None) -> str:

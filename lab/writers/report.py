@@ -1,13 +1,11 @@
-"""What `attune lab writers` says: a row for each kind of what was learned, a plot, and who could fool it."""
+"""What `attune lab writers` says: a row for each kind of what was learned, and what a table does not say."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lab.report import Report, Table
 
 MARK = "bench-writers"
-CAPTION = "Own minus other, of each writer"
 HEAD = ("learned", "tokens", "own − other", "95% interval", "by chance", "drafts above 0", "own − nothing")
 TITLE = "Nats a token by which a text is likelier, relative to its draft"
 _TOKENS = {"all_tokens": "all", "changed_tokens": "changed"}
@@ -52,30 +50,6 @@ def _sentences(told: Mapping[str, Any]) -> list[str]:
             f"{training['peak_gib']} GiB."
         )
     return said
-
-
-def plot(told: Mapping[str, Any], path: Path) -> None:
-    """Draw own minus other with its interval: of all writers, and of each."""
-    from matplotlib.figure import Figure
-
-    shown = [row for kind in told["kinds"] for row in _points(kind, told["kinds"][kind]["all_tokens"])][::-1]
-    figure = Figure(figsize=(7, 0.45 * len(shown) + 1.2), layout="tight")
-    axes = figure.subplots()
-    for at, (label, one) in enumerate(shown):
-        bold = " of " not in label
-        axes.plot(one["interval"], [at, at], color="tab:blue" if bold else "0.6", linewidth=2 if bold else 1)
-        axes.plot(one["mean"], at, "o", color="tab:blue" if bold else "0.6")
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [label for label, _ in shown])
-    axes.set_xlabel("own − other, nats a token (95% interval over drafts)")
-    axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-
-
-def _points(kind: str, figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    of_each = [(f"{kind} of {writer}", one) for writer, one in figures["by_writer"].items()]
-    return [(kind, figures["own_minus_other"]), *of_each]
 
 
 def _nats(value: float) -> str:

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lab.edits.engine import Running, learning_server, running_engine
-from lab.local_server import progress
+from lab.edits.play import Player
+from lab.progress import progress
 from lab.provenance import about, commit
 from lab.work import Work, digest
 from lab.writers import figures, scoring
 from lab.writers.data import Split
-from lab.writers.learning import Learning
-from lab.writers.scoring import Scoring, Source, key_of, recalled
+from lab.writers.learning import learn, user_of
+from lab.writers.scoring import Source, key_of, recalled
 from server.settings import Settings
 
 WORK, SERVER, ADAPTERS = "writers-work.jsonl", "writers-server", "writers-adapters"
@@ -36,8 +37,6 @@ class Options:
     adapter_model: str | None
     adapters: bool
     preferences: bool
-    rate: float | None
-    epochs: float | None
     engine_url: str | None
     out: Path
 
@@ -52,7 +51,7 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
     work.begin(
         file=digest(await asyncio.to_thread(options.file.read_bytes)), learn=len(split.learned), test=len(split.tested),
         writers=" ".join(split.writers), model=learner.model_source, scorer=scorer.model_source,
-        adapter_model=base.model_source, rate=options.rate, epochs=options.epochs, engine=options.engine_url,
+        adapter_model=base.model_source, engine=options.engine_url,
         commit=commit("server", "adapters", "preference", "store", "lab/edits", "lab/writers/scoring.py"),
     )  # fmt: skip
     kinds: dict[str, Any] = {}
@@ -67,10 +66,10 @@ async def run(options: Options, console: Console) -> dict[str, Any]:
                 **_told_of_preferences(work, split),
             }
         if options.adapters:
-            made, training = await _train(options, base, bars)
+            training = await _train(options, base, bars)
             sources = [Source(scoring.ADAPTERS, scoring.NONE)]
             sources += [Source(scoring.ADAPTERS, writer, model=f"writer-{writer}") for writer in split.writers]
-            await _score(options, base, work, sources, bars, made)
+            await _score(options, base, work, sources, bars)
             kinds[scoring.ADAPTERS] = {
                 "scorer": base.model_name,
                 **figures.compared(work, split, sources, sources[0], base.model_source),
@@ -97,30 +96,21 @@ async def _learn(options: Options, settings: Settings, work: Work, bars: Progres
         silent = Console(quiet=True)  # one live display is shown at a time
         server = learning_server(engine, options.out / SERVER, options.model, silent)
         base, stand_in = await stack.enter_async_context(server)
-        await Learning(base, stand_in, work, lambda: bars.advance(bar)).learn(split)
+        await learn(Player(base, stand_in, work, lambda: bars.advance(bar), user_of), split)
 
 
-async def _train(
-    options: Options, settings: Settings, bars: Progress
-) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
-    from lab.writers.training import Adapters  # with what training needs
+async def _train(options: Options, settings: Settings, bars: Progress) -> dict[str, dict[str, Any]]:
+    from lab.writers.training import train  # with what training needs
 
     bar = bars.add_task("adapters: trained, percent", total=100)
     source = str(settings.model_folder or settings.model_source)
-    adapters = Adapters(options.out / ADAPTERS, source, rate=options.rate, epochs=options.epochs, seconds=TRAIN_SECONDS)
-    made = await adapters.train(options.split, lambda share: bars.update(bar, completed=round(100 * share)))
-    bars.update(bar, completed=100)
-    return made, {writer: adapters.figures(writer) for writer in options.split.writers}
+    folder = options.out / ADAPTERS
+    return await train(
+        options.split, folder, source, TRAIN_SECONDS, lambda share: bars.update(bar, completed=round(100 * share))
+    )
 
 
-async def _score(
-    options: Options,
-    settings: Settings,
-    work: Work,
-    sources: Sequence[Source],
-    bars: Progress,
-    adapters: dict[str, Path] | None = None,
-) -> None:
+async def _score(options: Options, settings: Settings, work: Work, sources: Sequence[Source], bars: Progress) -> None:
     """Score all texts under ``sources``, of which some may be adapters, unless that is done."""
     pairs = list(scoring.pairs(options.split, sources))
     bar = bars.add_task(f"{sources[0].kind}: texts scored", total=len(pairs))
@@ -131,9 +121,9 @@ async def _score(
     async with AsyncExitStack() as stack:
         engine = (await _engine(stack, options, settings, bars)).engine
         for source in sources:
-            if source.model is not None and adapters is not None:
-                await engine.load(source.model, adapters[source.name].resolve())
-        await Scoring(engine, name, work, lambda: bars.advance(bar)).score(options.split, sources)
+            if source.model is not None:
+                await engine.load(source.model, (options.out / ADAPTERS / source.name / "adapter").resolve())
+        await scoring.score(options.split, sources, engine, name, work, lambda: bars.advance(bar))
 
 
 async def _engine(stack: AsyncExitStack, options: Options, settings: Settings, bars: Progress) -> Running:

@@ -51,26 +51,22 @@ def recalled(work: Work, writer: str, row: Row) -> list[str]:
     return list((work.get("recalled", writer, row.id) or {"texts": []})["texts"])
 
 
-class Scoring:
-    """Scores texts by ``scorer``, a model named ``name``; what the work file has is not scored again."""
+async def score(
+    split: Split, sources: Sequence[Source], scorer: Scorer, name: str, work: Work, done: Callable[[], None]
+) -> None:
+    """Score each test row's draft and texts under each source, a row and source at a time, by a model named ``name``.
 
-    def __init__(self, scorer: Scorer, name: str, work: Work, done: Callable[[], None]) -> None:
-        self._scorer = scorer
-        self._name = name
-        self._work = work
-        self._done = done
-
-    async def score(self, split: Split, sources: Sequence[Source]) -> None:
-        """Score each test row's draft and texts under each source, a row and source at a time."""
-        for row, source in pairs(split, sources):
-            key = key_of(row, source, self._name)
-            if self._work.get("scored", source.kind, key) is None:
-                prompt = source.prompt(row)
-                texts = [row.draft, *(row.edited[writer] for writer in split.writers)]
-                draft, *edited = await self._scorer.score([(prompt, text) for text in texts], model=source.model)
-                told = {writer: _sums(draft, one) for writer, one in zip(split.writers, edited, strict=True)}
-                self._work.add("scored", source.kind, key, texts=told)
-            self._done()
+    What the work file has is not scored again.
+    """
+    for row, source in pairs(split, sources):
+        key = key_of(row, source, name)
+        if work.get("scored", source.kind, key) is None:
+            prompt = source.prompt(row)
+            texts = [row.draft, *(row.edited[writer] for writer in split.writers)]
+            draft, *edited = await scorer.score([(prompt, text) for text in texts], model=source.model)
+            told = {writer: _sums(draft, one) for writer, one in zip(split.writers, edited, strict=True)}
+            work.add("scored", source.kind, key, texts=told)
+        done()
 
 
 def pairs(split: Split, sources: Sequence[Source]) -> Iterator[tuple[Row, Source]]:

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +12,36 @@ from adapters.recipe import Recipe
 from adapters.training import progress
 from adapters.training.batch.scheduler import run_batched
 from adapters.training.trainer import FIGURES, TrainingJob
+from lab import training_folder
 from lab.writers.data import Row, Split
 from store.message import Message
 
 _LOOK_SECONDS = 2.0
 
 
-class Adapters:
-    """Trains into ``folder``; a writer whose figures lie there is done. ``seconds`` is how long all may take."""
+async def train(
+    split: Split, folder: Path, model: str, seconds: float, done: Callable[[float], None]
+) -> dict[str, dict[str, Any]]:
+    """Train each writer's adapter below ``folder``; the figures of each, by writer. Whose figures lie there is done.
 
-    def __init__(self, folder: Path, model: str, *, rate: float | None, epochs: float | None, seconds: float) -> None:
-        self._folder = folder
-        self._model = model
-        self._rate = rate
-        self._epochs = epochs
-        self._seconds = seconds
-
-    async def train(self, split: Split, done: Callable[[float], None]) -> dict[str, Path]:
-        """Each writer's adapter; ``done`` is told of the share that is done. Raises ``TrainingFailed``."""
-        base = await asyncio.to_thread(base_directory, self._model)
-        whole = Recipe(learning_rate=self._rate, threads=os.cpu_count() or 1, niceness=0)  # nobody is served meanwhile
-        recipe = await asyncio.to_thread(fitted, whole, base)
-        recipe = recipe if self._epochs is None else replace(recipe, epochs=self._epochs, min_steps=1)
-        left = [self._prepared(writer, split.learned, TrainingJob(str(base), recipe)) for writer in split.writers]
-        waiting = [directory for directory in left if not (directory / FIGURES).exists()]
-        if waiting:
-            watching = asyncio.create_task(_watch(waiting, done))
-            try:
-                await run_batched(waiting, self._seconds)
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-        return {writer: self._folder / writer / "adapter" for writer in split.writers}
-
-    def figures(self, writer: str) -> dict[str, Any]:
-        """What is known of a writer's training."""
-        told: dict[str, Any] = json.loads((self._folder / writer / FIGURES).read_text())
-        return told
-
-    def _prepared(self, writer: str, rows: Sequence[Row], job: TrainingJob) -> Path:
-        directory = self._folder / writer
-        if not (directory / FIGURES).exists():
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir(parents=True)
-            job.write(directory)
-            lines = (json.dumps(row_of(row, writer), ensure_ascii=False) for row in rows)
-            (directory / "train.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return directory
+    All may take so many ``seconds``; ``done`` is told of the share that is done. Raises ``TrainingFailed``.
+    """
+    base = await asyncio.to_thread(base_directory, model)
+    whole = Recipe(threads=os.cpu_count() or 1, niceness=0)  # nobody is served meanwhile
+    job = TrainingJob(str(base), await asyncio.to_thread(fitted, whole, base))
+    waiting = [
+        folder / writer
+        for writer in split.writers
+        if training_folder.write(folder / writer, job, (row_of(row, writer) for row in split.learned))
+    ]
+    if waiting:
+        watching = asyncio.create_task(_watch(waiting, done))
+        try:
+            await run_batched(waiting, seconds)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+    return {writer: json.loads((folder / writer / FIGURES).read_text()) for writer in split.writers}
 
 
 def row_of(row: Row, writer: str) -> dict[str, list[Message]]:

@@ -9,13 +9,15 @@ import pytest
 from adapters.artifacts.directories import Directories
 from adapters.artifacts.validation import WEIGHTS
 from adapters.recipe import Recipe
-from bench import adapters_report, report
+from bench import adapters_report
 from bench.adapter_users import AdapterUser, Tally, write
 from bench.adapters import QUICK
 from bench.client import Answer
 from bench.load import Failures
-from bench.servers import Server, ServerFailed
+from bench.servers import Server
 from bench.swaps import Swaps, longest_gaps
+from lab import report
+from lab.child import ServerFailed
 
 
 def answer(text: str, version: int | None = None, pieces: list[tuple[int, bytes]] | None = None) -> Answer:

@@ -7,12 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import gateway_report, report, servers
+from bench import gateway_report, servers
 from bench.arms import NOTES, Arm
 from bench.gateway import measure
 from bench.load import Failures, ManyClients, OneClient, best, medians, percentile, times
 from bench.profile_gateway import RATE, read
 from bench.servers import Server
+from lab import report
+from lab.child import free_port
 
 SMALL: dict[str, OneClient | ManyClients] = {
     "whole": OneClient(tokens=3, blocks=1, requests=5),
@@ -48,7 +50,7 @@ async def test_a_small_run_measures_every_arm(tmp_path: Path) -> None:
 
 async def test_what_is_not_answered_is_a_failure_of_its_arm(tmp_path: Path) -> None:
     async with servers.mock_engine(tmp_path) as engine:
-        arms = [Arm("raw", engine), Arm("litellm", Server("gone", servers.free_port(), engine.pid))]
+        arms = [Arm("raw", engine), Arm("litellm", Server("gone", free_port(), engine.pid))]
         failures = Failures()
         found = await times(
             arms, OneClient(tokens=1, blocks=2, requests=4, warm=1), failures, lambda: None, stream=False

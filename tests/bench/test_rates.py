@@ -1,4 +1,5 @@
-from bench import rates, rates_report, report
+from bench import rates, rates_report
+from lab import report
 
 
 def test_what_is_likelier_because_everything_is_has_no_lead() -> None:

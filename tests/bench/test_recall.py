@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import recall_report, report, shared_index
+from bench import recall_report, shared_index
 from bench.population import PREFERENCES, REQUESTS, Population, PopulationEmbedder
 from bench.recall import CountingDatabase, Plan, measure
+from lab import report
 from preference import context_rows
 
 SMALL = Plan(blocks=2, recalls=60, misses=20, searches=60, capacity=5 * 63)  # five users' rows and requests

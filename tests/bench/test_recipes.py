@@ -1,15 +1,16 @@
 """The recipes' benchmark: what is tried, that a stopped run goes on, and what its table says."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench import recipes, recipes_report, report
+from bench import recipes, recipes_report
 from bench.machine import about, commit
 from bench.recipes import EDITS, RECIPES, Outcome, Trial
+from lab import report
+from lab.work import Work
 
 
 def _outcome(trial: Trial, cost: float) -> Outcome:
@@ -24,10 +25,12 @@ def test_every_recipe_is_tried_with_every_number_of_edits_and_the_base_once_a_us
 
 def test_what_was_tried_is_not_tried_again(tmp_path: Path) -> None:
     done = [_outcome(Trial("sft", 16, 0), 20.0), _outcome(Trial("sft", 48, 0), 12.0)]
-    (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in done))
+    for outcome in done:
+        Work(tmp_path / "outcomes.jsonl").add("outcome", "", str(outcome.trial), **asdict(outcome))
     wanted = [outcome.trial for outcome in done]
-    assert recipes.run(wanted, tmp_path, 1, Console(quiet=True)) == done
-    assert recipes.run(wanted[:1], tmp_path, 1, Console(quiet=True)) == done, "what was tried before is reported too"
+    told = [asdict(outcome) for outcome in done]
+    assert recipes.run(wanted, tmp_path, 1, Console(quiet=True)) == told
+    assert recipes.run(wanted[:1], tmp_path, 1, Console(quiet=True)) == told, "what was tried before is reported too"
 
 
 def test_whichever_numbers_are_asked_for_the_base_is_the_same_trial() -> None:
@@ -40,19 +43,13 @@ def test_the_base_model_alone_knows_nothing_of_its_user_and_obeys_when_told() ->
     assert found.commit == commit()
 
 
-def test_somebody_who_signs_pays_for_the_line_whatever_the_model_is_told() -> None:
-    found = recipes.attempt(Trial("base", 16, 0, signing=True), asked=4)
-    assert found.told_cost > recipes.attempt(Trial("base", 16, 0), asked=4).told_cost + 2
-    assert found.told_zero_edit == 0
-
-
-def test_trials_of_other_rates_and_users_stand_apart() -> None:
-    trials = [*recipes.trials([16], 1, [0.003, 0.01]), *recipes.trials([16], 1, signing=True)]
+def test_trials_of_other_rates_stand_apart() -> None:
+    trials = recipes.trials([16], 1, [0.003, 0.01])
     outcomes = [asdict(_outcome(trial, 20.0)) for trial in trials if trial.recipe in ("base", "sft")]
-    names = ["base", "sft, rate 0.003", "sft, rate 0.01", "base, signing", "sft, rate 0.01, signing"]
+    names = ["base", "sft, rate 0.003", "sft, rate 0.01"]
     result = recipes_report.result(outcomes, about())
     assert list(result["recipes"]) == names
-    assert [f"| {name} | 20.0" in report.markdown(recipes_report.parts(result)) for name in names] == [True] * 5
+    assert [f"| {name} | 20.0" in report.markdown(recipes_report.parts(result)) for name in names] == [True] * 3
 
 
 def test_the_table_has_means_over_users() -> None:
@@ -71,15 +68,11 @@ def test_the_table_has_means_over_users() -> None:
     assert ", commit c0ffee1, " in table
 
 
-def test_outcomes_of_several_commits_say_so_and_so_do_those_from_before_commits_were_noted(tmp_path: Path) -> None:
+def test_outcomes_of_several_commits_say_so() -> None:
     lines = [asdict(_outcome(Trial("sft", 16, seed), 20.0)) for seed in range(3)]
-    del lines[-1]["commit"]
-    (tmp_path / "outcomes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    outcomes = recipes.run([], tmp_path, 1, Console(quiet=True))
-    result = recipes_report.result([asdict(outcome) for outcome in outcomes], about())
-    assert ", commits c0ffee1 (2 of 3 trials), unknown (1 of 3 trials), " in report.markdown(
-        recipes_report.parts(result)
-    )
+    lines[-1]["commit"] = None
+    told = report.markdown(recipes_report.parts(recipes_report.result(lines, about())))
+    assert ", commits c0ffee1 (2 of 3 trials), unknown (1 of 3 trials), " in told
 
 
 def test_an_unknown_recipe_is_said() -> None:

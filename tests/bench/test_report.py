@@ -12,9 +12,9 @@ from bench import (
     rates_report,
     recall_report,
     recipes_report,
-    report,
     training_report,
 )
+from lab import report
 
 PLACES = [
     *((module.DOCS, module.MARK) for module in (gateway_report, adapters_report, recall_report, recipes_report)),
@@ -40,10 +40,10 @@ def test_a_report_is_written_shown_and_put_between_its_marks(
         report.Table(["figure", "value"], [["`a`", "1"]], "Figures"),
         "![A picture](a.png)",
     ]
-    report.conclude({"a": 1}, tmp_path / "out" / "a.json", parts, document, "mark")
+    report.conclude({"a": 1}, parts, [tmp_path / "out" / "a.json", None], document, "mark")
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == {"a": 1}
     assert document.read_text() == (
-        "# Before\n<!-- mark -->\nSaid.\n\nFigures:\n\n| figure | value |\n| --- | --- |\n| `a` | 1 |\n\n"
+        "# Before\n<!-- mark -->\nSaid.\n\nFigures:\n\n| figure | value |\n|---|---:|\n| `a` | 1 |\n\n"
         "![A picture](a.png)\n<!-- /mark -->\nafter\n"
     )
     shown = capsys.readouterr().out

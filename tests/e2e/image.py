@@ -17,7 +17,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from bench.servers import free_port
+from lab.child import free_port
 
 pytestmark = pytest.mark.timeout(900)
 IMAGE = os.environ.get("ATTUNE_IMAGE", "localhost/attune")

@@ -18,7 +18,8 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
-from bench.servers import MODEL, ROOT, Server, free_port, vllm, vllm_router
+from bench.servers import MODEL, ROOT, Server, vllm, vllm_router
+from lab.child import free_port
 from tests.e2e.conftest import MIN_EDITS, People, Person, running_server
 from tests.e2e.test_adapters import REQUESTS, cost, leak_test
 

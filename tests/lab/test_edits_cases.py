@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab.edits import rules
-from lab.edits.cases import DEV, TEST, BadCases, Case, chosen, load, messages
+from lab.edits.cases import DEV, TEST, BadCases, Case, load, messages
 
 HALVES = {"dev": load(DEV), "test": load(TEST)}
 ALL = [case for half in HALVES.values() for case in half]
@@ -170,14 +170,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'{"id": "\xe9"}')
     with pytest.raises(BadCases, match="it is not UTF-8"):
         load(tmp_path / "latin")
-
-
-def test_cases_are_chosen_by_name_and_number() -> None:
-    first, second = ALL[:2]
-    assert chosen(ALL, [], 2) == [first, second]
-    assert chosen(ALL, [second.id], None) == [second]
-    with pytest.raises(BadCases, match="There is no case 'nobody'"):
-        chosen(ALL, [second.id, "nobody"], None)
 
 
 def test_met_tells_expectations_apart() -> None:

@@ -167,7 +167,6 @@ def test_bad_input_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     assert "bad.jsonl, line 1 is no JSON" in run(str(bad), *out)
     bad.write_text(json.dumps({"id": "a", "request": "W", "draft": "x", "edited": "y", "expect": ["["]}))
     assert "line 1: expect: '[' is no regular expression" in run(str(bad), *out)
-    assert "There is no case 'nobody'" in run("--only", "nobody", *out)
     assert "needs --as own or both" in run("--functional", "--as", "one", *out)
     assert not (tmp_path / "out").exists()
     assert "does not exist" in run("--limit", "1", "--model", str(tmp_path / "nowhere"), *out)

@@ -148,24 +148,10 @@ def test_the_report_has_goals_in_both_halves_and_intervals_over_users(tmp_path: 
     assert goals["attune+adapter / attune"] == (None, None)
     assert told["partial"]
     assert "none (unfinished)" in markdown(report.report(told))
-    drawn = plots.write(log, tmp_path, "everyday-")
-    assert [path.name for path in drawn] == ["everyday-cumulative.png"]
+    assert plots.write(log, tmp_path / "everyday-cumulative.png")
 
 
 def test_what_the_everyday_world_has_not_is_refused_before_anything_starts(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "--world", "everyday", "--variant", "drift", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "no environments, variants" in " ".join(result.output.split())
-
-
-async def test_the_past_of_an_everyday_user_is_what_they_made_of_drafts_to_other_requests() -> None:
-    world = EverydayEnvironment(seed=3, rounds=20)
-
-    async def answer(request: str) -> str:
-        return f"Certainly! I hope this email finds you well. {request}! It will be great! \U0001f389"
-
-    past = await world.past(3, answer)
-    assert len({request for request, _, _ in past}) == len(past) == 15
-    assert not {request for request, _, _ in past} & {round.text for round in world.rounds}
-    assert all(request in draft for request, draft, _ in past)
-    assert sum(draft != edited for _, draft, edited in past) > 10

@@ -91,7 +91,7 @@ def test_what_is_wrong_with_a_folder_is_said(folder: Path) -> None:
     note.write_text("x" * (MAX_BYTES + 1))
     refuses(f"0.txt has {MAX_BYTES + 1} bytes; {MAX_BYTES} is the most")
     note.write_bytes(b"caf\xe9")
-    refuses("0.txt is not UTF-8 text")
+    refuses("0.txt cannot be read: it is not UTF-8")
     note.write_text("  \n")
     refuses("0.txt is empty")
     note.unlink()

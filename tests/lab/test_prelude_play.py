@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.client import Client, since
-from lab.local_server import progress
 from lab.prelude import log
 from lab.prelude.ablation import PARTS
 from lab.prelude.bench import SERVER, WORK, Options, bench
@@ -28,6 +27,7 @@ from lab.prelude.ports import Arm, Draft, Environment
 from lab.prelude.run import Run
 from lab.prelude.server import make_keys
 from lab.prelude.trial import Trial
+from lab.progress import progress
 from lab.work import NotThisRun, Work, clear, only_run
 from server.settings import Settings
 from tests.lab.world_engine import WorldEngine
@@ -99,7 +99,7 @@ async def test_every_chain_is_played_and_every_round_written(running: Running, t
 
 
 async def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(running: Running, tmp_path: Path) -> None:
-    arms = ["none", "explore-then-exploit", "continual", "icl-edit-1", "cot-edit", "cipher-1", "attune"]
+    arms = ["none", "explore-then-exploit", "continual", "icl-edit-5", "cot-edit", "cipher-5", "attune"]
     whole = await bench(options(running, tmp_path / "whole", arms=arms), QUIET, WordEmbedder())
     chains = plan(["email"], ["plain"], arms, 1)
     for _ in range(ROUNDS):

@@ -21,6 +21,7 @@ from server.app import create_app
 from server.http.connection import limited
 from server.services import Services
 from server.settings import Settings
+from store import keys
 from tests.server.fake_engine import FakeEngine
 
 
@@ -141,3 +142,10 @@ def closed(running: Running) -> None:
     """Wait until the server has noticed that there is a key: from then on it lets nobody in without one."""
     http = running.http()
     until(lambda: http.get("/v1/models").status_code == 401)
+
+
+def with_key(running: Running, tenant: str = "acme") -> tuple[str, str]:
+    """A tenant's key: its id, and as it is shown once. From then on nobody gets in without one."""
+    id, key = running.services.database.write_now(keys.create, tenant, "test")
+    closed(running)
+    return id, key

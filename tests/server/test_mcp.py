@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
 from store import keys
-from tests.server.admission.test_tokens import token, with_key
+from tests.server.admission.test_tokens import keyed_app, token
 from tests.server.conftest import Running, ask, until
 
 TOOLS = {
@@ -87,7 +87,7 @@ async def test_an_answer_is_explained(running: Running) -> None:
 
 
 async def test_a_token_sees_its_own_user_and_nobody_else(running: Running) -> None:
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     bobs = app.post("/v1/users/bob/preferences", json={"text": "Bob's secret"}).json()["id"]
     answer = app.post("/v1/chat/completions", json=ask(), headers={"X-User-Id": "bob"}).json()["id"]
     app.post("/v1/users/ann/preferences", json={"text": "Be brief"})
@@ -121,7 +121,7 @@ async def test_a_token_sees_its_own_user_and_nobody_else(running: Running) -> No
 
 
 async def test_who_may_not_speak(running: Running) -> None:
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     initialize = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     for headers, status in (
         ({}, 401),
@@ -196,7 +196,7 @@ async def test_over_standard_input(running: Running, with_token: bool) -> None:
     arguments = ["-m", "server", "mcp", "--url", running.url]
     environment = dict(os.environ)
     if with_token:
-        app, _ = with_key(running)
+        app, _ = keyed_app(running)
         environment["ATTUNE_KEY"] = token(app)["token"]
     else:
         arguments += ["--user", "ann"]

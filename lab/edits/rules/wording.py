@@ -7,6 +7,7 @@ import regex
 
 from lab.edits.rules.layout import BULLET, NUMBER
 from lab.edits.rules.reading import Rule, count, lines, rather, sentences, sentences_without, share, without
+from lab.everyday.words import BRITISH
 
 _EMOJI = regex.compile(r"(?![\d#*©®™‼⁉↔-↪])\p{Extended_Pictographic}")
 
@@ -21,22 +22,16 @@ def no_emoji(text: str) -> float:
     return 1 - has_emoji(text)
 
 
-_AMERICAN = {
-    american: british
-    for pair in """
-    color colour|favor favour|favorite favourite|flavor flavour|harbor harbour|honor honour|humor humour|
-    labor labour|neighbor neighbour|neighborhood neighbourhood|behavior behaviour|center centre|theater theatre|
-    meter metre|liter litre|fiber fibre|gray grey|catalog catalogue|dialog dialogue|program programme|
-    license licence|practiced practised|defense defence|offense offence|check cheque|tire tyre|mold mould|
-    jewelry jewellery|aluminum aluminium|traveled travelled|traveling travelling|canceled cancelled|
-    canceling cancelling|labeled labelled|modeling modelling|math maths|skeptical sceptical|plow plough|
-    organize organise|organized organised|organizing organising|organization organisation|recognize recognise|
-    realize realise|realized realised|apologize apologise|analyze analyse|analyzed analysed|prioritize prioritise|
-    colorful colourful|neighbors neighbours|colors colours|organizes organises|favorites favourites|
-    centers centres|licenses licences|catalogs catalogues|programs programmes
-    """.split("|")
-    for american, british in [pair.split()]
-}
+_AMERICAN = BRITISH | dict(
+    pair.split(":")
+    for pair in (
+        "humor:humour fiber:fibre dialog:dialogue program:programme programs:programmes license:licence "
+        "licenses:licences practiced:practised defense:defence offense:offence check:cheque tire:tyre mold:mould "
+        "jewelry:jewellery aluminum:aluminium labeled:labelled modeling:modelling math:maths skeptical:sceptical "
+        "plow:plough organization:organisation prioritized:prioritised favorites:favourites"
+    ).split()
+)
+"""Some only where no other word is meant: a check may be no cheque."""
 _BRITISH = frozenset(_AMERICAN.values())
 
 

@@ -2,19 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
 from lab.prelude.ports import Draft, Voice
 
-KINDS = ("demonstration", "comment", "rating", "ranking", "thumbs", "signal", "outcome", "history")
+KINDS = ("demonstration", "comment", "history")
 """Taught by these alone."""
 MISLED = ("wrong-comments", "copied-signals", "hostile-follow-ups")
 """Taught by edits, and misled by these."""
-OBJECTIVES: Mapping[str, str] = {"rating": "kto", "ranking": "dpo", "thumbs": "kto"}
-"""Kinds that adapters alone learn from, and by which recipe."""
 HISTORY_SECONDS = 5.0
 """How long a history is waited for that may say nothing."""
 GO_ON = "Thanks, and have a nice day."
@@ -23,8 +19,8 @@ GO_ON = "Thanks, and have a nice day."
 class AttuneBy(Attune):
     """``kind`` is one of ``KINDS`` or ``MISLED``; what the user says comes from ``voice``."""
 
-    def __init__(self, client: Client, tenant: str | None, kind: str, voice: Voice, training: Collection[int]) -> None:
-        super().__init__(client, tenant, training if kind in OBJECTIVES else None)
+    def __init__(self, client: Client, tenant: str | None, kind: str, voice: Voice) -> None:
+        super().__init__(client, tenant)
         self.sends_edits = kind in MISLED
         self._kind = kind
         self._voice = voice
@@ -34,43 +30,16 @@ class AttuneBy(Attune):
         if self._kind in MISLED:
             await self._mislead(request, draft)
             return await super()._give(request, draft, edited)
-        about: dict[str, Any] = {"type": self._kind, "completion_id": draft.completion_id}
         if self._kind == "demonstration":
             messages = [{"role": "user", "content": request}]
             return await self._client.send({"type": self._kind, "messages": messages, "text": self._voice.own()})
         if self._kind == "history":
             return await self._go_on(request, draft, edited)
-        if self._kind == "ranking":
-            return await self._rank(request, draft)
-        if self._kind == "comment":
-            comment = self._voice.comment(draft.text)
-            if comment is None:  # nothing to say: it is used as it is
-                return await self._client.send({**about, "type": "signal", "signal": "sent"})
-            return await self._client.send({**about, "comment": comment})
-        says: dict[str, Any] = {
-            "rating": {"rating": self._voice.rating(draft.text)},
-            "thumbs": {"thumb": "up" if self._voice.thumb(draft.text) else "down"},
-            "signal": {"signal": self._voice.signal(draft.text)},
-            "outcome": {"name": "success", "value": self._voice.outcome(draft.text)},
-        }
-        return await self._client.send({**about, **says[self._kind]})
-
-    async def _rank(self, request: str, draft: Draft) -> str | None:
-        """Ask for a second answer, drawn, and rank the two."""
-        messages = [{"role": "user", "content": request}]
-        other = await self._client.chat(
-            messages,
-            max_tokens=self.asking.answer_tokens,
-            seed=self._rounds,
-            temperature=1.0,
-            personalize=self._personalize,
-        )
-        text = other.choices[0].message.content or ""
-        if text == draft.text:
-            return None
-        ids = [draft.completion_id, other.id]
-        ids = ids if self._voice.prefers(draft.text, text) else ids[::-1]
-        return await self._client.send({"type": "ranking", "completion_ids": ids})
+        about = {"completion_id": draft.completion_id}
+        comment = self._voice.comment(draft.text)
+        if comment is None:  # nothing to say: it is used as it is
+            return await self._client.send({**about, "type": "signal", "signal": "sent"})
+        return await self._client.send({**about, "type": "comment", "comment": comment})
 
     async def _go_on(self, request: str, draft: Draft, answer: str, reply: str = GO_ON) -> str | None:
         """Go on with an edited answer, as a client does that sends chats alone; the feedback that was found."""

@@ -1,17 +1,17 @@
 """Attune for a user who brings their past along: drafts and what became of them, and edits from then on."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lab.client import Client
 from lab.prelude.arms.attune import Attune
-from lab.prelude.ports import Answer, Draft
+from lab.prelude.ports import Draft
 
 SAMPLES = 3
 """Of each kind."""
 
 
-Past = Callable[[int, Answer], Awaitable[Sequence[tuple[str, str, str]]]]
+Past = Callable[[int], Sequence[tuple[str, str, str]]]
 """``Environment.past``."""
 
 
@@ -26,7 +26,7 @@ class AttuneImported(Attune):
     async def complete(self, request: str) -> Draft:
         """The server's answer for this user."""
         if not self._imported:
-            past = await self._past(SAMPLES, self._without_learning)
+            past = self._past(SAMPLES)
             pairs = [{"request": asked, "draft": draft, "final": final} for asked, draft, final in past]
             for given in await self._client.bring(pairs):
                 await self._client.learned(given)
@@ -37,8 +37,3 @@ class AttuneImported(Attune):
         """The server remembers everything else."""
         await super().restore(lessons)
         self._imported = bool(lessons)
-
-    async def _without_learning(self, request: str) -> str:
-        asked = [{"role": "user", "content": request}]
-        answer = await self._client.chat(asked, max_tokens=self.asking.answer_tokens, personalize="off", store=False)
-        return answer.choices[0].message.content or ""

@@ -20,7 +20,7 @@ def running(start: Start, database_url: str) -> Running:
     return start(database_url=database_url)
 
 
-def with_key(running: Running) -> tuple[httpx.Client, str]:
+def keyed_app(running: Running) -> tuple[httpx.Client, str]:
     """A client with an API key, and the key's id."""
     id, key = running.services.database.write_now(keys.create, "acme", "test")
     client = running.http(headers={"Authorization": f"Bearer {key}"})
@@ -40,7 +40,7 @@ def holding(running: Running, made: dict[str, Any]) -> httpx.Client:
 
 
 def test_a_token_speaks_for_its_user_and_for_nobody_else(running: Running) -> None:
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     ann = holding(running, token(app))
     for dialect in DIALECTS:
         assert ann.post(dialect.path, json=dialect.ask()).status_code == 200
@@ -66,7 +66,7 @@ def test_a_token_speaks_for_its_user_and_for_nobody_else(running: Running) -> No
 
 def test_what_is_not_a_users_own_is_the_api_keys(running: Running) -> None:
     """All of the document's routes but those that are named here."""
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     ann = holding(running, token(app))
     allowed = {
         *(("POST", dialect.path) for dialect in DIALECTS),
@@ -97,7 +97,7 @@ def test_what_is_not_a_users_own_is_the_api_keys(running: Running) -> None:
 
 
 def test_a_token_erases_its_user_where_it_is_made_for_that(running: Running) -> None:
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     token(app, "bob")
     ann = holding(running, token(app, scopes=["erase"]))
     assert ann.get("/v1/users/ann/values").status_code == 403
@@ -108,7 +108,7 @@ def test_a_token_erases_its_user_where_it_is_made_for_that(running: Running) -> 
 
 
 def test_a_scope_is_all_that_a_token_may(running: Running) -> None:
-    app, _ = with_key(running)
+    app, _ = keyed_app(running)
     talks = holding(running, token(app, scopes=["chat"]))
     assert talks.post("/v1/chat/completions", json=ask()).status_code == 200
     for path in ("/v1/feedback", "/v1/turns", "/v1/users/ann/values"):
@@ -128,7 +128,7 @@ def test_what_a_token_may_not_be(running: Running, body: dict[str, Any]) -> None
 
 def test_a_token_ends(running: Running) -> None:
     """By its time, when it is revoked, with the key that made it, and with its user."""
-    app, key_id = with_key(running)
+    app, key_id = keyed_app(running)
     database = running.services.database
     expired, revoked, erased, orphan = (token(app, user) for user in ("ann", "ann", "bob", "ann"))
 
@@ -165,7 +165,7 @@ def test_without_any_key_a_token_binds_as_well(running: Running) -> None:
     ann = holding(running, token(running.http()))
     assert ann.get("/v1/users/ann/values").status_code == 200
     assert ann.get("/v1/users/bob/values").status_code == 403
-    with_key(running)
+    keyed_app(running)
     until(lambda: ann.get("/v1/users/ann/values").status_code == 401)
 
 

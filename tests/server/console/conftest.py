@@ -7,11 +7,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from store import keys
 from store.owner import Owner
 from tests.browser import browser
 from tests.e2e.console_page import Console, opened
-from tests.server.conftest import Running, closed
+from tests.server.conftest import Running
 
 SCREENS = ("chat", "preferences", "why", "curve", "adapters", "operation", "data")
 LOCAL = Owner("local", "ann")
@@ -27,12 +26,6 @@ def chromium() -> Iterator[Browser]:
 def console(running: Running, chromium: Browser) -> Iterator[Console]:
     with opened(chromium, running.url) as console:
         yield console
-
-
-def with_key(running: Running) -> str:
-    _, key = running.services.database.write_now(keys.create, "acme", "test")
-    closed(running)
-    return str(key)
 
 
 def sign_in(console: Console, key: str) -> None:

@@ -10,9 +10,9 @@ from preference.feedback import feedback
 from store import keys
 from store.owner import Owner
 from tests.e2e.console_page import Console, opened
-from tests.server.conftest import Running, Start, WordEmbedder, until
+from tests.server.conftest import Running, Start, WordEmbedder, until, with_key
 from tests.server.console import rows as console_rows
-from tests.server.console.conftest import LOCAL, SCREENS, held_values, sign_in, with_key
+from tests.server.console.conftest import LOCAL, SCREENS, held_values, sign_in
 from tests.server.fake_engine import Script
 
 HOSTILE = [
@@ -208,7 +208,7 @@ def test_500_preferences_and_10000_turns_come_by_pages(running: Running, console
 
 
 def test_a_link_for_one_user_shows_that_user_alone(running: Running, chromium: Browser) -> None:
-    key = with_key(running)
+    _, key = with_key(running)
     app = running.http(headers={"Authorization": f"Bearer {key}"})
     for name in ("ann", "bob"):
         app.post(f"/v1/users/{name}/preferences", json={"text": f"Known of {name}"})

@@ -22,16 +22,10 @@ from server.routes import jobs
 from store import keys
 from store.tokens import Scope
 from store.values import Dimension
-from tests.server.conftest import Running, Start, ask, closed, until
+from tests.server.conftest import Running, Start, ask, closed, until, with_key
 
 CONSOLE = Path(assets.__file__).parent
 OURS = {"Sec-Fetch-Site": "same-origin"}
-
-
-def with_key(running: Running, tenant: str = "acme") -> tuple[str, str]:
-    id, key = running.services.database.write_now(keys.create, tenant, "test")
-    closed(running)
-    return id, key
 
 
 def signed_in(running: Running, key: str, **headers: str) -> httpx.Client:

@@ -13,8 +13,8 @@ from aiohttp import ClientSession, web
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.console_page import Console, opened
-from tests.server.conftest import Running, Start, closed, until
-from tests.server.console.conftest import SCREENS, known, sign_in, with_key
+from tests.server.conftest import Running, Start, closed, until, with_key
+from tests.server.console.conftest import SCREENS, known, sign_in
 
 
 def test_a_server_that_is_away_loses_nothing(running: Running, console: Console) -> None:
@@ -43,7 +43,7 @@ def test_a_server_that_is_away_loses_nothing(running: Running, console: Console)
 def test_a_session_that_has_ended_is_said_and_what_was_typed_is_there_again(
     running: Running, chromium: Browser
 ) -> None:
-    key = with_key(running)
+    _, key = with_key(running)
     with opened(chromium, running.url) as console:
         page = console.page
         page.goto(f"{running.url}/console/")
@@ -154,7 +154,7 @@ def test_two_servers_behind_a_proxy_that_keeps_nobody_with_one(
     settings: dict[str, Any] = {"database_url": database_url, "root_path": "/attune"}
     one = start(**settings)
     two = start(**settings, data_dir=tmp_path / "two", worker_in_process=True)
-    key = with_key(one)
+    _, key = with_key(one)
     closed(two)
     with proxy("/attune", one.url, two.url) as url, opened(chromium, url) as console:
         sign_in(console, key)
