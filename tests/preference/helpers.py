@@ -48,6 +48,7 @@ def unit(*numbers: float) -> NDArray[np.float32]:
 def submit(
     c: Connection,
     owner: Owner,
+    /,
     *,
     completion_id: str,
     idempotency_key: str | None = None,
