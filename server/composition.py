@@ -20,7 +20,7 @@ from preference.recall.recall import Recall
 from server.admission.identity import Identity
 from server.admission.ledger import Ledger
 from server.admission.limits import Limits, Rate
-from server.admission.quota import Quota
+from server.admission.storage_quota import Quota
 from server.answering.answer import Assistant
 from server.answering.history import Histories
 from server.answering.planner import Planner

@@ -8,8 +8,8 @@ from typing import Any
 from server.engine.base_hash import BaseHash
 from server.engine.client import Engine
 from server.engine.endpoints import Endpoints
-from server.engine.process import EngineProcess, command, environment, on_cpu
 from server.engine.router import Router
+from server.engine.supervisor import EngineSupervisor, command, environment, on_cpu
 from server.errors import StartRefused
 from server.observability.tracing import Tracing
 from server.settings import Settings
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def open_hosts(
     settings: Settings, on_restart: Callable[[], None], traces: Tracing, secret: bytes
-) -> tuple[dict[str, Engine], EngineProcess | None]:
+) -> tuple[dict[str, Engine], EngineSupervisor | None]:
     """Those of the settings, by URL, or one of our own with its process."""
     common: dict[str, Any] = {
         "base_model": settings.model_name,
@@ -37,11 +37,11 @@ def open_hosts(
         log.warning("Serving the bundled model as %r: it knows only a few hundred words", settings.model_name)
     if shutil.which("nvidia-smi") and on_cpu():
         log.warning("there is a GPU here, but vLLM's CPU build is installed")
-    folder = EngineProcess.private_folder()
+    folder = EngineSupervisor.private_folder()
     socket = folder / "vllm.sock"
     by_priority = "--scheduling-policy" not in settings.engine_args
     engine = Engine("http://engine", socket=socket, by_priority=by_priority, **common)
-    process = EngineProcess(
+    process = EngineSupervisor(
         command(settings, socket),
         environment=environment(settings, folder),
         folder=folder,

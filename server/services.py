@@ -12,11 +12,11 @@ from preference.recall.recall import Recall
 from server.admission.identity import Identity
 from server.admission.ledger import Ledger
 from server.admission.limits import Limits, Rate
-from server.admission.quota import Quota
+from server.admission.storage_quota import Quota
 from server.answering.answer import Assistant
 from server.data.erasure import Erasures
 from server.engine.pool import Engines, Registries
-from server.engine.process import EngineProcess
+from server.engine.supervisor import EngineSupervisor
 from server.observability.gauges import Gauges
 from server.observability.last_hour import LastHour
 from server.observability.metrics import Metrics
@@ -40,7 +40,7 @@ class Services:
     sentences: Embedder
     """By meaning: what callers may use, too."""
     engine: Engines
-    engine_process: EngineProcess | None
+    engine_process: EngineSupervisor | None
     recall: Recall
     registry: Registries
     directories: Directories
@@ -80,7 +80,7 @@ class Services:
             worker.wake()
 
 
-async def engine_state(engine: Engines, process: EngineProcess | None) -> str:
+async def engine_state(engine: Engines, process: EngineSupervisor | None) -> str:
     """``ready``, ``unreachable``, or what our own engine's process is doing instead."""
     if process is not None and process.state != "ready":
         return process.state

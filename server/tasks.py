@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from server.engine.process import EngineProcess
+from server.engine.supervisor import EngineSupervisor
 
 log = logging.getLogger(__name__)
 
 
-async def supervise(process: EngineProcess, on_fatal: Callable[[str], None]) -> None:
+async def supervise(process: EngineSupervisor, on_fatal: Callable[[str], None]) -> None:
     """Keep the engine running; ``on_fatal`` is told why when it is given up."""
     await process.supervise()
     on_fatal(process.reason or "The engine stopped.")

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from store import usage, users
+from store import bytes_held, users
 from store.errors import Conflict, Invalid, NotFound
 from store.feedback_kinds import PASSING
 from store.loop_connection import LoopConnection
@@ -101,7 +101,7 @@ def record(c: Connection | LoopConnection, owner: Owner, turn: Turn, opaque_id: 
         "applied_values": [value.model_dump() for value in turn.applied_values],
         "applied_preferences": [dict(applied) for applied in turn.applied_preferences],
     }
-    values["bytes"] = usage.size(*(values[name] for name in _TEXTS))
+    values["bytes"] = bytes_held.size(*(values[name] for name in _TEXTS))
     try:
         stored = c.execute(_RECORD, {**key(owner), **values, "opaque_id": opaque_id}).rowcount
     except IntegrityError as error:

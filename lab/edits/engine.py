@@ -13,7 +13,7 @@ from lab.child import ServerFailed
 from lab.edits.stand_in import StandIn
 from lab.local_server import local_server
 from server.engine.client import Engine
-from server.engine.process import EngineProcess, command, environment
+from server.engine.supervisor import EngineSupervisor, command, environment
 from server.settings import Settings
 
 _OWN = "http://engine"
@@ -63,10 +63,10 @@ async def learning_server(
 @contextlib.asynccontextmanager
 async def _own_engine(settings: Settings, log_file: Path) -> AsyncIterator[Running]:
     settings.check()
-    folder = EngineProcess.private_folder()
+    folder = EngineSupervisor.private_folder()
     socket = folder / "vllm.sock"
     async with _engine(_OWN, settings, socket) as engine:
-        process = EngineProcess(
+        process = EngineSupervisor(
             command(settings, socket),
             environment=environment(settings, folder),
             folder=folder,

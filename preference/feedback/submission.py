@@ -11,7 +11,7 @@ from preference.distance import normalised_distance
 from preference.feedback import demonstrations, signals
 from preference.feedback.feedback import Feedback, of_row, same_slot, spend_key
 from preference.feedback.given import MAX_STANDING, Given, slot_of
-from store import idempotency, jobs, turns, usage, users
+from store import bytes_held, idempotency, jobs, turns, users
 from store.errors import Conflict, IdempotencyConflict, Invalid, NotFound
 from store.feedback_kinds import KINDS
 from store.owner import Owner
@@ -74,7 +74,7 @@ def give(
         "metadata": None if given.metadata is None else dict(given.metadata),
     }  # fmt: skip
     texts = (values["edited_text"] or "", values["content"] or "", values["tags"], values["metadata"] or "")
-    c.execute(insert(feedback).values(**key(owner), **values, bytes=usage.size(*texts)))
+    c.execute(insert(feedback).values(**key(owner), **values, bytes=bytes_held.size(*texts)))
     if kind.unlearned is None:
         jobs.enqueue(c, owner, "learn", str(values["id"]))
     if given.type == "signal":

@@ -9,16 +9,14 @@ text to the request decides.
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sqlalchemy import Connection
 
 from preference import context_rows, preferences
 from preference.ports import Kinds, Vectors
+from preference.recall.cache import Cache, Known
 from preference.recall.index import Partition, Query, Recalled, RecallLimits
 from preference.recall.kind import asked
 from preference.recall.similarity import units
@@ -29,23 +27,6 @@ from store.users import User
 
 OnRecall = Callable[[int, int], None]
 _REMEMBERED_TEXTS = 32  # of a user: an app that retries, or asks for another answer, repeats the last one
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What memory holds of a user: the index, and the latest texts as they are looked for, the last one last.
-
-    ``told`` has the vectors, [dimension], of what the user stated for everywhere, if that is too much for a prompt.
-    """
-
-    partition: Partition
-    queries: dict[bytes, Query]
-    told: dict[str, Vectors]
-
-    @property
-    def size(self) -> int:
-        """What it counts for in memory, in vectors."""
-        return 1 + len(self.partition) + len(self.queries) + len(self.told)
 
 
 class Recall:
@@ -67,10 +48,8 @@ class Recall:
         self._database = database
         self._embedder = embedder
         self.limits = limits
-        self._capacity = capacity
         self._on_recall = on_recall
-        self._size = 0
-        self._known: OrderedDict[str, _Known] = OrderedDict()  # by opaque id: tombstones name no more
+        self._cache = Cache(capacity)
         self._telling: set[asyncio.Task[None]] = set()
 
     async def recall(
@@ -111,45 +90,41 @@ class Recall:
 
     def forget(self, opaque_id: str) -> None:
         """Drop a user's index and vectors from memory."""
-        known = self._known.pop(opaque_id, None)
-        self._size -= 0 if known is None else known.size
+        self._cache.forget(opaque_id)
 
     async def settled(self) -> None:
         """Wait until all that users stated, and that was looked at, is embedded."""
         await asyncio.gather(*self._telling)
 
-    async def _known_of(self, user: User) -> "_Known":
-        known = self._known.get(user.opaque_id)
+    async def _known_of(self, user: User) -> Known:
+        known = self._cache.get(user.opaque_id)
         if known is None or known.partition.revision != user.revision:
             partition = await self._database.read(self._load, user)
             queries = {} if known is None else {d: _anew(partition, q) for d, q in known.queries.items()}
             told = {} if known is None else known.told
             stated = {partition.preferences[n].text for n in partition.everywhere}
             told = {text: vector for text, vector in told.items() if text in stated}
-            self.forget(user.opaque_id)
-            known = self._known[user.opaque_id] = _Known(partition, queries, told)
-            self._size += known.size
+            known = Known(partition, queries, told)
+            self._cache.put(user.opaque_id, known)
             if partition.crowded(self.limits.budget):
                 task = asyncio.create_task(self._tell(user.opaque_id, known))
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
-        self._known.move_to_end(user.opaque_id)
-        while self._size > self._capacity and len(self._known) > 1:
-            self.forget(next(iter(self._known)))
+        self._cache.used(user.opaque_id)
         return known
 
-    async def _tell(self, opaque_id: str, known: "_Known") -> None:
+    async def _tell(self, opaque_id: str, known: Known) -> None:
         """Embed what the user stated for everywhere. No request waits for it; until then the older ones come."""
         partition = known.partition
         texts = [partition.preferences[number].text for number in partition.everywhere]
         for text in texts:
             if text not in known.told:
                 vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
-                with self._measured(opaque_id, known):
+                with self._cache.growing(opaque_id, known):
                     known.told[text] = vector
         partition.told = np.stack([known.told[text] for text in texts])
 
-    async def _query(self, opaque_id: str, known: "_Known", texts: Sequence[str]) -> Query:
+    async def _query(self, opaque_id: str, known: Known, texts: Sequence[str]) -> Query:
         """The first of ``texts`` that does not only go on with the next one, or the last of them.
 
         Remembered for its user alone: nobody can tell from the time it takes what others asked.
@@ -160,26 +135,18 @@ class Recall:
                 break
         return query
 
-    async def _query_of(self, opaque_id: str, known: "_Known", text: str) -> Query:
+    async def _query_of(self, opaque_id: str, known: Known, text: str) -> Query:
         digest = hashlib.sha256(text.encode()).digest()
         if (query := known.queries.pop(digest, None)) is not None:
             known.queries[digest] = query
             return query
         vector = (await asyncio.to_thread(self._embedder.embed, [text]))[0]
         query = known.partition.query(vector)._replace(goes_on=self._embedder.goes_on(vector))
-        with self._measured(opaque_id, known):
+        with self._cache.growing(opaque_id, known):
             known.queries[digest] = query
             if len(known.queries) > _REMEMBERED_TEXTS:
                 del known.queries[next(iter(known.queries))]
         return query
-
-    @contextmanager
-    def _measured(self, opaque_id: str, known: "_Known") -> Iterator[None]:
-        """Count what ``known`` grows by, unless it was forgotten meanwhile."""
-        before = known.size
-        yield
-        if self._known.get(opaque_id) is known:
-            self._size += known.size - before
 
     def _load(self, c: Connection, user: User) -> Partition:
         return load(c, user.owner, self._embedder, user.revision)

@@ -11,11 +11,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from server.admission.identity import UserKey
-from store import daily
-from store.daily import Spent
+from store import usage
 from store.database import Database
 from store.keys import Key
 from store.owner import Owner
+from store.usage import Spent
 from store.users import User
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Ledger:
 
     def add(self, key: Key, user: User | None, prompt: int, completion: int) -> None:
         """An answer, of so many tokens. A user who is not known yet is not noted."""
-        spent, day = Spent(1, prompt, completion), daily.today()
+        spent, day = Spent(1, prompt, completion), usage.today()
         key_id = key.made_by if isinstance(key, UserKey) else key.id
         _add(self._of_keys, (key.tenant, key_id, day), spent)
         if user is not None:
@@ -76,6 +76,6 @@ def _add(held: dict[Whose, Spent], whose: Whose, spent: Spent) -> None:
 def _write(c: Connection, keys: dict[tuple[str, str, int], Spent], users: dict[tuple[Owner, str, int], Spent]) -> None:
     """In order, so that two servers never wait for each other."""
     for (tenant, key_id, day), spent in sorted(keys.items()):
-        daily.add_to_key(c, tenant, key_id, day, spent)
+        usage.add_to_key(c, tenant, key_id, day, spent)
     for (owner, opaque_id, day), spent in sorted(users.items(), key=lambda one: (one[0][1], one[0][2])):
-        daily.add_to_user(c, owner, opaque_id, day, spent)
+        usage.add_to_user(c, owner, opaque_id, day, spent)

@@ -20,7 +20,7 @@ from preference.recall.recall import Recall
 from preference.values import merge_values
 from server.admission.identity import Caller
 from server.admission.limits import Limits, Pass
-from server.admission.quota import Quota
+from server.admission.storage_quota import Quota
 from server.answering.plan import Plan
 from server.answering.room import Room, bound
 from server.dialects.events import Rewrite

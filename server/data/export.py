@@ -29,7 +29,7 @@ from preference.feedback import edit_rows, feedback, opinions
 from preference.preferences import Preference
 from server.engine.system_role import has_system_role
 from server.settings import Settings
-from store import daily, idempotency, job_list, tokens, turns, users
+from store import idempotency, job_list, tokens, turns, usage, users
 from store.database import Database
 from store.errors import NotFound
 from store.idempotency import Spent
@@ -77,7 +77,7 @@ async def everything(database: Database, directories: Directories, user: User) -
         yield b"".join(_line("job", asdict(one)) for one in work)
     for token in await _read(database, user, tokens.all_of, expired=True):
         yield _line("token", {name: value for name, value in vars(token).items() if name != "owner"})
-    for day in await _read(database, user, daily.of_user, 0, _EVER):
+    for day in await _read(database, user, usage.of_user, 0, _EVER):
         yield _line("day", {"day": day.day, **day.spent._asdict()})
     spent: Spent | None = None
     while answers := await _read(database, user, idempotency.page, after=spent, limit=PAGE):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from adapters.artifacts.directories import Directories
 from adapters.lifecycle import versions
-from store import daily, idempotency, jobs, limits, tokens, turns, users
+from store import idempotency, jobs, limits, tokens, turns, usage, users
 from store.database import Database
 from store.errors import Invalid, NotFound
 from store.owner import Owner
@@ -87,7 +87,7 @@ class Upkeep:
         await self._database.write(idempotency.prune, now - self._jobs_days * _DAY)
         await self._database.write(tokens.prune, now)
         await self._database.write(limits.prune)
-        await self._database.write(daily.prune, daily.today() - math.ceil(self._usage_days))
+        await self._database.write(usage.prune, usage.today() - math.ceil(self._usage_days))
         if self._turns_days is None:
             return
         owners = await self._database.read(users.page, limit=_OWNERS)

@@ -33,7 +33,7 @@ from server.dialects.generation import (
 from server.dialects.schema import check_format, check_tool_choice, check_tool_names, check_tools
 from server.http.body import Items, few
 from server.settings import Settings
-from store import usage
+from store import bytes_held
 from store.errors import Invalid
 from store.message import Message
 from store.values import Value
@@ -86,7 +86,11 @@ def _aside(message: ChatMessage) -> int:
         said.append((part.get("text") if part["type"] == "text" else part) if part["type"] != "refusal" else None)
     functions = [call.get("function") for call in message.tool_calls or ()]
     said += [function.get("arguments") for function in functions if isinstance(function, dict)]
-    return usage.size(whole) - sum(usage.size(one) - usage.ROW for one in said if one is not None) - usage.ROW
+    return (
+        bytes_held.size(whole)
+        - sum(bytes_held.size(one) - bytes_held.ROW for one in said if one is not None)
+        - bytes_held.ROW
+    )
 
 
 class Choices(GenerationRequest):

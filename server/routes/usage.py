@@ -13,11 +13,11 @@ from server.errors import Forbidden
 from server.http.openapi import errors
 from server.routes.requests import HeaderUser, ServicesOf, TenantOf
 from server.services import Services
-from store import daily, keys, limits
-from store.daily import Day
+from store import keys, limits, usage
 from store.errors import Invalid, NotFound
 from store.keys import Key
 from store.owner import Owner
+from store.usage import Day
 
 
 def _written_out(day: object) -> object:
@@ -81,18 +81,18 @@ async def get_usage(
         named = caller.user
     if named is not None and key is not None:
         raise Invalid("Ask for a user or for a key.", param="key")
-    last = daily.today() if until is None else (until - _EPOCH).days
+    last = usage.today() if until is None else (until - _EPOCH).days
     first = last - 30 if since is None else (since - _EPOCH).days
     if not first <= last <= first + MOST_DAYS:
         raise Invalid(f"since must not be after until, nor more than {MOST_DAYS} days before.", param="since")
 
     def read(c: Connection) -> tuple[list[Day], list[Budget]]:
         if named is not None:
-            return daily.of_user(c, Owner(tenant, named), first, last), _budgets(c, services, tenant, named)
+            return usage.of_user(c, Owner(tenant, named), first, last), _budgets(c, services, tenant, named)
         asked = caller if key is None or key == caller.id else keys.get(c, key)
         if asked is None or asked.tenant != tenant:
             raise NotFound(f"There is no working key with the id {key!r}.", param="key")
-        return daily.of_keys(c, tenant, first, last, key), _budgets(c, services, tenant, asked)
+        return usage.of_keys(c, tenant, first, last, key), _budgets(c, services, tenant, asked)
 
     days, budgets = await services.database.read(read)
     told = [UsageDay(day=_EPOCH + timedelta(days=one.day), **one.spent._asdict()) for one in days]
@@ -109,4 +109,4 @@ def _budgets(c: Connection, services: Services, tenant: str, whose: str | Key) -
         return []
     used = limits.spent_today(c, tenant, subject)
     of: Literal["key", "user"] = "key" if isinstance(whose, Key) else "user"
-    return [Budget(of=of, limit=limit, used=used, resets_at=(daily.today() + 1) * float(limits.DAY))]
+    return [Budget(of=of, limit=limit, used=used, resets_at=(usage.today() + 1) * float(limits.DAY))]

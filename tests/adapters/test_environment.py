@@ -7,7 +7,7 @@ import pytest
 
 from adapters.environment import inherited
 from adapters.training.process import run_command
-from server.engine import process
+from server.engine import supervisor
 from server.settings import Settings
 
 SECRETS = (
@@ -38,6 +38,6 @@ async def test_the_trainer_sees_no_more(names: set[str], tmp_path: Path) -> None
 
 
 def test_the_engine_sees_what_operators_name_and_the_hub_where_it_downloads(names: set[str], tmp_path: Path) -> None:
-    local = process.environment(Settings(model=str(tmp_path), engine_environment="AWS_REGION, NO"), tmp_path)
+    local = supervisor.environment(Settings(model=str(tmp_path), engine_environment="AWS_REGION, NO"), tmp_path)
     assert names & set(local) == {*NEEDED, "AWS_REGION"}
-    assert names & set(process.environment(Settings(model="org/name"), tmp_path)) == {*NEEDED, "HF_TOKEN"}
+    assert names & set(supervisor.environment(Settings(model="org/name"), tmp_path)) == {*NEEDED, "HF_TOKEN"}

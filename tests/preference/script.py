@@ -27,7 +27,20 @@ from preference.context_rows import MAX_CONTEXTS
 from preference.feedback import edit_rows, feedback, given, opinions, outcomes, signals, submission
 from preference.learning import history
 from preference.recall import embedding
-from store import daily, erasures, idempotency, job_list, jobs, keys, limits, shared_secret, tokens, turns, usage, users
+from store import (
+    bytes_held,
+    erasures,
+    idempotency,
+    job_list,
+    jobs,
+    keys,
+    limits,
+    shared_secret,
+    tokens,
+    turns,
+    usage,
+    users,
+)
 from store.database import Database
 from store.errors import AttuneError
 from store.owner import Owner
@@ -273,7 +286,7 @@ def everything(c: Connection, player: Player) -> Any:
         "newest turns": turns.newest(c, owner, after=(PARKED + 100, ""), equal={"adapter_version": 3}),
         "newest feedback": feedback.newest(c, owner, limit=100, equal={"type": "edit"}),
         "tokens": [(one.key_id, one.scopes) for one in tokens.all_of(c, owner)],
-        "days": daily.of_user(c, owner, 0, 10),
+        "days": usage.of_user(c, owner, 0, 10),
         "spent today": limits.spent_today(c, owner.tenant, limits.of_user(owner.user)),
         "spent answers": [one.answer for one in idempotency.page(c, owner)],
         "spent": _or_error(idempotency.answer_of, c, owner, "k-spent", "new"),
@@ -848,16 +861,16 @@ def drop_limit(player: Player, c: Connection) -> Any:
 
 def spend_days(player: Player, c: Connection) -> Any:
     """A key by the name of its user, which another tenant has as well; nobody else's days, nor another user's."""
-    owner, spent = player.owner, daily.Spent(1, 20, 3)
-    daily.add_to_user(c, owner, player.kept["opaque"], 5, spent)
+    owner, spent = player.owner, usage.Spent(1, 20, 3)
+    usage.add_to_user(c, owner, player.kept["opaque"], 5, spent)
     for other in ("0" * 32, *c.execute(select(users_table.c.opaque_id).where(~_mine(users_table, owner))).scalars()):
-        daily.add_to_user(c, owner, other, 5, daily.Spent(100, 100, 100))
-    daily.add_to_key(c, owner.tenant, owner.user, 5, spent)
-    daily.prune(c, 5)
+        usage.add_to_user(c, owner, other, 5, usage.Spent(100, 100, 100))
+    usage.add_to_key(c, owner.tenant, owner.user, 5, spent)
+    usage.prune(c, 5)
     of_tenant = [row for row in c.execute(select(key_days_table)) if row.tenant_id == owner.tenant]
-    (whole,) = daily.of_keys(c, owner.tenant, 0, 10)
+    (whole,) = usage.of_keys(c, owner.tenant, 0, 10)
     assert whole.spent.requests == sum(row.requests for row in of_tenant), "another tenant's days"
-    return daily.of_user(c, owner, 0, 10), daily.of_keys(c, owner.tenant, 5, 5, owner.user)
+    return usage.of_user(c, owner, 0, 10), usage.of_keys(c, owner.tenant, 5, 5, owner.user)
 
 
 def count(player: Player, c: Connection) -> Any:
@@ -893,7 +906,7 @@ def count(player: Player, c: Connection) -> Any:
     together = Counter(one for rounds in each for one in rounds)
     assert Counter(curve.of_tenant(c, player.owner.tenant)) == together, "other tenants' edits"
     c.execute(update(adapters_table).where(_mine(adapters_table, player.owner)).values(bytes=1000))
-    assert usage.held(c, player.owner.tenant) == _held(c, player.owner.tenant), "miscounted"
+    assert bytes_held.held(c, player.owner.tenant) == _held(c, player.owner.tenant), "miscounted"
     some = users.page(c, limit=2)
     assert {*some, *users.page(c, after=some[-1])} == {Owner(row["tenant_id"], row["user_id"]) for row in all_users}
 
@@ -906,7 +919,7 @@ def _held(c: Connection, tenant: str) -> int:
     }
     counted: int = sum(row["bytes"] for name in ("turns", "feedback") for row in of_tenant[name])
     counted += sum(row["bytes"] for row in of_tenant["adapters"] if row["state"] == "ready")
-    values = sum(usage.ROW + len(json.dumps(row["standing_values"])) for row in of_tenant["users"])
+    values = sum(bytes_held.ROW + len(json.dumps(row["standing_values"])) for row in of_tenant["users"])
     return counted + 4096 * len(of_tenant["contexts"]) + 1024 * len(of_tenant["preferences"]) + values
 
 

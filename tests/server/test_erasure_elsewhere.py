@@ -24,10 +24,10 @@ def test_another_replica_lets_go_too(start: Start) -> None:
         assert running.http().post("/v1/users/ann/adapters/1/activate").status_code == 200
         told = running.http(headers=AS_ANN).post("/v1/chat/completions", json=ask()).json()["attune"]
         assert told["personalized"] == "retrieval+adapter"
-    assert opaque in there.services.recall._known
+    assert opaque in there.services.recall._cache
     assert there.services.registry.loaded == 1
     assert here.http().delete("/v1/users/ann").status_code == 200
-    until(lambda: opaque not in there.services.recall._known and not there.services.registry.loaded, 20)
+    until(lambda: opaque not in there.services.recall._cache and not there.services.registry.loaded, 20)
     assert not there.engine.adapters
 
 

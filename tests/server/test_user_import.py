@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Table, func, select
 
-from server.admission import quota
+from server.admission import storage_quota
 from server.imports import lines
-from store import keys, usage
+from store import bytes_held, keys
 from store.database import StoreUnavailable
 from store.tables import spent_keys, turns
 from tests.preference.test_imports_formats import rated
@@ -248,8 +248,8 @@ def test_what_is_told_an_import_is_told_nobody_else(start: Start, monkeypatch: p
             return count
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(usage, "held", held)
-    monkeypatch.setattr(quota, "_AGE", 0.0)  # the route's own check is old when the first lines are there
+    monkeypatch.setattr(bytes_held, "held", held)
+    monkeypatch.setattr(storage_quota, "_AGE", 0.0)  # the route's own check is old when the first lines are there
     http = running.http(headers=TYPE)
     stopped = http.post("/v1/users/ann/import", content=jsonl(PAIR))
     assert stopped.status_code == 503

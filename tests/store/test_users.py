@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from preference import context_rows, preferences
-from store import daily, turns, users
+from store import turns, usage, users
 from store.database import Database
 from store.errors import Conflict, Invalid, NotFound
 from store.owner import Owner
@@ -23,7 +23,7 @@ OWNED = [table for table in metadata.sorted_tables if "user_id" in table.c]
 def fill(c: Connection, owner: Owner) -> None:
     """A row of ``owner`` in every table that has owners."""
     user = users.ensure(c, owner)
-    daily.add_to_user(c, owner, user.opaque_id, 1, daily.Spent(1, 2, 3))
+    usage.add_to_user(c, owner, user.opaque_id, 1, usage.Spent(1, 2, 3))
     turns.record(c, owner, turn("c-1"))
     edit = submit(c, owner, completion_id="c-1", edited_text="Done!", body_sha256="1")
     made = preferences.create(c, owner, "No greeting", "learned")

@@ -10,8 +10,8 @@ import httpx
 from server.commands.doctor.finding import Finding, State, clock_finding
 from server.engine.base_hash import BaseHash
 from server.engine.endpoints import Endpoints
-from server.engine.process import in_float32, on_cpu
 from server.engine.router import Router
+from server.engine.supervisor import in_float32, on_cpu
 from server.errors import StartRefused
 from server.processor import cores, memory
 from server.settings import Settings

@@ -17,7 +17,7 @@ async def test_memory_is_bounded_by_the_least_recently_used(database: Database, 
     for owner in (ANN, BOB, OTHER_ANN):
         learn(database, owner, f"of {owner.tenant}", "a letter about rent")
         assert await texts(database, recall, owner, "a letter about rent") == [f"of {owner.tenant}"]
-    assert len(recall._known) == 2
+    assert len(recall._cache) == 2
 
 
 class CountingEmbedder(WordEmbedder):
@@ -67,6 +67,6 @@ async def test_memory_counts_what_was_stated(database: Database) -> None:
             database.write_now(preferences.create, owner, f"wish number {number}", "stated")
         await texts(database, recall, owner, "a letter")
     await recall.settled()
-    assert recall._size == sum(known.size for known in recall._known.values()) == 2 * (1 + 1 + 4)
+    assert recall._cache.size == 2 * (1 + 1 + 4)
     recall.forget(database.write_now(users.ensure, ANN).opaque_id)
-    assert recall._size == 1 + 1 + 4
+    assert recall._cache.size == 1 + 1 + 4

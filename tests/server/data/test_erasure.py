@@ -39,7 +39,7 @@ def test_no_byte_of_an_erased_user_is_left(
     corrected = {"preference"}  # what a correction wrote over is gone as well
     assert {place for place, _ in other.found(data)} == set(other.planted) - corrected
     assert len(running.engine.adapters) == 1
-    assert len(running.services.recall._known) <= 1
+    assert len(running.services.recall._cache) <= 1
     written = "".join(capfd.readouterr()) + caplog.text
     assert [text for text in canary.planted.values() if text in written] == []
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import process
+from server.engine import supervisor
 from server.engine.client import Engine
-from server.engine.process import EngineProcess, likely_cause
+from server.engine.supervisor import EngineSupervisor, likely_cause
 from server.errors import StartRefused
 from server.settings import Settings
 
@@ -57,19 +57,19 @@ def pids(tmp_path: Path) -> list[int]:
     return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
 
-def folder_of(process: EngineProcess) -> Path:
+def folder_of(process: EngineSupervisor) -> Path:
     return process._folder
 
 
 @asynccontextmanager
 async def supervised(
     tmp_path: Path, command: list[str] | None = None, start_timeout: float = 30
-) -> AsyncIterator[tuple[EngineProcess, list[str], asyncio.Task[None]]]:
-    folder = EngineProcess.private_folder()
+) -> AsyncIterator[tuple[EngineSupervisor, list[str], asyncio.Task[None]]]:
+    folder = EngineSupervisor.private_folder()
     socket = folder / "engine.sock"
     engine = Engine("http://engine", socket=socket, base_model="m")
     restarts: list[str] = []
-    process = EngineProcess(
+    process = EngineSupervisor(
         command or [sys.executable, "-c", CHILD, str(socket), str(tmp_path / "pids")],
         environment=dict(os.environ),
         folder=folder,
@@ -197,7 +197,7 @@ def test_nothing_is_left_when_we_are_killed(tmp_path: Path) -> None:
         import asyncio, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
-        from tests.server.engine.test_process import supervised
+        from tests.server.engine.test_supervisor import supervised
         async def main():
             async with supervised(Path({str(tmp_path)!r})) as (process, _, task):
                 await task
@@ -222,7 +222,7 @@ def test_the_log_is_bounded_and_private_things_stay_out(tmp_path: Path, monkeypa
     settings = Settings(
         model=str(tmp_path), adapter_rank=9, engine_args="--seed 1 --chat-template 'a b'", max_model_len=64
     )
-    command = process.command(settings, Path("/tmp/x.sock"))
+    command = supervisor.command(settings, Path("/tmp/x.sock"))
     pairs = dict(pairwise(command))
     assert pairs["--max-lora-rank"] == "16"
     assert pairs["--served-model-name"] == tmp_path.name
@@ -230,16 +230,16 @@ def test_the_log_is_bounded_and_private_things_stay_out(tmp_path: Path, monkeypa
     assert pairs["--max-model-len"] == "64"
     assert command[-4:] == ["--seed", "1", "--chat-template", "a b"]
     assert "--trust-remote-code" not in command
-    environment = process.environment(settings, tmp_path)
+    environment = supervisor.environment(settings, tmp_path)
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
-    assert "HF_HUB_OFFLINE" not in process.environment(Settings(model="org/name"), tmp_path)
+    assert "HF_HUB_OFFLINE" not in supervisor.environment(Settings(model="org/name"), tmp_path)
     assert not [name for name in environment if name.startswith("ATTUNE_")]
 
 
 def test_arguments_that_cannot_be_split_are_refused() -> None:
     with pytest.raises(StartRefused, match="ATTUNE_ENGINE_ARGS"):
-        process.command(Settings(engine_args="'"), Path("/tmp/x.sock"))
+        supervisor.command(Settings(engine_args="'"), Path("/tmp/x.sock"))
 
 
 def test_the_likely_cause_is_the_last_real_error() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.routes.requests import KeepsMore
-from store import keys, usage
+from store import bytes_held, keys
 from store.owner import Owner
 from tests.server.conftest import Running, Start, ask, until
 from tests.server.dialects.test_dialects import DIALECTS
@@ -24,7 +24,7 @@ def full(start: Start) -> Running:
     running = start(bytes_per_tenant=LIMIT)
     http = running.http()
     assert http.post("/v1/chat/completions", json=ask(LONG), headers=AS_ANN).status_code == 200
-    assert running.services.database.read_now(usage.held, "local") > LIMIT
+    assert running.services.database.read_now(bytes_held.held, "local") > LIMIT
     until(lambda: http.put("/v1/users/bob/values", json={"values": []}).status_code == 403)
     running.engine.requests.clear()
     return running
@@ -128,13 +128,13 @@ def test_what_is_counted_is_what_is_kept(running: Running) -> None:
     """Of texts of several scripts: the count is the rows' bytes, some hundred more for each."""
     http, random_ = running.http(headers=AS_ANN), random.Random(1)
     database = running.services.database
-    before = database.read_now(usage.held, "local")
+    before = database.read_now(bytes_held.held, "local")
     assert before == 0
     for text in ("plain " * 1000, "über alles " * 500, "漢字" * 700, "😀" * 300, '"\\' * 400):
         http.post("/v1/chat/completions", json=ask(text + str(random_.random())))
     stored = database.read_now(_stored, Owner("local", "ann"))
-    counted = database.read_now(usage.held, "local")
-    assert stored < counted < stored * 1.1 + 6 * 2 * usage.ROW
+    counted = database.read_now(bytes_held.held, "local")
+    assert stored < counted < stored * 1.1 + 6 * 2 * bytes_held.ROW
 
 
 def _stored(c: Any, owner: Owner) -> int:

@@ -6,7 +6,7 @@ from cachetools import LRUCache
 
 from server.errors import QuotaExceeded
 from server.once import Once
-from store import usage
+from store import bytes_held
 from store.database import Database
 
 _AGE, _PATIENCE = 5.0, 10.0  # seconds
@@ -36,7 +36,7 @@ class Quota:
             return None
         held = self._held.get(tenant)
         if held is None:
-            ask = partial(self._database.read, usage.held, tenant)
+            ask = partial(self._database.read, bytes_held.held, tenant)
             held = self._held[tenant] = Once(ask, age=_AGE, patience=_PATIENCE)
         counted = await held()
         return None if counted is None else self._limit - counted  # a store so slow keeps nobody else waiting
