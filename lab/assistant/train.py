@@ -62,7 +62,7 @@ class Recipe:
     pool: int = 96
     chats: int = 300
     chat_tokens: int = 112
-    keep: float = 3.0
+    keep: float = 5.0
     threads: int = 2
 
 
