@@ -16,7 +16,7 @@ from preference.prompt import compose
 from store.message import Message
 from store.values import Value
 
-SHARES = {"write": 0.55, "revise": 0.05, "learn": 0.24, "chat": 0.14, "refuse": 0.02}
+SHARES = {"write": 0.52, "revise": 0.05, "learn": 0.22, "chat": 0.20, "refuse": 0.01}
 _SYSTEMS = ("You are a helpful assistant.", "You write texts for a small company.", "Answer with the text alone.")
 _UNKNOWN = (
     "In SQL, write keywords in capitals.", "Answer in rhyme when asked for a song.",

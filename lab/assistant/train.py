@@ -60,7 +60,7 @@ class Recipe:
     batch_tokens: int = 3072
     max_tokens: int = 480
     pool: int = 96
-    chats: int = 300
+    chats: int = 450
     chat_tokens: int = 112
     keep: float = 5.0
     threads: int = 2

@@ -179,7 +179,7 @@ _QWEN_15 = KnownModel(
 )
 
 TRAINED = Path(__file__).resolve().parents[2] / "lab" / "assistant" / "adapter"
-"""Where the LoRA lies that `attune lab train --base smollm2-135m` made, if it was shipped."""
+"""Where the LoRA lies that `attune lab train --base smollm2-135m` made (docs/assistant.md)."""
 _ASSISTANT = replace(
     _SMOLLM2, name="attune-135m", title="SmolLM2-135M-Instruct, taught to follow preferences", adapter=TRAINED
 )

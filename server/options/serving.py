@@ -31,8 +31,7 @@ class ServingOptions(BaseSettings):
     model: str | None = Field(
         default=None,
         description="A folder, a hub name, a name of `attune models list`, or `attune-tiny`, the bundled model. "
-        "The default is `attune-135m` once its LoRA is shipped (docs/assistant.md), until then the "
-        "bundled model.",
+        "The default is `attune-135m`, fetched once (docs/assistant.md).",
     )
     models_dir: Path = Field(
         default=Path("~/.cache/attune/models"), description="Folder for what `attune models fetch` fetches."

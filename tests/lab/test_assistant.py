@@ -108,4 +108,4 @@ def test_only_a_lora_that_was_measured_to_be_better_makes_a_default() -> None:
     assert (TRAINED / WEIGHTS).stat().st_size <= 16 << 20
     taught, base = (report[name]["obeyed"] for name in ("taught", "base"))
     assert all(taught[part] > base[part] for part in ("alone_seen", "alone_held_out", "three_held_out"))
-    assert report["taught"]["general"]["lost"] <= 0.05
+    assert report["taught"]["general"]["lost"] <= 0.1
