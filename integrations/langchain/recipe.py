@@ -12,10 +12,11 @@ from langchain_openai import ChatOpenAI
 
 base, user = sys.argv[1:3]
 headers = {"X-User-Id": user}
-chat = ChatOpenAI(
-    model="attune-tiny", base_url=f"{base}/v1", api_key="none", default_headers=headers, temperature=0, max_tokens=200
-)
 attune = httpx.Client(base_url=f"{base}/v1", headers=headers, timeout=60)
+model = attune.get("/models").json()["data"][0]["id"]
+chat = ChatOpenAI(
+    model=model, base_url=f"{base}/v1", api_key="none", default_headers=headers, temperature=0, max_tokens=200
+)
 
 
 def request(name: str) -> str:
@@ -27,6 +28,7 @@ draft = str(answer.content)
 
 # What the user really sent: here a program stands in for them.
 sent = draft.replace("📌 ", "").replace("Hello Anna,", "Dear Anna,").replace("\nRegards", "\nBest wishes")
+sent = sent.replace("Best regards,\n[Your Name]", "Best wishes,\nMaria")
 edit = {"type": "edit", "completion_id": answer.response_metadata["id"], "edited_text": sent}
 id = attune.post("/feedback", json=edit).raise_for_status().json()["id"]
 

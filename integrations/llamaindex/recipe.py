@@ -13,8 +13,9 @@ from llama_index.llms.openai_like import OpenAILike
 
 base, user = sys.argv[1:3]
 headers = {"X-User-Id": user}
+attune = httpx.Client(base_url=f"{base}/v1", headers=headers, timeout=60)
 llm = OpenAILike(
-    model="attune-tiny",
+    model=attune.get("/models").json()["data"][0]["id"],
     api_base=f"{base}/v1",
     api_key="none",
     default_headers=headers,
@@ -22,7 +23,6 @@ llm = OpenAILike(
     temperature=0,
     max_tokens=200,
 )
-attune = httpx.Client(base_url=f"{base}/v1", headers=headers, timeout=60)
 
 
 def ask(name: str) -> ChatResponse:
@@ -35,6 +35,7 @@ draft = answer.message.content or ""
 
 # What the user really sent: here a program stands in for them.
 sent = draft.replace("📌 ", "").replace("Hello Anna,", "Dear Anna,").replace("\nRegards", "\nBest wishes")
+sent = sent.replace("Best regards,\n[Your Name]", "Best wishes,\nMaria")
 edit = {"type": "edit", "completion_id": answer.raw.id, "edited_text": sent}
 id = attune.post("/feedback", json=edit).raise_for_status().json()["id"]
 

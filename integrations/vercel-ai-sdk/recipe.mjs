@@ -6,7 +6,6 @@ import { generateText, streamText } from "ai";
 const [base, user] = process.argv.slice(2);
 const headers = { "X-User-Id": user };
 const attune = createOpenAICompatible({ name: "attune", baseURL: `${base}/v1`, apiKey: "none", headers });
-const settings = { model: attune("attune-tiny"), temperature: 0, maxOutputTokens: 200 };
 const request = (name) => `Write an email to ${name}, my client.\nNotes:\nabout: the launch\nwhat: the invoice is late`;
 
 async function call(path, body) {
@@ -17,10 +16,13 @@ async function call(path, body) {
   return answer.json();
 }
 
+const model = attune((await call("/models")).data[0].id);
+const settings = { model, temperature: 0, maxOutputTokens: 200 };
 const { text: draft, response } = await generateText({ ...settings, prompt: request("Anna") });
 
 // What the user really sent: here a program stands in for them.
-const sent = draft.replace("📌 ", "").replace("Hello Anna,", "Dear Anna,").replace("\nRegards", "\nBest wishes");
+const sent = draft.replace("📌 ", "").replace("Hello Anna,", "Dear Anna,").replace("\nRegards", "\nBest wishes")
+  .replace("Best regards,\n[Your Name]", "Best wishes,\nMaria");
 const { id } = await call("/feedback", { type: "edit", completion_id: response.id, edited_text: sent });
 
 let told;

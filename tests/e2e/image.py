@@ -52,6 +52,8 @@ class Container:
                 f"{self.data}:/data",
                 "--env",
                 f"ATTUNE_PORT={self.port}",
+                "--env",
+                "ATTUNE_MODEL=attune-tiny",
             ),
             *shlex.split(os.environ.get("ATTUNE_PODMAN", "")),
         ]
